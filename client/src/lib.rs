@@ -1,1 +1,23 @@
-//! The contract.
+#![doc = include_str!("../README.md")]
+//!
+//! # Map of the crate
+//!
+//! - [`types`] — the vocabulary: logs, positions, records, batches, producers, replicas.
+//! - [`api`] — the wire: routes, headers, bodies, frames, errors.
+//! - `sdk` — the working client (feature `sdk`, on by default); its names stand at the root.
+//!
+//! `sdk` stands on `api` and `api` on `types`; `types` knows nothing of the wire, and without `sdk`
+//! there is neither a runtime nor an HTTP library.
+
+pub mod types;
+
+pub mod api;
+
+#[cfg(feature = "sdk")]
+pub mod sdk;
+
+#[cfg(feature = "sdk")]
+pub use sdk::{
+    Client, ClientBuilder, Created, Error, Failure, Follow, Log, Outcome, Page, Producer,
+    RetryPolicy,
+};

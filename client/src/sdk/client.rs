@@ -1,0 +1,211 @@
+//! [`Client`]: the way to a cluster, and what concerns the cluster as a whole.
+//!
+//! A client is cheap to clone; clones share connections, what is known of the leader, and the
+//! budget for repetitions.
+//!
+//! Not here: what is done with one log (`log`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Method;
+
+use super::error::Error;
+use super::log::Log;
+use super::retry::RetryPolicy;
+use super::transport::{Call, Effect, LeaderHints, Transport, TransportOptions};
+use crate::api::cluster::{BootstrapAnswer, BootstrapRequest, ClusterStatus, Joiner, JoinerList};
+use crate::api::logs::{ListQuery, LogList};
+use crate::api::paths;
+use crate::types::{LogName, ReplicaAddr};
+
+/// The way to a cluster.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::Client;
+///
+/// let quorate = Client::connect("http://127.0.0.1:7001,http://127.0.0.1:7002").await?;
+/// let log = quorate.log("orders".parse()?);
+/// log.create(&Default::default()).await?;
+/// let appended = log.append("hello").await?;
+/// println!("at {}", appended.first);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Arc<Transport>,
+}
+
+impl Client {
+    /// A client with default settings that knows these addresses, separated by commas, and asks
+    /// one of them for the others.
+    pub async fn connect(seeds: &str) -> Result<Self, Error> {
+        let client = Self::builder().seeds(seeds)?.build()?;
+        let status = client.status().await?;
+        client.transport.learn(status.replicas.into_iter().map(|replica| replica.addr));
+        Ok(client)
+    }
+
+    /// A client that asks this one replica, tries every call once and follows no hints: what it
+    /// answers is what that replica answered.
+    pub fn single(replica: ReplicaAddr) -> Result<Self, Error> {
+        let mut builder = Self::builder().retry(RetryPolicy::none());
+        builder.options.seeds.push(replica);
+        builder.options.leader = LeaderHints::Ignored;
+        builder.build()
+    }
+
+    /// Settings for a client.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder {
+            options: TransportOptions {
+                seeds: Vec::new(),
+                connect_timeout: Duration::from_secs(1),
+                attempt_timeout: Duration::from_secs(5),
+                retry: RetryPolicy::default(),
+                leader: LeaderHints::Followed,
+            },
+        }
+    }
+
+    /// A log of this name, which need not exist yet.
+    pub fn log(&self, name: LogName) -> Log {
+        Log::new(self.clone(), name)
+    }
+
+    /// One page of the logs, in the order of names.
+    pub async fn logs(&self, query: &ListQuery) -> Result<LogList, Error> {
+        let target = format!("{}{}", paths::LOGS, list_query(query));
+        self.send(&Call::read(target)).await?.json()
+    }
+
+    /// The cluster as the replica that answers sees it.
+    pub async fn status(&self) -> Result<ClusterStatus, Error> {
+        self.send(&Call::read(paths::CLUSTER.to_owned())).await?.json()
+    }
+
+    /// Processes that wait to join.
+    pub async fn joiners(&self) -> Result<Vec<Joiner>, Error> {
+        let answer = self.send(&Call::read(paths::JOINERS.to_owned())).await?;
+        Ok(answer.json::<JoinerList>()?.joiners)
+    }
+
+    /// Makes the process that is asked the first replica of a new cluster.
+    pub async fn bootstrap(&self, request: &BootstrapRequest) -> Result<BootstrapAnswer, Error> {
+        let call = Call::change(Method::POST, paths::BOOTSTRAP.to_owned(), Effect::Once);
+        self.send(&call.json(request)).await?.json()
+    }
+
+    /// Whether the replica that answers can serve now.
+    pub async fn is_ready(&self) -> Result<bool, Error> {
+        let answer = self.send(&Call::read(paths::READY.to_owned()).once()).await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(error) if error.status() == Some(503) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn send(&self, call: &Call) -> Result<super::transport::Answer, Error> {
+        self.transport.send(call).await
+    }
+
+    pub(super) fn retry(&self) -> &RetryPolicy {
+        self.transport.retry()
+    }
+}
+
+/// The query of a list, with its `?`; nothing if nothing is asked.
+pub(super) fn list_query(query: &ListQuery) -> String {
+    let limit = query.limit.map(|limit| limit.to_string());
+    let parameters = [("prefix", &query.prefix), ("after", &query.after), ("limit", &limit)];
+    let mut text = String::new();
+    for (name, value) in parameters {
+        if let Some(value) = value {
+            let separator = if text.is_empty() { "?" } else { "&" };
+            let value = utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
+            text.extend([separator, name, "=", &value]);
+        }
+    }
+    text
+}
+
+/// Settings for a [`Client`].
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    options: TransportOptions,
+}
+
+impl ClientBuilder {
+    /// Adds addresses of replicas, separated by commas; `http://` may be left out.
+    pub fn seeds(mut self, seeds: &str) -> Result<Self, Error> {
+        for seed in seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty()) {
+            let seed = seed.trim_end_matches('/');
+            let addr = if seed.contains("://") {
+                ReplicaAddr::new(seed)
+            } else {
+                ReplicaAddr::new(&format!("http://{seed}"))
+            };
+            self.options
+                .seeds
+                .push(addr.map_err(|error| Error::usage(format!("{seed}: {error}")))?);
+        }
+        Ok(self)
+    }
+
+    /// Adds the address of a replica.
+    #[must_use]
+    pub fn seed(mut self, addr: ReplicaAddr) -> Self {
+        self.options.seeds.push(addr);
+        self
+    }
+
+    /// How long to wait for a connection; 1 s by default.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.options.connect_timeout = timeout;
+        self
+    }
+
+    /// How long to wait for the answer to one attempt; 5 s by default. A read that waits gets its
+    /// wait on top.
+    #[must_use]
+    pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.options.attempt_timeout = timeout;
+        self
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.options.retry = policy;
+        self
+    }
+
+    /// The client. Nothing is sent yet.
+    pub fn build(self) -> Result<Client, Error> {
+        Ok(Client { transport: Arc::new(Transport::new(self.options)?) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_needs_an_address_that_is_one() {
+        assert!(Client::builder().build().is_err());
+        assert!(Client::builder().seeds("not an address").is_err());
+        assert!(Client::builder().seeds("127.0.0.1:7001, http://b:1/").unwrap().build().is_ok());
+    }
+
+    #[test]
+    fn a_list_asks_only_for_what_is_set() {
+        assert_eq!(list_query(&ListQuery::default()), "");
+        let query = ListQuery { prefix: Some("a/b".into()), after: None, limit: Some(5) };
+        assert_eq!(list_query(&query), "?prefix=a%2Fb&limit=5");
+    }
+}

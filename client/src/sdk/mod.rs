@@ -1,0 +1,24 @@
+//! The working client: [`Client`], [`Log`], [`Producer`], [`Follow`].
+//!
+//! What it promises: an append through a [`Log`] is stored once, however often it had to be sent;
+//! an error says whether the append may have happened; a follow has no gap and no repetition, over
+//! reconnects and changes of the leader.
+//!
+//! Not here: what is sent (`api`).
+
+mod client;
+mod error;
+mod retry;
+mod transport;
+
+mod log;
+mod producer;
+
+mod follow;
+
+pub use client::{Client, ClientBuilder};
+pub use error::{Error, Failure, Outcome};
+pub use follow::Follow;
+pub use log::{Created, Log, Page};
+pub use producer::Producer;
+pub use retry::RetryPolicy;

@@ -1,0 +1,516 @@
+//! One call: send it, follow the leader, try again as the error allows, and say truthfully what
+//! came of it.
+//!
+//! An attempt is repeated only if its error is retryable, and then only if it certainly did nothing
+//! or if the call is safe to repeat. Leader hints of answers are followed; a replica that cannot be
+//! reached is left alone for a while, whoever names it.
+//!
+//! Not here: what is asked (`client`, `log`), how long to wait (`retry`).
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, redirect};
+use tokio::time::{Instant, sleep};
+
+use super::error::{Error, Failure, Outcome, is_passing_status};
+use super::retry::{RetryBudget, RetryPolicy};
+use crate::api::error::{ErrorCode, Problem, SideEffects};
+use crate::api::{header, media};
+use crate::types::ReplicaAddr;
+
+/// How long a replica of the seeds that could not be reached is left alone.
+const SHUN_SEED: Duration = Duration::from_millis(500);
+/// The same for an address that is only known by hint: it may be none that works from here.
+const SHUN_HINT: Duration = Duration::from_secs(30);
+/// Longest part of a body that is not understood which an error shows.
+const SHOWN_BODY_MAX: usize = 200;
+
+/// What a call does to the service, and so when it may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It changes nothing.
+    None,
+    /// It changes something, once, however often it arrives.
+    Repeatable,
+    /// It changes something each time it arrives.
+    Once,
+}
+
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// The leader if it is known, because it saves a hop.
+    Leader,
+    /// Whoever answers.
+    Anyone,
+}
+
+/// One call, to be sent as often as it takes.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    method: Method,
+    /// Path and query.
+    target: String,
+    headers: HeaderMap,
+    body: Bytes,
+    effect: Effect,
+    aim: Aim,
+    /// How long the service itself may wait before it answers.
+    wait: Duration,
+    attempts_max: u32,
+}
+
+impl Call {
+    pub(super) fn read(target: String) -> Self {
+        Self {
+            method: Method::GET,
+            target,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            effect: Effect::None,
+            aim: Aim::Anyone,
+            wait: Duration::ZERO,
+            attempts_max: u32::MAX,
+        }
+    }
+
+    pub(super) fn change(method: Method, target: String, effect: Effect) -> Self {
+        Self { method, effect, aim: Aim::Leader, ..Self::read(target) }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Result<Self, Error> {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| Error::usage(format!("header {name} cannot carry its value")))?;
+        self.headers.insert(HeaderName::from_static(name), value);
+        Ok(self)
+    }
+
+    pub(super) fn body(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        self.body = body.into();
+        self
+    }
+
+    pub(super) fn json(self, body: &impl serde::Serialize) -> Self {
+        self.body(media::JSON, serde_json::to_vec(body).expect("a body of the contract is JSON"))
+    }
+
+    /// The same, tried only once whatever the policy says.
+    pub(super) const fn once(mut self) -> Self {
+        self.attempts_max = 1;
+        self
+    }
+
+    pub(super) const fn wait(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
+}
+
+/// A good answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    effect: Effect,
+}
+
+impl Answer {
+    /// What cannot be understood of this answer leaves the outcome open, unless nothing changed.
+    pub(super) fn misunderstood(&self, reason: impl Into<String>) -> Error {
+        let outcome = if self.effect == Effect::None { Outcome::NotDone } else { Outcome::Unknown };
+        Error::protocol(reason, outcome)
+    }
+
+    pub(super) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| self.misunderstood(error.to_string()))
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(super) fn parsed<T: std::str::FromStr>(&self, name: &'static str) -> Option<T> {
+        self.text(name)?.parse().ok()
+    }
+
+    pub(super) fn needed<T: std::str::FromStr>(&self, name: &'static str) -> Result<T, Error> {
+        self.parsed(name).ok_or_else(|| self.misunderstood(format!("header {name} is missing")))
+    }
+}
+
+/// Settings of a [`Transport`].
+#[derive(Clone, Debug)]
+pub(super) struct TransportOptions {
+    pub(super) seeds: Vec<ReplicaAddr>,
+    pub(super) connect_timeout: Duration,
+    pub(super) attempt_timeout: Duration,
+    pub(super) retry: RetryPolicy,
+    /// Whether leader hints are followed.
+    pub(super) leader: LeaderHints,
+}
+
+/// Whether leader hints are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeaderHints {
+    Followed,
+    Ignored,
+}
+
+/// Sends calls.
+#[derive(Debug)]
+pub(super) struct Transport {
+    http: reqwest::Client,
+    options: TransportOptions,
+    budget: RetryBudget,
+    endpoints: Mutex<Endpoints>,
+}
+
+impl Transport {
+    pub(super) fn new(options: TransportOptions) -> Result<Self, Error> {
+        if options.seeds.is_empty() {
+            return Err(Error::usage("a client needs the address of at least one replica"));
+        }
+        let http = reqwest::Client::builder()
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(options.connect_timeout)
+            .build()
+            .map_err(|error| Error::of(Failure::Transport(error), Outcome::NotDone))?;
+        let budget = RetryBudget::new(&options.retry);
+        let endpoints = Mutex::new(Endpoints::new(options.seeds.clone()));
+        Ok(Self { http, options, budget, endpoints })
+    }
+
+    pub(super) const fn retry(&self) -> &RetryPolicy {
+        &self.options.retry
+    }
+
+    /// Adds addresses that a replica told.
+    pub(super) fn learn(&self, addrs: impl IntoIterator<Item = ReplicaAddr>) {
+        let mut endpoints = self.endpoints();
+        for addr in addrs {
+            if !endpoints.seeds.contains(&addr) {
+                endpoints.seeds.push(addr);
+            }
+        }
+    }
+
+    /// Sends a call until it succeeds, is refused for good, or may not be repeated.
+    pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
+        let until = Instant::now() + self.options.retry.deadline + call.wait;
+        let (mut attempts, mut outcome) = (0, Outcome::NotDone);
+        loop {
+            attempts += 1;
+            let endpoint = self.endpoints().choose(call.aim);
+            let failed = match self.attempt(call, &endpoint, until).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            if failed.may_have_happened && call.effect != Effect::None {
+                outcome = Outcome::Unknown;
+            }
+            let Some(delay) = self.delay(&failed, call, attempts, until) else {
+                let Failed { failure, request_id, .. } = failed;
+                return Err(Error {
+                    failure,
+                    outcome,
+                    attempts,
+                    endpoint: Some(endpoint),
+                    request_id,
+                });
+            };
+            tracing::debug!(%endpoint, attempts, ?delay, failure = ?failed.failure, "trying again");
+            sleep(delay).await;
+        }
+    }
+
+    /// How long to wait before another attempt, if there may be one.
+    fn delay(
+        &self,
+        failed: &Failed,
+        call: &Call,
+        attempts: u32,
+        until: Instant,
+    ) -> Option<Duration> {
+        let is_safe = call.effect != Effect::Once || !failed.may_have_happened;
+        let attempts_max = call.attempts_max.min(self.options.retry.attempts_max);
+        if !failed.is_retryable || !is_safe || attempts >= attempts_max {
+            return None;
+        }
+        let backoff = self.options.retry.backoff(attempts).max(failed.retry_after);
+        let left = until.saturating_duration_since(Instant::now());
+        if backoff >= left {
+            return None;
+        }
+        let delay = backoff.max(self.budget.take());
+        (delay < left).then_some(delay)
+    }
+
+    async fn attempt(
+        &self,
+        call: &Call,
+        endpoint: &ReplicaAddr,
+        until: Instant,
+    ) -> Result<Answer, Failed> {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = (self.options.attempt_timeout + call.wait).min(left);
+        let request = self
+            .http
+            .request(call.method.clone(), format!("{endpoint}{}", call.target))
+            .headers(call.headers.clone())
+            .body(call.body.clone())
+            .timeout(timeout);
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => {
+                self.endpoints().leave(endpoint);
+                return Err(Failed::unsent(error));
+            }
+        };
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        self.follow_hint(&headers);
+        let body = match response.bytes().await {
+            Ok(body) => body,
+            Err(error) => {
+                self.endpoints().leave(endpoint);
+                return Err(Failed::unread(error, &headers));
+            }
+        };
+        if (200..300).contains(&status) {
+            return Ok(Answer { status, headers, body, effect: call.effect });
+        }
+        let failed = Failed::answered(status, &headers, &body);
+        if failed.is_retryable {
+            self.endpoints().turn_from(endpoint);
+        }
+        Err(failed)
+    }
+
+    fn follow_hint(&self, headers: &HeaderMap) {
+        if self.options.leader == LeaderHints::Ignored {
+            return;
+        }
+        let hint = headers.get(header::LEADER).and_then(|value| value.to_str().ok());
+        if let Some(hint) = hint {
+            self.endpoints().hint(hint);
+        }
+    }
+
+    fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().expect("nothing panics while it holds the endpoints")
+    }
+}
+
+/// What became of one attempt.
+#[derive(Debug)]
+struct Failed {
+    failure: Failure,
+    is_retryable: bool,
+    may_have_happened: bool,
+    retry_after: Duration,
+    request_id: Option<String>,
+}
+
+impl Failed {
+    fn unsent(error: reqwest::Error) -> Self {
+        // Without a connection nothing was sent; with one, how far it came is not known.
+        let may_have_happened = !(error.is_connect() || error.is_builder());
+        let is_retryable = !error.is_builder();
+        let is_timeout = error.is_timeout();
+        Self {
+            failure: if is_timeout { Failure::TimedOut } else { Failure::Transport(error) },
+            is_retryable,
+            may_have_happened,
+            retry_after: Duration::ZERO,
+            request_id: None,
+        }
+    }
+
+    fn unread(error: reqwest::Error, headers: &HeaderMap) -> Self {
+        Self {
+            may_have_happened: true,
+            request_id: header_text(headers, header::REQUEST_ID),
+            ..Self::unsent(error)
+        }
+    }
+
+    fn answered(status: u16, headers: &HeaderMap, body: &Bytes) -> Self {
+        let request_id = header_text(headers, header::REQUEST_ID);
+        let seconds = header_text(headers, header::RETRY_AFTER).and_then(|text| text.parse().ok());
+        let by_header = Duration::from_secs(seconds.unwrap_or(0));
+        if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+            return Self {
+                is_retryable: problem.retryable,
+                may_have_happened: problem.side_effects == SideEffects::Possible,
+                retry_after: problem.retry_after_ms.map_or(by_header, Duration::from_millis),
+                failure: Failure::Refused(Box::new(problem)),
+                request_id,
+            };
+        }
+        let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BODY_MAX)]).into_owned();
+        let answers = LaterProblem::read(body).unwrap_or(LaterProblem {
+            retryable: is_passing_status(status),
+            side_effects: SideEffects::Possible,
+        });
+        Self {
+            is_retryable: answers.retryable,
+            may_have_happened: answers.side_effects == SideEffects::Possible,
+            retry_after: by_header,
+            failure: Failure::Status { status, body: shown },
+            request_id,
+        }
+    }
+}
+
+/// What is understood of a problem document with a code of a later version.
+#[derive(serde::Deserialize)]
+struct LaterProblem {
+    retryable: bool,
+    side_effects: SideEffects,
+}
+
+impl LaterProblem {
+    fn read(body: &[u8]) -> Option<Self> {
+        serde_json::from_slice(body).ok()
+    }
+}
+
+fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_owned)
+}
+
+/// Whom to ask.
+#[derive(Debug)]
+struct Endpoints {
+    seeds: Vec<ReplicaAddr>,
+    /// Which seed is asked when the leader is not known or not needed.
+    current: usize,
+    leader: Option<ReplicaAddr>,
+    /// Who could not be reached, until when it is left alone.
+    shunned: Vec<(ReplicaAddr, Instant)>,
+}
+
+impl Endpoints {
+    fn new(seeds: Vec<ReplicaAddr>) -> Self {
+        let mut seeds_once = Vec::with_capacity(seeds.len());
+        for seed in seeds {
+            if !seeds_once.contains(&seed) {
+                seeds_once.push(seed);
+            }
+        }
+        Self { seeds: seeds_once, current: 0, leader: None, shunned: Vec::new() }
+    }
+
+    fn choose(&self, aim: Aim) -> ReplicaAddr {
+        match (&self.leader, aim) {
+            (Some(leader), Aim::Leader) => leader.clone(),
+            _ => self.seeds[self.current].clone(),
+        }
+    }
+
+    /// An answer named the leader.
+    fn hint(&mut self, leader: &str) {
+        if self.leader.as_ref().is_some_and(|known| known.as_str() == leader) {
+            return;
+        }
+        let Ok(leader) = ReplicaAddr::new(leader) else { return };
+        self.shunned.retain(|(_, until)| Instant::now() < *until);
+        if !self.shunned.iter().any(|(addr, _)| *addr == leader) {
+            self.leader = Some(leader);
+        }
+    }
+
+    /// It could not be reached, or broke off.
+    fn leave(&mut self, endpoint: &ReplicaAddr) {
+        let is_seed = self.seeds.contains(endpoint);
+        let until = Instant::now() + if is_seed { SHUN_SEED } else { SHUN_HINT };
+        self.shunned.retain(|(addr, _)| addr != endpoint);
+        self.shunned.push((endpoint.clone(), until));
+        self.turn_from(endpoint);
+    }
+
+    /// It answered, but somebody else may do better.
+    fn turn_from(&mut self, endpoint: &ReplicaAddr) {
+        if self.leader.as_ref() == Some(endpoint) {
+            self.leader = None;
+        }
+        if self.seeds[self.current] != *endpoint {
+            return;
+        }
+        let now = Instant::now();
+        let is_shunned = |addr: &ReplicaAddr| {
+            self.shunned.iter().any(|(other, until)| other == addr && now < *until)
+        };
+        let count = self.seeds.len();
+        let mut others = (1..count).map(|step| (self.current + step) % count);
+        let next = others.find(|index| !is_shunned(&self.seeds[*index]));
+        self.current = next.unwrap_or((self.current + 1) % count);
+    }
+}
+
+/// Reads an answer that may also be "there is none".
+pub(super) fn unless(
+    code: ErrorCode,
+    answer: Result<Answer, Error>,
+) -> Result<Option<Answer>, Error> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.code() == Some(code) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(port: u16) -> ReplicaAddr {
+        ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap()
+    }
+
+    fn endpoints() -> Endpoints {
+        Endpoints::new(vec![addr(1), addr(2), addr(3), addr(1)])
+    }
+
+    #[test]
+    fn changes_go_to_the_leader_and_reads_stay_where_they_are() {
+        let mut endpoints = endpoints();
+        endpoints.hint("http://127.0.0.1:3");
+        assert_eq!(endpoints.choose(Aim::Leader), addr(3));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(1));
+    }
+
+    #[test]
+    fn a_dead_leader_is_not_asked_again_because_somebody_still_names_it() {
+        let mut endpoints = endpoints();
+        endpoints.hint("http://127.0.0.1:3");
+        endpoints.leave(&addr(3));
+        endpoints.hint("http://127.0.0.1:3");
+        assert_eq!(endpoints.choose(Aim::Leader), addr(1));
+        endpoints.hint("http://127.0.0.1:2");
+        assert_eq!(endpoints.choose(Aim::Leader), addr(2));
+    }
+
+    #[test]
+    fn a_seed_that_is_left_alone_is_passed_over() {
+        let mut endpoints = endpoints();
+        endpoints.leave(&addr(2));
+        endpoints.leave(&addr(1));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(3));
+        endpoints.leave(&addr(3));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(1));
+    }
+
+    #[test]
+    fn a_hint_that_is_no_address_is_ignored() {
+        let mut endpoints = endpoints();
+        endpoints.hint("elsewhere");
+        assert_eq!(endpoints.choose(Aim::Leader), addr(1));
+    }
+}

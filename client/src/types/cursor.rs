@@ -1,0 +1,80 @@
+//! Two names that users hang on a log: a cursor, and the log's fence.
+//!
+//! A cursor's name is a part of a path, so it has no slash and is neither `.` nor `..`. A fence is
+//! opaque: it is only ever compared.
+//!
+//! Not here: the position a cursor holds.
+
+use super::newtype::checked_text;
+use super::token::{self, TokenError};
+
+/// Longest cursor name, in bytes.
+pub const CURSOR_NAME_BYTES_MAX: usize = 128;
+
+checked_text! {
+    /// The name of a cursor: 1–128 bytes of ASCII letters, digits and `. _ -`, but not `.` or `..`.
+    CursorName, CursorNameError, check_name
+}
+
+/// Why a text is no cursor name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CursorNameError {
+    /// Nothing there.
+    #[error("a cursor name may not be empty")]
+    Empty,
+    /// Longer than [`CURSOR_NAME_BYTES_MAX`].
+    #[error("a cursor name may have at most {CURSOR_NAME_BYTES_MAX} bytes, not {bytes}")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// A letter that is not allowed.
+    #[error("a cursor name may hold ASCII letters, digits and . _ - only, not {letter:?}")]
+    Letter {
+        /// The first such letter.
+        letter: char,
+    },
+    /// `.` or `..`, which mean another place in a path.
+    #[error("a cursor may not be named . or ..")]
+    Dots,
+}
+
+fn check_name(name: &str) -> Result<(), CursorNameError> {
+    if name.is_empty() {
+        return Err(CursorNameError::Empty);
+    }
+    if name.len() > CURSOR_NAME_BYTES_MAX {
+        return Err(CursorNameError::TooLong { bytes: name.len() });
+    }
+    let is_allowed = |letter: &char| letter.is_ascii_alphanumeric() || "._-".contains(*letter);
+    if let Some(letter) = name.chars().find(|letter| !is_allowed(letter)) {
+        return Err(CursorNameError::Letter { letter });
+    }
+    if matches!(name, "." | "..") {
+        return Err(CursorNameError::Dots);
+    }
+    Ok(())
+}
+
+checked_text! {
+    /// The opaque token set on a log: an append that names another is refused. Visible ASCII,
+    /// 1–128 bytes.
+    Fence, TokenError, token::check
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_name_is_one_part_of_a_path() {
+        assert!(CursorName::new("billing.v2-a_b").is_ok());
+        assert_eq!(CursorName::new(""), Err(CursorNameError::Empty));
+        assert_eq!(CursorName::new(".."), Err(CursorNameError::Dots));
+        assert_eq!(CursorName::new("a/b"), Err(CursorNameError::Letter { letter: '/' }));
+        assert_eq!(CursorName::new("a:b"), Err(CursorNameError::Letter { letter: ':' }));
+        let long = "x".repeat(129);
+        assert_eq!(CursorName::new(&long), Err(CursorNameError::TooLong { bytes: 129 }));
+    }
+}

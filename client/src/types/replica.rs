@@ -1,0 +1,332 @@
+//! Replicas: the cluster they belong to, their ids, their starts, and where they answer.
+//!
+//! `(cluster, generation, replica, incarnation)` tells one start of one replica from everything else that ever
+//! answered at its address. Replica ids count from 1 and are never used twice.
+//!
+//! Not here: roles and states, which change (`api::cluster`).
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+use super::digest::{read_hex, write_hex};
+use super::newtype::checked_text;
+
+/// A random number of 128 bits that names a cluster, shown as a UUID is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId([u8; 16]);
+
+impl ClusterId {
+    /// The cluster of these bytes.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Where the dashes of a UUID stand among its 36 characters.
+const DASHES: [usize; 4] = [8, 13, 18, 23];
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut digits = [0; 32];
+        let digits = write_hex(&self.0, &mut digits);
+        let mut text = String::with_capacity(36);
+        for digit in digits.chars() {
+            if DASHES.contains(&text.len()) {
+                text.push('-');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterId({self})")
+    }
+}
+
+/// A text that is no cluster id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cluster id has 32 lower-case hexadecimal digits, with the dashes of a UUID or without")]
+pub struct ClusterIdError;
+
+impl FromStr for ClusterId {
+    type Err = ClusterIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut bytes = [0; 16];
+        let has_dashes = text.len() == 36 && DASHES.iter().all(|at| text.as_bytes()[*at] == b'-');
+        let digits: Vec<u8> = if has_dashes {
+            let letters = text.bytes().enumerate();
+            letters.filter(|(at, _)| !DASHES.contains(at)).map(|(_, letter)| letter).collect()
+        } else {
+            text.into()
+        };
+        read_hex(&digits, &mut bytes).ok_or(ClusterIdError)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl serde::Serialize for ClusterId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ClusterId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which replica: counted from 1, never configured, never used twice.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct ReplicaId(NonZeroU64);
+
+impl ReplicaId {
+    /// The first replica of every cluster.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// The replica of this number; 0 is none.
+    pub const fn new(number: u64) -> Option<Self> {
+        match NonZeroU64::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for ReplicaId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl From<ReplicaId> for u64 {
+    fn from(id: ReplicaId) -> u64 {
+        id.get()
+    }
+}
+
+/// Which history of a cluster: raised, with another random part, by every recovery after the loss
+/// of a majority. Ordered by number.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+pub struct Generation {
+    /// Counts recoveries.
+    pub number: u32,
+    /// Tells apart two recoveries of the same number.
+    pub random: u64,
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}", self.number, self.random)
+    }
+}
+
+/// One start of a replica: the number of the start, and a random part that tells copies apart.
+/// Ordered by start.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Incarnation {
+    /// Raised and persisted at every start.
+    pub start: u64,
+    /// Drawn anew at every start.
+    pub random: u64,
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:016x}", self.start, self.random)
+    }
+}
+
+checked_text! {
+    /// Where a replica answers: `http://host:port` or `https://host:port`, and nothing behind it.
+    ReplicaAddr, ReplicaAddrError, check_addr
+}
+
+impl ReplicaAddr {
+    /// Host and port, without the scheme.
+    pub fn authority(&self) -> &str {
+        self.as_str().split_once("://").expect("an address has a scheme").1
+    }
+
+    /// The host; an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        split_authority(self.authority()).expect("an address has a host").0
+    }
+
+    /// The port; that of the scheme if none is written.
+    pub fn port(&self) -> u16 {
+        let port = split_authority(self.authority()).expect("an address has a host").1;
+        port.unwrap_or(if self.as_str().starts_with("https:") { 443 } else { 80 })
+    }
+}
+
+/// Why a text is no address of a replica.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicaAddrError {
+    /// Neither `http://` nor `https://`.
+    #[error("an address starts with http:// or https://")]
+    Scheme,
+    /// No host, or no number from 1 to 65535 behind the colon.
+    #[error("an address names a host and a port, as in http://127.0.0.1:7001")]
+    Authority,
+    /// Something behind the port, or a user before the host.
+    #[error("an address is host and port alone, without user, path, query or slash at its end")]
+    More,
+}
+
+fn check_addr(text: &str) -> Result<(), ReplicaAddrError> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let authority = rest.ok_or(ReplicaAddrError::Scheme)?;
+    if authority.contains(['/', '?', '#', '@']) {
+        return Err(ReplicaAddrError::More);
+    }
+    split_authority(authority).map(|_| ()).ok_or(ReplicaAddrError::Authority)
+}
+
+fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (host, if port.is_empty() { None } else { Some(port.strip_prefix(':')?) })
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (check_host(host)?, Some(port)),
+            None => (check_host(authority)?, None),
+        },
+    };
+    let port = match port {
+        Some(digits) if digits.bytes().all(|digit| digit.is_ascii_digit()) => {
+            Some(digits.parse().ok().filter(|port| *port != 0)?)
+        }
+        Some(_) => return None,
+        None => None,
+    };
+    Some((host, port))
+}
+
+fn check_host(host: &str) -> Option<&str> {
+    let is_allowed = |letter: u8| letter.is_ascii_alphanumeric() || b".-_".contains(&letter);
+    (!host.is_empty() && host.len() <= 253 && host.bytes().all(is_allowed)).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_id_reads_as_a_uuid_with_and_without_dashes() {
+        let text = "00112233-4455-6677-8899-aabbccddeeff";
+        let id: ClusterId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(text.replace('-', "").parse(), Ok(id));
+        for bad in ["", "00112233", "00112233-4455-6677-8899-aabbccddeefg", "ä"] {
+            assert_eq!(bad.parse::<ClusterId>(), Err(ClusterIdError), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_replica_has_number_zero() {
+        assert_eq!(ReplicaId::new(0), None);
+        assert!(serde_json::from_str::<ReplicaId>("0").is_err());
+        assert!("0".parse::<ReplicaId>().is_err());
+        assert_eq!(ReplicaId::new(1), Some(ReplicaId::FIRST));
+    }
+
+    #[test]
+    fn a_later_start_is_the_greater_incarnation() {
+        assert!(Incarnation { start: 2, random: 1 } > Incarnation { start: 1, random: 9 });
+        assert_eq!(Incarnation { start: 2, random: 1 }.to_string(), "2-0000000000000001");
+    }
+
+    #[test]
+    fn an_address_is_scheme_host_and_port() {
+        let addr = ReplicaAddr::new("http://[::1]:7001").unwrap();
+        assert_eq!((addr.host(), addr.port(), addr.authority()), ("::1", 7001, "[::1]:7001"));
+        let addr = ReplicaAddr::new("https://a.example").unwrap();
+        assert_eq!((addr.host(), addr.port()), ("a.example", 443));
+    }
+
+    #[test]
+    fn an_address_with_anything_more_is_refused() {
+        let cases = [
+            ("", ReplicaAddrError::Scheme),
+            ("127.0.0.1:7001", ReplicaAddrError::Scheme),
+            ("ftp://a:1", ReplicaAddrError::Scheme),
+            ("http://", ReplicaAddrError::Authority),
+            ("http://:7001", ReplicaAddrError::Authority),
+            ("http://a:", ReplicaAddrError::Authority),
+            ("http://a:0", ReplicaAddrError::Authority),
+            ("http://a:65536", ReplicaAddrError::Authority),
+            ("http://a:+1", ReplicaAddrError::Authority),
+            ("http://a b:1", ReplicaAddrError::Authority),
+            ("http://[::1", ReplicaAddrError::Authority),
+            ("http://[x]:1", ReplicaAddrError::Authority),
+            ("http://a:1/", ReplicaAddrError::More),
+            ("http://u@a:1", ReplicaAddrError::More),
+            ("http://a:1?x", ReplicaAddrError::More),
+        ];
+        for (text, error) in cases {
+            assert_eq!(ReplicaAddr::new(text), Err(error), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cluster_id_survives_text(bytes: [u8; 16]) {
+            let id = ClusterId::new(bytes);
+            prop_assert_eq!(id.to_string().parse::<ClusterId>(), Ok(id));
+        }
+
+        #[test]
+        fn no_text_breaks_an_address(text in "(http://)?\\PC{0,20}") {
+            if let Ok(addr) = ReplicaAddr::new(&text) {
+                prop_assert!(!addr.host().is_empty() && addr.port() > 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! The client against a service that misbehaves on purpose.
+//!
+//! Goal: what the client says of an outcome is true, and what it repeats is safe to repeat. Method:
+//! a listener on the loopback that answers each request by the next step of a script, and keeps
+//! what it was asked.
+//!
+//! Not here: a real replica (`e2e`).
+
+#![cfg(feature = "sdk")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use quorate_client::api::error::{Actual, ErrorCode, Problem};
+use quorate_client::api::frame::ReadFrameBuilder;
+use quorate_client::api::reading::ReadFrom;
+use quorate_client::types::{
+    Batch, BatchLimits, Headers, NewRecord, Position, ProducerEpoch, Record, ReplicaAddr, Sequence,
+    Timestamp,
+};
+use quorate_client::{Client, Log, Outcome, RetryPolicy};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the service does with one request.
+enum Step {
+    /// Answers.
+    Answer { status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8> },
+    /// Breaks the connection off without an answer.
+    BreakOff,
+    /// Never answers.
+    Hang,
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+struct Asked {
+    line: String,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+}
+
+/// A service with a script. Beyond its end every request hangs.
+#[derive(Clone)]
+struct Service {
+    addr: ReplicaAddr,
+    steps: Arc<Mutex<VecDeque<Step>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Service {
+    async fn start(steps: impl IntoIterator<Item = Step>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = ReplicaAddr::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let steps = Arc::new(Mutex::new(steps.into_iter().collect()));
+        let service = Self { addr, steps, asked: Arc::default() };
+        let serving = service.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let serving = serving.clone();
+                tokio::spawn(async move { serving.serve(stream).await });
+            }
+        });
+        service
+    }
+
+    async fn serve(&self, mut stream: TcpStream) {
+        while let Some(asked) = read_request(&mut stream).await {
+            self.asked.lock().unwrap().push(asked);
+            let step = self.steps.lock().unwrap().pop_front();
+            match step {
+                Some(Step::Answer { status, headers, body }) => {
+                    let mut answer =
+                        format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n", body.len());
+                    for (name, value) in headers {
+                        answer.extend([name, ": ", &value, "\r\n"]);
+                    }
+                    answer.push_str("\r\n");
+                    let bytes = [answer.as_bytes(), &body].concat();
+                    stream.write_all(&bytes).await.unwrap();
+                }
+                Some(Step::BreakOff) => return,
+                Some(Step::Hang) | None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn log(&self) -> Log {
+        client(&[self]).log("orders".parse().unwrap())
+    }
+}
+
+async fn read_request(stream: &mut TcpStream) -> Option<Asked> {
+    let mut bytes = Vec::new();
+    let end = loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut asked = Asked { line: head.lines().next().unwrap().to_owned(), head, body: Vec::new() };
+    let length = asked.header("content-length").map_or(0, |text| text.parse().unwrap());
+    while bytes.len() < end + length {
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+    asked.body = bytes.split_off(end);
+    Some(asked)
+}
+
+fn client(services: &[&Service]) -> Client {
+    let policy = RetryPolicy {
+        backoff_max: Duration::from_millis(20),
+        deadline: Duration::from_secs(3),
+        ..RetryPolicy::default()
+    };
+    let mut builder = Client::builder().retry(policy).attempt_timeout(Duration::from_millis(300));
+    for service in services {
+        builder = builder.seed(service.addr.clone());
+    }
+    builder.build().unwrap()
+}
+
+fn appended(first: u64) -> Step {
+    let body = format!(
+        r#"{{"log":"orders","log_id":1,"first":{first},"next":{0},"tail":{0},"time":"2026-11-23T20:15:57Z"}}"#,
+        first + 1
+    );
+    Step::Answer { status: 200, headers: Vec::new(), body: body.into() }
+}
+
+fn problem(problem: &Problem) -> Step {
+    let body = serde_json::to_vec(problem).unwrap();
+    Step::Answer { status: problem.status, headers: Vec::new(), body }
+}
+
+fn refused(code: ErrorCode) -> Step {
+    problem(&Problem::new(code))
+}
+
+/// Records from a position on, each with its position as its body.
+fn page(positions: std::ops::Range<u64>, tail: u64, is_sealed: bool) -> Step {
+    let mut frame = ReadFrameBuilder::new(Position::new(positions.start), 0);
+    for position in positions.clone() {
+        frame.push(&Record {
+            position: Position::new(position),
+            time: Timestamp::new(position),
+            headers: Headers::none(),
+            body: position.to_string().into(),
+        });
+    }
+    let headers = vec![
+        ("quorate-log-id", "1".to_owned()),
+        ("quorate-first", "0".to_owned()),
+        ("quorate-next", positions.end.to_string()),
+        ("quorate-tail", tail.to_string()),
+        ("quorate-sealed", is_sealed.to_string()),
+    ];
+    let body = if positions.is_empty() { Vec::new() } else { frame.finish().to_vec() };
+    Step::Answer { status: 200, headers, body }
+}
+
+fn batch() -> Batch {
+    Batch::single(&NewRecord::new("x"), &BatchLimits::default()).unwrap()
+}
+
+#[tokio::test]
+async fn an_append_is_repeated_as_the_same_batch_of_the_same_producer() {
+    let service = Service::start([Step::BreakOff, refused(ErrorCode::NoLeader), appended(7)]).await;
+    let at = service.log().append("hello").await.unwrap();
+    assert_eq!(at.first, Position::new(7));
+    let asked = service.asked();
+    assert_eq!(asked.len(), 3);
+    for request in &asked {
+        assert_eq!(request.line, "POST /v1/logs/orders/records HTTP/1.1");
+        assert_eq!(request.body, b"hello");
+        assert_eq!(request.header("producer-seq"), Some("0"));
+        assert_eq!(request.header("producer-id"), asked[0].header("producer-id"));
+        assert!(request.header("producer-id").is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_final_and_certain() {
+    let actual = Actual { tail: Some(Position::new(3)), ..Actual::default() };
+    let refusal = Problem::new(ErrorCode::LogSealed).with_actual(actual).with_request_id("r-1");
+    let service = Service::start([problem(&refusal), appended(0)]).await;
+    let log = service.log();
+    let error = log.append("x").await.unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (Some(ErrorCode::LogSealed), Outcome::NotDone));
+    assert_eq!(error.problem().unwrap().actual.tail, Some(Position::new(3)));
+    assert_eq!((error.attempts(), error.request_id()), (1, Some("r-1")));
+    // The sequence was not used, so the next append uses it.
+    log.append("y").await.unwrap();
+    assert_eq!(service.asked()[1].header("producer-seq"), Some("0"));
+    assert_eq!(service.asked()[1].header("producer-epoch"), Some("0"));
+}
+
+#[tokio::test]
+async fn a_refusal_after_an_unknown_attempt_leaves_the_outcome_unknown() {
+    let service = Service::start([Step::BreakOff, refused(ErrorCode::Fenced), appended(0)]).await;
+    let log = service.log();
+    let error = log.append("x").await.unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (Some(ErrorCode::Fenced), Outcome::Unknown));
+    // What may still be on its way is shut out by a new epoch.
+    log.append("y").await.unwrap();
+    assert_eq!(service.asked()[2].header("producer-epoch"), Some("1"));
+    assert_eq!(service.asked()[2].header("producer-seq"), Some("0"));
+}
+
+#[tokio::test]
+async fn a_forgotten_producer_starts_anew_without_an_error() {
+    let service = Service::start([appended(0), refused(ErrorCode::SequenceGap), appended(1)]).await;
+    let log = service.log();
+    log.append("x").await.unwrap();
+    log.append("y").await.unwrap();
+    assert_eq!(service.asked()[2].header("producer-epoch"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_single_client_tries_once_and_tells_what_it_knows() {
+    let service = Service::start([
+        Step::BreakOff,
+        refused(ErrorCode::NoLeader),
+        refused(ErrorCode::OutcomeUnknown),
+    ])
+    .await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    let outcomes = [Outcome::Unknown, Outcome::NotDone, Outcome::Unknown];
+    for outcome in outcomes {
+        let error = log.append("x").await.unwrap_err();
+        assert_eq!((error.outcome(), error.attempts()), (outcome, 1), "{error}");
+    }
+    assert!(service.asked().iter().all(|request| request.header("producer-id").is_none()));
+}
+
+#[tokio::test]
+async fn nothing_was_done_where_nobody_listens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = ReplicaAddr::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    drop(listener);
+    let log = Client::single(addr).unwrap().log("orders".parse().unwrap());
+    let error = log.append("x").await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotDone, "{error}");
+}
+
+#[tokio::test]
+async fn what_is_not_safe_to_repeat_is_not_repeated() {
+    let service = Service::start([refused(ErrorCode::NoLeader), Step::BreakOff, Step::Hang]).await;
+    let error = service.log().delete().await.unwrap_err();
+    assert_eq!((error.outcome(), error.attempts()), (Outcome::Unknown, 2), "{error}");
+}
+
+#[tokio::test]
+async fn appends_go_to_the_leader_once_it_is_known() {
+    let leader = Service::start([appended(1), appended(2)]).await;
+    let Step::Answer { status, body, .. } = appended(0) else { unreachable!() };
+    let headers = vec![("quorate-leader", leader.addr.to_string())];
+    let follower = Service::start([Step::Answer { status, headers, body }]).await;
+    let log = client(&[&follower]).log("orders".parse().unwrap());
+    for first in 0..3 {
+        assert_eq!(log.append("x").await.unwrap().first, Position::new(first));
+    }
+    assert_eq!((follower.asked().len(), leader.asked().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_answer_is_passed_over() {
+    let silent = Service::start([]).await;
+    let other = Service::start([appended(0), appended(1)]).await;
+    let log = client(&[&silent, &other]).log("orders".parse().unwrap());
+    assert!(log.append("x").await.is_ok());
+    assert!(log.append("y").await.is_ok());
+    assert_eq!((silent.asked().len(), other.asked().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_call_ends_at_its_deadline() {
+    let service = Service::start([]).await;
+    let begun = Instant::now();
+    let error = service.log().append("x").await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn the_service_says_when_to_come_back() {
+    let busy = Problem::new(ErrorCode::Overloaded).with_retry_after(Duration::from_millis(300));
+    let service = Service::start([problem(&busy), appended(0)]).await;
+    let begun = Instant::now();
+    service.log().append("x").await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn codes_of_a_later_version_still_give_their_answers() {
+    let body = br#"{"code":"later","status":503,"retryable":true,"side_effects":"none"}"#.to_vec();
+    let later = || Step::Answer { status: 503, headers: Vec::new(), body: body.clone() };
+    let service = Service::start([later(), later()]).await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    let error = log.append("x").await.unwrap_err();
+    assert_eq!((error.status(), error.outcome()), (Some(503), Outcome::NotDone), "{error}");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_cannot_be_read_leaves_the_outcome_unknown() {
+    let garbled = Step::Answer { status: 200, headers: Vec::new(), body: b"ok".to_vec() };
+    let service = Service::start([garbled]).await;
+    assert_eq!(service.log().append("x").await.unwrap_err().outcome(), Outcome::Unknown);
+}
+
+#[tokio::test]
+async fn a_producer_keeps_a_batch_until_its_outcome_is_known() {
+    let service = Service::start([Step::BreakOff, appended(4), appended(5)]).await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    let mut producer = log.producer("p".parse().unwrap(), ProducerEpoch::new(3));
+    assert_eq!(producer.append(batch()).await.unwrap_err().outcome(), Outcome::Unknown);
+    assert_eq!(producer.append(batch()).await.unwrap_err().outcome(), Outcome::NotDone);
+    assert_eq!(producer.resend().await.unwrap().unwrap().first, Position::new(4));
+    assert!(producer.resend().await.unwrap().is_none());
+    producer.append(batch()).await.unwrap();
+    assert_eq!(producer.next_sequence(), Sequence::new(2));
+    let sequences: Vec<_> = service
+        .asked()
+        .iter()
+        .map(|asked| asked.header("producer-seq").unwrap().to_owned())
+        .collect();
+    assert_eq!(sequences, ["0", "0", "1"]);
+}
+
+#[tokio::test]
+async fn a_follow_has_no_gap_over_reconnects() {
+    let service = Service::start([
+        page(0..3, 3, false),
+        Step::BreakOff,
+        refused(ErrorCode::Stopping),
+        page(3..3, 3, false),
+        page(3..5, 5, true),
+        page(5..5, 5, true),
+    ])
+    .await;
+    let mut follow = service.log().follow(ReadFrom::First);
+    let mut bodies = Vec::new();
+    while let Some(record) = follow.next().await.unwrap() {
+        bodies.push(String::from_utf8(record.body.to_vec()).unwrap());
+    }
+    assert_eq!(bodies, ["0", "1", "2", "3", "4"]);
+    let asked = service.asked();
+    assert!(asked[0].line.contains("from=first"), "{}", asked[0].line);
+    assert!(!asked[0].line.contains("consistency=local"), "the first read is linearizable");
+    assert!(asked[1].line.contains("from=3") && asked[1].line.contains("consistency=local"));
+    assert!(!asked[4].line.contains("consistency=local"), "so is one after nothing came");
+    assert!(asked[1..].iter().all(|request| request.header("quorate-log-id") == Some("1")));
+}
+
+#[tokio::test]
+async fn a_follow_waits_for_a_replica_that_is_behind() {
+    let steps = [page(0..2, 2, false), refused(ErrorCode::BeyondTail), page(2..3, 3, false)];
+    let service = Service::start(steps).await;
+    let mut follow = service.log().follow(ReadFrom::First);
+    for position in 0..3 {
+        assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(position));
+    }
+}
+
+#[tokio::test]
+async fn a_follow_notices_a_gap() {
+    let service = Service::start([page(0..2, 2, false), page(3..4, 4, false)]).await;
+    let mut follow = service.log().follow(ReadFrom::First);
+    follow.next().await.unwrap();
+    follow.next().await.unwrap();
+    let error = follow.next().await.unwrap_err();
+    assert!(error.to_string().contains("asked for 2 and got 3"), "{error}");
+}
