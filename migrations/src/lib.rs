@@ -1,1 +1,181 @@
-//! Formats.
+//! On-disk formats of Quorate by version, and the steps between them.
+//!
+//! [`open`] takes the lock, reads the marker, runs the steps to the newest format, draws a new start
+//! and writes the marker, in that order. What it returns, a [`Current`], is the proof that all this
+//! happened: storage opens from nothing else, so an old format cannot be served. A folder without a
+//! marker is only ever made by [`create`], which somebody must ask for.
+//!
+//! To add a version: copy the newest version folder and change the copy; write a step in `steps/`;
+//! name it in `upgrade::SHIPPED`; point `latest` at the new folder; add a fixture of the version
+//! before. A released version folder is never edited.
+//!
+//! Not here: what a value means (`machine`), or when it is written (`storage`).
+
+mod error;
+pub mod latest;
+mod layout;
+mod marker;
+mod upgrade;
+pub mod v1;
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+pub use self::error::OpenError;
+pub use self::layout::{GroupId, Layout};
+pub use self::marker::{Generation, Identity, Marker, REASON_BYTES_MAX, STARTS_KEPT_MAX, Start};
+use self::upgrade::{Formats, SHIPPED};
+
+/// A data folder of the newest format, locked and ours, with a start drawn for this process.
+///
+/// The lock is held as long as this lives.
+#[derive(Debug)]
+pub struct Current {
+    layout: Layout,
+    marker: Marker,
+    start: Start,
+    _lock: File,
+}
+
+/// Opens the folder of a replica.
+pub fn open(dir: &Path) -> Result<Current, OpenError> {
+    open_in(dir, &SHIPPED)
+}
+
+/// Makes a folder for a new replica: the first of a new cluster, or one that was admitted.
+pub fn create(dir: &Path, identity: Identity) -> Result<Current, OpenError> {
+    let layout = Layout::new(dir);
+    refuse_taken(&layout)?;
+    make_dir(dir)?;
+    refuse_foreign(&layout)?;
+    let lock = take_lock(&layout)?;
+    // Somebody else may have been faster.
+    refuse_taken(&layout)?;
+    make_private(dir)?;
+    let journal = layout.journal(GroupId::FIRST);
+    make_dir(&journal)?;
+    for made in journal.ancestors().skip(1).take(3) {
+        marker::sync_dir(made)?;
+    }
+    let mut marker = Marker::new(SHIPPED.newest, identity);
+    let start = marker.begin(draw()?);
+    marker.write(&layout)?;
+    Ok(Current { layout, marker, start, _lock: lock })
+}
+
+fn open_in(dir: &Path, formats: &Formats) -> Result<Current, OpenError> {
+    let layout = Layout::new(dir);
+    // Nothing is written, not even a lock, into a folder that is not ours.
+    Marker::read(&layout, 0, u32::MAX)?;
+    let lock = take_lock(&layout)?;
+    let mut marker = Marker::read(&layout, formats.oldest(), formats.newest)?;
+    if let Some(reason) = marker.removed {
+        return Err(OpenError::Removed { reason });
+    }
+    make_private(dir)?;
+    formats.upgrade(&layout, &mut marker)?;
+    let start = marker.begin(draw()?);
+    marker.write(&layout)?;
+    Ok(Current { layout, marker, start, _lock: lock })
+}
+
+impl Current {
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What the marker says.
+    pub fn marker(&self) -> &Marker {
+        &self.marker
+    }
+
+    /// Whose folder it is.
+    pub fn identity(&self) -> Identity {
+        self.marker.identity
+    }
+
+    /// This start.
+    pub fn start(&self) -> Start {
+        self.start
+    }
+
+    /// Remembers the number that the cluster gave to this replica. Durable when it returns.
+    pub fn adopt_replica(&mut self, replica: u64) -> Result<(), OpenError> {
+        let known = self.marker.identity.replica;
+        assert!(known.is_none_or(|id| id == replica), "a replica keeps its number for ever");
+        self.marker.identity.replica = Some(replica);
+        self.marker.write(&self.layout)
+    }
+
+    /// Marks the folder for good: this replica was removed, or is a copy. Durable when it returns.
+    pub fn mark_removed(&mut self, reason: &str) -> Result<(), OpenError> {
+        self.marker.removed = Some(reason.to_owned());
+        self.marker.write(&self.layout)
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<(), OpenError> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir).map_err(OpenError::io("create", dir))
+}
+
+/// Takes everybody else's rights away: somebody may have made the folder by hand.
+fn make_private(dir: &Path) -> Result<(), OpenError> {
+    let known = fs::metadata(dir).map_err(OpenError::io("look at", dir))?;
+    if known.permissions().mode() & 0o777 == 0o700 {
+        return Ok(());
+    }
+    fs::set_permissions(dir, Permissions::from_mode(0o700))
+        .map_err(OpenError::io("make private", dir))
+}
+
+fn take_lock(layout: &Layout) -> Result<File, OpenError> {
+    let path = layout.lock();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path).map_err(OpenError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { folder: layout.dir().to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::io("lock", &path)(source)),
+    }
+}
+
+/// Refuses a folder that holds anything but what an interrupted `create` may have left.
+fn refuse_foreign(layout: &Layout) -> Result<(), OpenError> {
+    let dir = layout.dir();
+    let refuse = |reason: String| OpenError::NotOurs { folder: dir.to_owned(), reason };
+    for entry in fs::read_dir(dir).map_err(OpenError::io("list", dir))? {
+        let name = entry.map_err(OpenError::io("list", dir))?.file_name();
+        if !["lock", "marker", "marker.new", "groups"].iter().any(|ours| name == *ours) {
+            return Err(refuse(format!("it holds {}", name.display())));
+        }
+    }
+    let journal = layout.journal(GroupId::FIRST);
+    let has_segments = fs::read_dir(&journal).is_ok_and(|mut segments| segments.next().is_some());
+    if has_segments || layout.state(GroupId::FIRST).exists() {
+        return Err(refuse("it holds entries but no marker".to_owned()));
+    }
+    Ok(())
+}
+
+fn refuse_taken(layout: &Layout) -> Result<(), OpenError> {
+    if layout.marker().exists() {
+        return Err(OpenError::Taken { folder: layout.dir().to_owned() });
+    }
+    Ok(())
+}
+
+/// What tells this start from one of a copied folder.
+fn draw() -> Result<u64, OpenError> {
+    getrandom::u64().map_err(|error| OpenError::Io {
+        act: "draw a random number from",
+        path: "the system".into(),
+        source: error.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,6 @@
+//! The newest version: all that the server imports of the formats.
+
+pub use crate::v1::values::{GenerationRow, MembershipRow, NodeRow};
+pub use crate::v1::{
+    Malformed, commands, frames, installed, manifest, met, records, tables, values,
+};
