@@ -14,5 +14,6 @@
 //!
 //! Calls go down, watches come up; `tidy` refuses an import the other way.
 
+pub mod machine;
 pub mod metrics;
 pub mod world;

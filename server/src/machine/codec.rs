@@ -1,0 +1,294 @@
+//! Commands to and from their disk form.
+//!
+//! Encoding cannot fail: the contract's types bound what they hold. Decoding trusts nothing, and a
+//! command that passed it can be applied. Durations are whole milliseconds on disk, so two that
+//! differ by less are the same.
+//!
+//! Not here: the bytes themselves (`migrations::latest::commands`), rows (`rows`), outcomes
+//! (`digest`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::types::{
+    Batch, ClusterId, CursorName, Fence, LogId, LogName, LogSettings, Position, Timestamp,
+};
+use migrations::latest::commands::{
+    self, AppendItems, AppendTargetView, CommandView, RetryView, RunView, TargetView,
+};
+use migrations::latest::records::check_run;
+use migrations::latest::values::{FoundingRow, LimitsRow, SettingsRow};
+
+use super::command::{
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, ChangeSettings, Command,
+    CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget, MachineLimits,
+    MalformedCommand, SealLog, SetCursor, SetFence, Timings, TrimLog,
+};
+use super::payload::Payload;
+
+pub(super) fn encode_append(stamp: Timestamp, items: &[AppendItem]) -> Payload {
+    let parts = items.iter().map(AppendItem::parts);
+    Payload::new(commands::encode_append(stamp.as_millis(), parts).into())
+}
+
+/// What stands before the run of a batch in its item.
+pub(super) fn encode_item_head(target: &AppendTarget, batch: &Batch) -> Bytes {
+    let records = RunView {
+        count: batch.count(),
+        body_bytes_max: u32::try_from(batch.body_bytes_max()).expect("a body has less than 4 GiB"),
+        run: batch.run(),
+    };
+    commands::encode_item_head(&append_target_view(target), records).into()
+}
+
+pub(super) fn encode_command(command: &Command) -> Payload {
+    let (stamp, view) = match command {
+        Command::Append(append) => return encode_append(append.stamp, &append.items),
+        Command::Found(c) => (c.stamp, CommandView::Found(founding_row(&c.founding))),
+        Command::CreateLog(c) => {
+            let settings = settings_row(&c.settings);
+            (c.stamp, CommandView::CreateLog { name: c.name.as_str(), settings })
+        }
+        Command::ChangeSettings(c) => {
+            let settings = settings_row(&c.settings);
+            (c.stamp, CommandView::ChangeSettings { log: target_view(&c.log), settings })
+        }
+        Command::DeleteLog(c) => (c.stamp, CommandView::DeleteLog { log: target_view(&c.log) }),
+        Command::TrimLog(c) => {
+            let (log, to) = (target_view(&c.log), c.to.get());
+            (c.stamp, CommandView::Trim { log, to, bytes_before: c.bytes_before })
+        }
+        Command::SealLog(c) => (c.stamp, CommandView::Seal { log: target_view(&c.log) }),
+        Command::SetFence(c) => {
+            let fence = c.fence.as_ref().map(Fence::as_str);
+            (c.stamp, CommandView::SetFence { log: target_view(&c.log), fence })
+        }
+        Command::SetCursor(c) => {
+            let (log, cursor) = (target_view(&c.log), c.cursor.as_str());
+            (c.stamp, CommandView::SetCursor { log, cursor, position: c.position.get() })
+        }
+        Command::DeleteCursor(c) => {
+            let (log, cursor) = (target_view(&c.log), c.cursor.as_str());
+            (c.stamp, CommandView::DeleteCursor { log, cursor })
+        }
+        Command::AdmitReplica(c) => {
+            (c.stamp, CommandView::AdmitReplica { nonce: c.nonce, node: c.node.clone() })
+        }
+        Command::ExpireProducers(c) => {
+            (c.stamp, CommandView::ExpireProducers { idle_ms: whole_millis(c.idle) })
+        }
+    };
+    Payload::new(commands::encode(stamp.as_millis(), &view).into())
+}
+
+pub(super) fn decode_command(bytes: &Bytes) -> Result<Command, MalformedCommand> {
+    let (stamp, view) = commands::decode(bytes)?;
+    read_command(Timestamp::new(stamp), view, bytes)
+}
+
+/// The command that a view shows. `bytes` are those it borrows from.
+pub(super) fn read_command(
+    stamp: Timestamp,
+    view: CommandView<'_>,
+    bytes: &Bytes,
+) -> Result<Command, MalformedCommand> {
+    Ok(match view {
+        CommandView::Append(items) => {
+            Command::Append(Append { stamp, items: read_items(items, bytes)? })
+        }
+        CommandView::Found(row) => Command::Found(Found { stamp, founding: founding(&row) }),
+        CommandView::CreateLog { name, settings } => Command::CreateLog(CreateLog {
+            stamp,
+            name: log_name(name)?,
+            settings: self::settings(settings),
+        }),
+        CommandView::ChangeSettings { log, settings } => Command::ChangeSettings(ChangeSettings {
+            stamp,
+            log: log_target(log)?,
+            settings: self::settings(settings),
+        }),
+        CommandView::DeleteLog { log } => {
+            Command::DeleteLog(DeleteLog { stamp, log: log_target(log)? })
+        }
+        CommandView::Trim { log, to, bytes_before } => Command::TrimLog(TrimLog {
+            stamp,
+            log: log_target(log)?,
+            to: Position::new(to),
+            bytes_before,
+        }),
+        CommandView::Seal { log } => Command::SealLog(SealLog { stamp, log: log_target(log)? }),
+        CommandView::SetFence { log, fence } => Command::SetFence(SetFence {
+            stamp,
+            log: log_target(log)?,
+            fence: fence.map(self::fence).transpose()?,
+        }),
+        CommandView::SetCursor { log, cursor, position } => Command::SetCursor(SetCursor {
+            stamp,
+            log: log_target(log)?,
+            cursor: cursor_name(cursor)?,
+            position: Position::new(position),
+        }),
+        CommandView::DeleteCursor { log, cursor } => Command::DeleteCursor(DeleteCursor {
+            stamp,
+            log: log_target(log)?,
+            cursor: cursor_name(cursor)?,
+        }),
+        CommandView::AdmitReplica { nonce, node } => {
+            Command::AdmitReplica(AdmitReplica { stamp, nonce, node })
+        }
+        CommandView::ExpireProducers { idle_ms } => Command::ExpireProducers(ExpireProducers {
+            stamp,
+            idle: Duration::from_millis(idle_ms),
+        }),
+    })
+}
+
+/// Checks every item with all its records. The items are slices of the command.
+fn read_items(
+    mut items: AppendItems<'_>,
+    bytes: &Bytes,
+) -> Result<Vec<AppendItem>, MalformedCommand> {
+    let mut read = Vec::with_capacity(items.left());
+    let mut start = items.offset();
+    while let Some(item) = items.next() {
+        let item = item?;
+        log_name(item.target.log.name)?;
+        item.target.fence.map(fence).transpose()?;
+        check_retry(item.target.retry)?;
+        let shape = check_run(item.run)?;
+        if shape.count == 0 || shape.count != item.count {
+            return Err(MalformedCommand::Field { field: "record count" });
+        }
+        if shape.body_bytes_max != item.body_bytes_max {
+            return Err(MalformedCommand::Field { field: "longest body" });
+        }
+        let is_hashed = item.target.retry != RetryView::None;
+        if is_hashed && commands::body_hash(item.run) != item.body_hash {
+            return Err(MalformedCommand::Field { field: "body hash" });
+        }
+        let head = bytes.slice(start..item.run_offset);
+        read.push(AppendItem::from_encoded(head, bytes.slice(item.run_offset..items.offset())));
+        start = items.offset();
+    }
+    Ok(read)
+}
+
+fn check_retry(retry: RetryView<'_>) -> Result<(), MalformedCommand> {
+    match retry {
+        RetryView::None => Ok(()),
+        RetryView::Producer { id, .. } => producer_id(id).map(drop),
+        RetryView::Key(key) => idempotency_key(key).map(drop),
+    }
+}
+
+/// A text of the contract, or the name of the field that is none.
+macro_rules! checked {
+    ($function:ident -> $text:ty, $field:literal) => {
+        pub(super) fn $function(text: &str) -> Result<$text, MalformedCommand> {
+            <$text>::new(text).map_err(|_| MalformedCommand::Field { field: $field })
+        }
+    };
+}
+checked!(log_name -> LogName, "log name");
+checked!(cursor_name -> CursorName, "cursor name");
+checked!(fence -> Fence, "fence");
+checked!(producer_id -> client::types::ProducerId, "producer id");
+checked!(idempotency_key -> client::types::IdempotencyKey, "idempotency key");
+
+fn target_view(target: &LogTarget) -> TargetView<'_> {
+    TargetView { name: target.name.as_str(), id: target.id.map(LogId::get) }
+}
+
+fn log_target(view: TargetView<'_>) -> Result<LogTarget, MalformedCommand> {
+    Ok(LogTarget { name: log_name(view.name)?, id: view.id.map(LogId::new) })
+}
+
+fn append_target_view(target: &AppendTarget) -> AppendTargetView<'_> {
+    AppendTargetView {
+        log: target_view(&target.log),
+        expected_tail: target.expected_tail.map(Position::get),
+        fence: target.fence.as_ref().map(Fence::as_str),
+        retry: match &target.retry {
+            AppendRetry::None => RetryView::None,
+            AppendRetry::Producer { id, epoch, sequence } => RetryView::Producer {
+                id: id.as_str(),
+                epoch: epoch.get(),
+                sequence: sequence.get(),
+            },
+            AppendRetry::Key(key) => RetryView::Key(key.as_str()),
+        },
+    }
+}
+
+pub(super) fn settings_row(settings: &LogSettings) -> SettingsRow {
+    SettingsRow {
+        retention_age_ms: settings.retention_age.map(whole_millis),
+        retention_bytes: settings.retention_bytes,
+        content_type: settings.content_type.clone(),
+        record_bytes_max: settings.record_bytes_max,
+    }
+}
+
+pub(super) fn settings(row: SettingsRow) -> LogSettings {
+    LogSettings {
+        retention_age: row.retention_age_ms.map(Duration::from_millis),
+        retention_bytes: row.retention_bytes,
+        content_type: row.content_type,
+        record_bytes_max: row.record_bytes_max,
+    }
+}
+
+pub(super) fn limits_row(limits: &MachineLimits) -> LimitsRow {
+    LimitsRow {
+        logs_max: limits.logs_max,
+        producers_max: limits.producers_max,
+        cursors_max: limits.cursors_max,
+        keys_max: limits.keys_max,
+        keys_per_log_max: limits.keys_per_log_max,
+        key_age_max_ms: whole_millis(limits.key_age_max),
+    }
+}
+
+pub(super) const fn limits(row: &LimitsRow) -> MachineLimits {
+    MachineLimits {
+        logs_max: row.logs_max,
+        producers_max: row.producers_max,
+        cursors_max: row.cursors_max,
+        keys_max: row.keys_max,
+        keys_per_log_max: row.keys_per_log_max,
+        key_age_max: Duration::from_millis(row.key_age_max_ms),
+    }
+}
+
+pub(super) fn founding_row(founding: &Founding) -> FoundingRow {
+    let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    FoundingRow {
+        cluster: *founding.cluster.as_bytes(),
+        generation: founding.generation,
+        heartbeat_ms: millis(founding.timings.heartbeat),
+        election_min_ms: millis(founding.timings.election_min),
+        election_max_ms: millis(founding.timings.election_max),
+        limits: limits_row(&founding.limits),
+        expect_voters: founding.expect_voters,
+    }
+}
+
+pub(super) fn founding(row: &FoundingRow) -> Founding {
+    let duration = |millis: u32| Duration::from_millis(u64::from(millis));
+    Founding {
+        cluster: ClusterId::new(row.cluster),
+        generation: row.generation,
+        timings: Timings {
+            heartbeat: duration(row.heartbeat_ms),
+            election_min: duration(row.election_min_ms),
+            election_max: duration(row.election_max_ms),
+        },
+        limits: limits(&row.limits),
+        expect_voters: row.expect_voters,
+    }
+}
+
+/// A duration as the disk keeps it; what 64 bits of milliseconds cannot hold is for ever anyway.
+pub(super) fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

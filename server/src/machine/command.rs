@@ -1,0 +1,413 @@
+//! Commands: what is replicated, and the type of outcome that each one yields.
+//!
+//! Whoever proposes builds one of the structs below and hands it to consensus as a [`Proposal`]: it
+//! encodes itself, and it alone knows which part of the shared [`Outcome`] is its own. The stamp is
+//! the leader's clock; the machine uses it only where it does not run backwards.
+//!
+//! Appends are special, because they are hot: an [`AppendItem`] shares the bytes of its batch, and
+//! the command copies them once. [`Command::decode`] is for checks, tests and diagnostics; `apply`
+//! reads the bytes as they are. Not here: bytes (`codec`, and `migrations`), what commands do
+//! (`logs`, `append`, `cursors`, `members`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::types::{
+    Batch, ClusterId, CursorName, Fence, IdempotencyKey, LogId, LogName, LogSettings, Position,
+    ProducerEpoch, ProducerId, ReplicaId, Sequence, Timestamp,
+};
+use migrations::latest::values::{GenerationRow, NodeRow};
+
+use super::codec;
+use super::outcome::{
+    AppendOutcome, CursorDeleted, LogCreated, LogTrimmed, Outcome, ProducersExpired, Rejection,
+};
+use super::payload::Payload;
+
+/// A command together with the type of its outcome. Sealed: the machine knows them all.
+pub trait Proposal: sealed::Sealed + Send + 'static {
+    /// What the command yields.
+    type Outcome: Send + 'static;
+
+    /// The command as bytes, with their hash.
+    fn encode(self) -> Payload;
+
+    /// Takes the command's own outcome out of the shared one. Panics on another command's: that
+    /// would be an answer to somebody else.
+    fn outcome(outcome: Outcome) -> Self::Outcome;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A log as a caller names it. With an id, only that very log is meant, not one that has its name
+/// by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogTarget {
+    /// Its name.
+    pub name: LogName,
+    /// Its id, if the caller knows it.
+    pub id: Option<LogId>,
+}
+
+impl From<LogName> for LogTarget {
+    fn from(name: LogName) -> Self {
+        Self { name, id: None }
+    }
+}
+
+/// What makes an append safe to repeat.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum AppendRetry {
+    /// Nothing: sent twice, it is stored twice.
+    #[default]
+    None,
+    /// A producer's sequence.
+    Producer {
+        /// Who.
+        id: ProducerId,
+        /// In which life.
+        epoch: ProducerEpoch,
+        /// Which of its batches.
+        sequence: Sequence,
+    },
+    /// A key, remembered for minutes.
+    Key(IdempotencyKey),
+}
+
+/// Where an append goes, and what must hold for it to happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendTarget {
+    /// The log.
+    pub log: LogTarget,
+    /// The tail it must have.
+    pub expected_tail: Option<Position>,
+    /// The fence it must have.
+    pub fence: Option<Fence>,
+    /// What makes it safe to repeat.
+    pub retry: AppendRetry,
+}
+
+impl AppendTarget {
+    /// An append without conditions.
+    pub fn unconditional(name: LogName) -> Self {
+        Self { log: name.into(), expected_tail: None, fence: None, retry: AppendRetry::None }
+    }
+}
+
+/// One append, encoded for the command: target and conditions in front, then the run of its batch,
+/// which is shared with the batch until the command is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppendItem {
+    head: Bytes,
+    run: Bytes,
+}
+
+impl AppendItem {
+    /// The append of a batch. With a producer or a key, the batch is hashed here, once for all
+    /// replicas.
+    pub fn encode(target: &AppendTarget, batch: &Batch) -> Self {
+        let head = codec::encode_item_head(target, batch);
+        Self { head, run: batch.run().clone() }
+    }
+
+    /// An item as it stands in a command that was checked.
+    pub(super) const fn from_encoded(head: Bytes, run: Bytes) -> Self {
+        Self { head, run }
+    }
+
+    /// How many bytes it adds to a command.
+    pub const fn encoded_bytes(&self) -> usize {
+        self.head.len() + self.run.len()
+    }
+
+    /// Head and run.
+    pub(super) fn parts(&self) -> (&[u8], &[u8]) {
+        (&self.head, &self.run)
+    }
+}
+
+/// Any command, decoded whole: for checks before proposing, for tests, for diagnostics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// See [`Found`].
+    Found(Found),
+    /// See [`Append`].
+    Append(Append),
+    /// See [`CreateLog`].
+    CreateLog(CreateLog),
+    /// See [`ChangeSettings`].
+    ChangeSettings(ChangeSettings),
+    /// See [`DeleteLog`].
+    DeleteLog(DeleteLog),
+    /// See [`TrimLog`].
+    TrimLog(TrimLog),
+    /// See [`SealLog`].
+    SealLog(SealLog),
+    /// See [`SetFence`].
+    SetFence(SetFence),
+    /// See [`SetCursor`].
+    SetCursor(SetCursor),
+    /// See [`DeleteCursor`].
+    DeleteCursor(DeleteCursor),
+    /// See [`AdmitReplica`].
+    AdmitReplica(AdmitReplica),
+    /// See [`ExpireProducers`].
+    ExpireProducers(ExpireProducers),
+}
+
+/// Bytes that are no command, or one whose fields break the contract's rules.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedCommand {
+    /// The bytes do not follow the format.
+    #[error(transparent)]
+    Bytes(#[from] migrations::latest::Malformed),
+    /// A field holds what its type does not allow.
+    #[error("malformed command: not a valid {field}")]
+    Field {
+        /// Which.
+        field: &'static str,
+    },
+}
+
+impl Command {
+    /// Reads and checks a whole command, every record of every append included. What passes here
+    /// can be applied.
+    pub fn decode(bytes: &Bytes) -> Result<Self, MalformedCommand> {
+        codec::decode_command(bytes)
+    }
+
+    /// Joins items to an append command.
+    pub fn append(stamp: Timestamp, items: &[AppendItem]) -> Payload {
+        codec::encode_append(stamp, items)
+    }
+}
+
+/// The first command of a group: who it is, and what all its replicas must hold alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// What the group is founded with.
+    pub founding: Founding,
+}
+
+/// What a group was founded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Founding {
+    /// The cluster's id.
+    pub cluster: ClusterId,
+    /// Its generation.
+    pub generation: GenerationRow,
+    /// Heartbeats and elections.
+    pub timings: Timings,
+    /// What the machine may hold.
+    pub limits: MachineLimits,
+    /// Newcomers are admitted by themselves until there are so many voters.
+    pub expect_voters: u8,
+}
+
+/// Timings of consensus: leader and followers must reckon alike. Whole milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// Interval of heartbeats.
+    pub heartbeat: Duration,
+    /// Shortest time without a leader before an election.
+    pub election_min: Duration,
+    /// Longest such time.
+    pub election_max: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(80),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Replicated maxima: the machine is in memory, so nothing in it may grow without a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MachineLimits {
+    /// Logs.
+    pub logs_max: u32,
+    /// Producers of all logs together.
+    pub producers_max: u32,
+    /// Cursors of all logs together.
+    pub cursors_max: u32,
+    /// Idempotency keys of all logs together.
+    pub keys_max: u32,
+    /// Idempotency keys of one log; the oldest makes room for the newest.
+    pub keys_per_log_max: u32,
+    /// How long an idempotency key is remembered. Whole milliseconds.
+    pub key_age_max: Duration,
+}
+
+impl Default for MachineLimits {
+    fn default() -> Self {
+        Self {
+            logs_max: 100_000,
+            producers_max: 100_000,
+            cursors_max: 100_000,
+            keys_max: 100_000,
+            keys_per_log_max: 10_000,
+            key_age_max: Duration::from_mins(10),
+        }
+    }
+}
+
+/// Appends of any callers to any logs, in order. Each succeeds or is refused on its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// The appends.
+    pub items: Vec<AppendItem>,
+}
+
+/// Creates a log; creating it again with the same settings is no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateLog {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Its name.
+    pub name: LogName,
+    /// Its settings.
+    pub settings: LogSettings,
+}
+
+/// Replaces all settings of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeSettings {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Which log.
+    pub log: LogTarget,
+    /// What they are from now on.
+    pub settings: LogSettings,
+}
+
+/// Deletes a log with all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteLog {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Which log.
+    pub log: LogTarget,
+}
+
+/// Drops the oldest records of a log. A trim to where the trim point already is, or below it,
+/// changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrimLog {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Which log.
+    pub log: LogTarget,
+    /// The first position to keep; at most the tail.
+    pub to: Position,
+    /// Bytes of all records before `to`, which the machine cannot know.
+    pub bytes_before: u64,
+}
+
+/// Ends a log: no more appends, ever. Sealing it again changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealLog {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Which log.
+    pub log: LogTarget,
+}
+
+/// Sets or clears the fence of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetFence {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Which log.
+    pub log: LogTarget,
+    /// The token from now on.
+    pub fence: Option<Fence>,
+}
+
+/// Stores where a consumer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetCursor {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Of which log.
+    pub log: LogTarget,
+    /// Which cursor.
+    pub cursor: CursorName,
+    /// Where it is; at most the tail.
+    pub position: Position,
+}
+
+/// Forgets a cursor; one that is not there is forgotten already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteCursor {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Of which log.
+    pub log: LogTarget,
+    /// Which cursor.
+    pub cursor: CursorName,
+}
+
+/// Gives a newcomer its id. Asked twice with one nonce, it gives one id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdmitReplica {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// What the newcomer drew.
+    pub nonce: u128,
+    /// Who it says it is.
+    pub node: NodeRow,
+}
+
+/// Forgets producers that did nothing for a while, and idempotency keys that are too old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpireProducers {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// How long they did nothing. Whole milliseconds.
+    pub idle: Duration,
+}
+
+/// Ties a command to its variant of the outcome.
+macro_rules! proposal {
+    ($command:ident => $variant:ident: $outcome:ty) => {
+        impl sealed::Sealed for $command {}
+
+        impl Proposal for $command {
+            type Outcome = $outcome;
+
+            fn encode(self) -> Payload {
+                codec::encode_command(&Command::$command(self))
+            }
+
+            fn outcome(outcome: Outcome) -> Self::Outcome {
+                let Outcome::$variant(own) = outcome else {
+                    panic!("a command is answered with its own outcome, not with {outcome:?}");
+                };
+                own
+            }
+        }
+    };
+}
+
+proposal!(Found => Founded: Result<(), Rejection>);
+proposal!(Append => Appended: Vec<AppendOutcome>);
+proposal!(CreateLog => LogCreated: Result<LogCreated, Rejection>);
+proposal!(ChangeSettings => SettingsChanged: Result<LogId, Rejection>);
+proposal!(DeleteLog => LogDeleted: Result<LogId, Rejection>);
+proposal!(TrimLog => LogTrimmed: Result<LogTrimmed, Rejection>);
+proposal!(SealLog => LogSealed: Result<Position, Rejection>);
+proposal!(SetFence => FenceSet: Result<LogId, Rejection>);
+proposal!(SetCursor => CursorSet: Result<LogId, Rejection>);
+proposal!(DeleteCursor => CursorDeleted: Result<CursorDeleted, Rejection>);
+proposal!(AdmitReplica => ReplicaAdmitted: ReplicaId);
+proposal!(ExpireProducers => ProducersExpired: ProducersExpired);
