@@ -16,4 +16,5 @@
 
 pub mod machine;
 pub mod metrics;
+pub mod storage;
 pub mod world;

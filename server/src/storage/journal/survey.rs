@@ -1,0 +1,464 @@
+//! Reads a journal from front to back and tells torn from damaged.
+//!
+//! A bad frame is **damaged** if anything later says that it was durable: the known-durable number of
+//! a good frame, a mark, the head of the next segment, or the caller, who has it flushed. Otherwise
+//! it is **torn**: there the journal ends. Behind damage the survey goes on at the next good frame, so
+//! that all of it is named.
+//!
+//! Nothing is written here.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use client::types::Digest;
+use migrations::latest::frames::{
+    EntryHead, EntryRow, FRAME_HEAD_BYTES, FrameBody, FrameHead, Hash, Salt, SegmentHead, Standing,
+};
+
+use super::catalog::{Catalog, Slot};
+use super::damage::{DamagedEntries, DamagedFrame, DamagedJournal};
+use super::frame::entry_id;
+use super::recovery::{Kept, Source};
+use super::scan::Pages;
+use super::segment::segment_name;
+use super::writer::{End, FRAMES_BEGIN};
+
+/// Where the kept part ends: in which segment, at which offset, and how far behind it frames lie
+/// that must not come back.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub(super) position: usize,
+    pub(super) offset: u64,
+    pub(super) stale_until: u64,
+}
+
+/// How a segment ends.
+enum SegmentEnd {
+    /// With a mark that names the next one.
+    Closed(Salt),
+    /// Here nothing more was ever acknowledged.
+    Cut(Cut),
+    /// Damaged to its end; the next one goes on.
+    Lost,
+}
+
+/// A good frame beyond the last claim.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) position: usize,
+    pub(super) offset: u64,
+    pub(super) head: FrameHead,
+}
+
+/// Damage whose entries are not yet known.
+#[derive(Debug)]
+struct Gap {
+    path: PathBuf,
+    offset: u64,
+    number: u64,
+    frames: u64,
+    may_be_vote: bool,
+}
+
+/// Reads all segments, front to back.
+pub(super) struct Survey<'a> {
+    sources: &'a [Source],
+    flushed: Option<u64>,
+    catalog: Catalog,
+    standing: Standing,
+    next_number: u64,
+    known_durable: u64,
+    uncovered: VecDeque<Placed>,
+    last_is_mark: bool,
+    damage: Vec<DamagedFrame>,
+    gap: Option<Gap>,
+    /// Frame numbers of damage that may have been a vote.
+    lost_vote: Option<u64>,
+    /// The last frame that says what the vote is.
+    vote_told: u64,
+}
+
+impl<'a> Survey<'a> {
+    pub(super) fn new(sources: &'a [Source], flushed: Option<u64>) -> Self {
+        Self {
+            sources,
+            flushed,
+            catalog: Catalog::default(),
+            standing: Standing::default(),
+            next_number: 1,
+            known_durable: 0,
+            uncovered: VecDeque::new(),
+            last_is_mark: true,
+            damage: Vec::new(),
+            gap: None,
+            lost_vote: None,
+            vote_told: 0,
+        }
+    }
+
+    /// The damage that was found, if any.
+    pub(super) fn take_damage(&mut self) -> Option<DamagedJournal> {
+        let frames = std::mem::take(&mut self.damage);
+        let may_be_vote = self.lost_vote.is_some_and(|number| self.vote_told <= number);
+        (!frames.is_empty()).then_some(DamagedJournal { frames, may_be_vote })
+    }
+
+    pub(super) fn run(&mut self) -> io::Result<Cut> {
+        let mut named: Option<Salt> = None;
+        let mut position = 0;
+        let cut = loop {
+            let end = match self.enter(position, named) {
+                Some(salt) => self.segment(position, salt)?,
+                None if position + 1 < self.sources.len() => SegmentEnd::Lost,
+                None => SegmentEnd::Cut(Cut { position, offset: FRAMES_BEGIN, stale_until: 0 }),
+            };
+            named = match end {
+                SegmentEnd::Closed(next) => Some(next),
+                SegmentEnd::Lost => None,
+                SegmentEnd::Cut(cut) => break cut,
+            };
+            position += 1;
+            if position == self.sources.len() || !self.is_next(position) {
+                self.report_missing(position);
+                break Cut { position: position - 1, offset: FRAMES_BEGIN, stale_until: 0 };
+            }
+        };
+        self.close_gap(None);
+        self.check_flushed(&cut)?;
+        Ok(cut)
+    }
+
+    fn is_next(&self, position: usize) -> bool {
+        self.sources[position].segment.number == self.sources[position - 1].segment.number + 1
+    }
+
+    /// A mark names a segment that is not there.
+    fn report_missing(&mut self, position: usize) {
+        let before = &self.sources[position - 1];
+        let path = before.path.with_file_name(segment_name(before.segment.number + 1));
+        self.lost_vote = Some(self.next_number);
+        let entries = DamagedEntries::From { first: self.next_index() };
+        self.damage.push(DamagedFrame { path, offset: 0, frame: 0, entries });
+    }
+
+    fn next_index(&self) -> u64 {
+        self.standing.last.map_or(0, |last| last.index + 1)
+    }
+
+    /// Begins a segment: which salt its frames have. `None` if nothing says so.
+    fn enter(&mut self, position: usize, named: Option<Salt>) -> Option<Salt> {
+        let source = &self.sources[position];
+        self.catalog.enter(Arc::clone(&source.segment));
+        match (source.head, named) {
+            (Some(head), Some(salt)) if head.salt == salt => Some(salt),
+            (Some(head), None) => {
+                self.adopt_head(&head);
+                Some(head.salt)
+            }
+            (_, named) => {
+                self.report_head(position, named.is_none());
+                let next = self.sources.get(position + 1).and_then(|source| source.head);
+                named.or(next.map(|head| head.previous_salt))
+            }
+        }
+    }
+
+    /// Goes on from what the head of a segment says, at the beginning or behind a lost one.
+    fn adopt_head(&mut self, head: &SegmentHead) {
+        self.close_gap(head.standing.last.map(|last| last.index + 1));
+        self.standing = head.standing;
+        self.next_number = head.first_frame;
+        self.known_durable = self.known_durable.max(head.first_frame.saturating_sub(2));
+        self.vote_told = head.first_frame;
+    }
+
+    fn report_head(&mut self, position: usize, is_unknown: bool) {
+        let source = &self.sources[position];
+        let mut entries = DamagedEntries::None;
+        if is_unknown {
+            // Nothing is known of what held at its beginning, the vote included.
+            self.lost_vote = Some(self.next_number);
+            entries = DamagedEntries::From { first: self.next_index() };
+            self.gap = Some(Gap {
+                path: source.path.clone(),
+                offset: 0,
+                number: self.next_number,
+                frames: 0,
+                may_be_vote: true,
+            });
+        }
+        self.damage.push(DamagedFrame { path: source.path.clone(), offset: 0, frame: 0, entries });
+    }
+
+    fn segment(&mut self, position: usize, salt: Salt) -> io::Result<SegmentEnd> {
+        let segment = Arc::clone(&self.sources[position].segment);
+        let mut pages = Pages::new(segment.file.as_ref())?;
+        let mut offset = FRAMES_BEGIN;
+        loop {
+            let found = pages.frame(&salt, offset)?.filter(|head| self.follows(head));
+            let Some(head) = found else {
+                match self.pass_over(position, salt, &mut pages, offset)? {
+                    Ok(next) => offset = next,
+                    Err(end) => return Ok(end),
+                }
+                continue;
+            };
+            if let Some(cut) = self.check_payload(position, salt, &mut pages, offset, &head)? {
+                return Ok(SegmentEnd::Cut(cut));
+            }
+            self.accept(position, offset, head);
+            offset += head.bytes();
+            if let FrameBody::DurableMark { next: Some(next), .. } = head.body {
+                return Ok(SegmentEnd::Closed(next));
+            }
+        }
+    }
+
+    /// Whether a frame is the one that must come next.
+    fn follows(&self, head: &FrameHead) -> bool {
+        if self.gap.is_some() {
+            return head.number >= self.next_number;
+        }
+        let is_linked = matches!(head.body, FrameBody::TruncateAfter(_))
+            || head.back_hash == self.standing.back_hash;
+        let is_in_order = match head.body {
+            FrameBody::Entry(entry) => {
+                self.standing.last.is_none_or(|last| entry.id.index == last.index + 1)
+            }
+            FrameBody::Vote(_)
+            | FrameBody::Committed(_)
+            | FrameBody::TruncateAfter(_)
+            | FrameBody::Purged(_)
+            | FrameBody::DurableMark { .. } => true,
+        };
+        head.number == self.next_number && is_linked && is_in_order
+    }
+
+    /// A payload that is not what its head says is damage, or the end.
+    fn check_payload(
+        &mut self,
+        position: usize,
+        salt: Salt,
+        pages: &mut Pages<'_>,
+        offset: u64,
+        head: &FrameHead,
+    ) -> io::Result<Option<Cut>> {
+        let FrameBody::Entry(entry) = &head.body else { return Ok(None) };
+        if self.is_flushed(entry) || pages.is_intact(offset, entry)? {
+            return Ok(None);
+        }
+        let behind = offset + head.bytes();
+        let ahead = pages.look_ahead(&salt, behind, head.number + 1)?;
+        if ahead.claim.max(self.later_claim(position)?) >= head.number {
+            self.report_payload(position, offset, head.number, entry);
+            return Ok(None);
+        }
+        let stale_until = ahead.end.max(offset + FRAME_HEAD_BYTES as u64);
+        Ok(Some(Cut { position, offset, stale_until }))
+    }
+
+    fn is_flushed(&self, entry: &EntryHead) -> bool {
+        self.flushed.is_some_and(|flushed| entry.id.index <= flushed)
+    }
+
+    fn report_payload(&mut self, position: usize, offset: u64, frame: u64, entry: &EntryHead) {
+        self.damage.push(DamagedFrame {
+            path: self.sources[position].path.clone(),
+            offset,
+            frame,
+            entries: DamagedEntries::Payload {
+                id: entry_id(&entry.id),
+                hash: Digest::new(entry.hash),
+                length: entry.length,
+            },
+        });
+    }
+
+    /// What segments behind this one say was durable.
+    fn later_claim(&self, position: usize) -> io::Result<u64> {
+        let mut claim = 0;
+        for source in &self.sources[position + 1..] {
+            let Some(head) = source.head else { continue };
+            let mut pages = Pages::new(source.segment.file.as_ref())?;
+            let ahead = pages.look_ahead(&head.salt, FRAMES_BEGIN, 0)?;
+            claim = claim.max(ahead.claim).max(head.first_frame.saturating_sub(2));
+        }
+        Ok(claim)
+    }
+
+    /// A bad frame: the end, or damage, behind which it may go on at the offset that is returned.
+    fn pass_over(
+        &mut self,
+        position: usize,
+        salt: Salt,
+        pages: &mut Pages<'_>,
+        offset: u64,
+    ) -> io::Result<Result<u64, SegmentEnd>> {
+        let number = self.next_number;
+        let ahead = pages.look_ahead(&salt, offset, number + 1)?;
+        let claim = ahead.claim.max(self.later_claim(position)?);
+        if claim < number {
+            let cut = Cut { position, offset, stale_until: ahead.end.max(offset) };
+            return Ok(Err(SegmentEnd::Cut(cut)));
+        }
+        self.close_gap(None);
+        let next = ahead.next.filter(|(_, head)| head.number <= claim + 1);
+        let later = self.sources.get(position + 1).and_then(|source| source.head);
+        let until = match (&next, later) {
+            (Some((_, head)), _) => head.number,
+            (None, Some(head)) => head.first_frame,
+            (None, None) => claim + 1,
+        };
+        let frames = until.saturating_sub(number);
+        // One frame that is longer than a head is an entry: nothing else has a payload.
+        let head_bytes = FRAME_HEAD_BYTES as u64;
+        let is_entry = frames == 1 && next.as_ref().is_some_and(|(at, _)| at - offset > head_bytes);
+        self.gap = Some(Gap {
+            path: self.sources[position].path.clone(),
+            offset,
+            number,
+            frames,
+            may_be_vote: !is_entry,
+        });
+        match next {
+            Some((at, head)) => {
+                self.go_on(&head);
+                Ok(Ok(at))
+            }
+            None if later.is_some() => Ok(Err(SegmentEnd::Lost)),
+            None => {
+                let cut = Cut { position, offset, stale_until: offset };
+                Ok(Err(SegmentEnd::Cut(cut)))
+            }
+        }
+    }
+
+    /// Behind damage: the next frame is this one.
+    fn go_on(&mut self, head: &FrameHead) {
+        self.next_number = head.number;
+        let is_cut = matches!(head.body, FrameBody::TruncateAfter(_));
+        if !is_cut && head.back_hash == self.standing.back_hash {
+            // The last entry is the one that it was before the damage, so none was lost.
+            self.close_gap(Some(self.next_index()));
+        }
+        self.standing.back_hash = head.back_hash;
+    }
+
+    /// Names the entries of a gap: those before `next`, or as many as it can have held.
+    fn close_gap(&mut self, next: Option<u64>) {
+        let Some(gap) = self.gap.take() else { return };
+        let first = self.next_index();
+        let next = next.unwrap_or(first + gap.frames);
+        let entries = if next > first {
+            DamagedEntries::Range { first, last: next - 1 }
+        } else {
+            DamagedEntries::None
+        };
+        let is_all_entries = next.saturating_sub(first) == gap.frames && gap.frames > 0;
+        if gap.may_be_vote && !is_all_entries {
+            self.lost_vote = Some(gap.number);
+        }
+        if gap.frames > 0 {
+            let Gap { path, offset, number, .. } = gap;
+            self.damage.push(DamagedFrame { path, offset, frame: number, entries });
+        }
+    }
+
+    /// A good frame that comes next.
+    fn accept(&mut self, position: usize, offset: u64, head: FrameHead) {
+        self.next_number = head.number + 1;
+        self.known_durable = self.known_durable.max(head.known_durable);
+        while self.uncovered.front().is_some_and(|placed| placed.head.number <= self.known_durable)
+        {
+            self.uncovered.pop_front();
+        }
+        self.uncovered.push_back(Placed { position, offset, head });
+        self.last_is_mark = matches!(head.body, FrameBody::DurableMark { .. });
+        match head.body {
+            FrameBody::Entry(entry) => self.accept_entry(offset, &entry),
+            FrameBody::Vote(vote) => {
+                self.standing.vote = Some(vote);
+                self.vote_told = head.number;
+            }
+            FrameBody::DurableMark { vote, .. } => {
+                self.standing.vote = vote;
+                self.vote_told = head.number;
+            }
+            FrameBody::Committed(committed) => self.standing.committed = committed,
+            FrameBody::TruncateAfter(last) => self.accept_cut(last, head.back_hash),
+            FrameBody::Purged(purged) => self.accept_purge(purged),
+        }
+    }
+
+    fn accept_entry(&mut self, offset: u64, entry: &EntryHead) {
+        self.close_gap(Some(entry.id.index));
+        if self.damage.is_empty() {
+            self.catalog.add(&entry_id(&entry.id), Slot::new(offset, entry.length));
+        }
+        self.standing.last = Some(entry.id);
+        self.standing.back_hash = entry.back_hash();
+    }
+
+    fn accept_cut(&mut self, last: Option<EntryRow>, back_hash: Hash) {
+        self.close_gap(None);
+        let until = last.map_or(0, |last| last.index + 1);
+        if until < self.next_index() {
+            self.standing.last = last;
+            self.catalog.truncate(until);
+        }
+        self.standing.back_hash = back_hash;
+    }
+
+    fn accept_purge(&mut self, purged: EntryRow) {
+        self.standing.purged = Some(purged);
+        if self.next_index() <= purged.index {
+            self.close_gap(None);
+            self.catalog.truncate(0);
+            self.standing.last = Some(purged);
+            self.standing.back_hash = Hash::default();
+        }
+    }
+
+    /// What the caller has flushed was durable, whatever the frames say.
+    fn check_flushed(&mut self, cut: &Cut) -> io::Result<()> {
+        let Some(flushed) = self.flushed else { return Ok(()) };
+        for placed in std::mem::take(&mut self.uncovered) {
+            if let FrameBody::Entry(entry) = &placed.head.body
+                && self.is_flushed(entry)
+            {
+                let segment = &self.sources[placed.position].segment;
+                if !Pages::new(segment.file.as_ref())?.is_intact(placed.offset, entry)? {
+                    self.report_payload(placed.position, placed.offset, placed.head.number, entry);
+                }
+            }
+            self.uncovered.push_back(placed);
+        }
+        if self.damage.is_empty() && self.next_index() <= flushed {
+            let entries = DamagedEntries::Range { first: self.next_index(), last: flushed };
+            let path = self.sources[cut.position].path.clone();
+            let (offset, frame) = (cut.offset, self.next_number);
+            self.lost_vote = Some(frame);
+            self.damage.push(DamagedFrame { path, offset, frame, entries });
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_kept(mut self, cut: &Cut) -> Kept {
+        if let (Some(committed), last) = (self.standing.committed, self.standing.last)
+            && last.is_none_or(|last| committed.index > last.index)
+        {
+            self.standing.committed = last;
+        }
+        let end = End {
+            segment: Arc::clone(&self.sources[cut.position].segment),
+            offset: cut.offset,
+            next_number: self.next_number,
+            known_durable: self.next_number - 1,
+            standing: self.standing,
+            is_marked: self.last_is_mark,
+        };
+        Kept { catalog: self.catalog, end, uncovered: self.uncovered }
+    }
+}
