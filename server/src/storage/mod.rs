@@ -9,5 +9,6 @@ mod error;
 pub(crate) mod faults;
 pub mod journal;
 pub mod met;
+pub mod state;
 
 pub use self::error::StorageError;

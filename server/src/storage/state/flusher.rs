@@ -1,0 +1,481 @@
+//! The one thread that writes redb: what was applied, in large transactions, behind the acknowledgement.
+//!
+//! A flush is cut with the machine locked, so that it holds all of its last entry and nothing after. Then the machine
+//! goes on, and the flush waits until the journal holds that entry durably. One transaction writes records, hashes of
+//! tiles and rows, the entry's id among them; what it wrote is then let go from memory. Runs are taken in the order in
+//! which they came, so what lag has dropped from memory is read from the journal from front to back.
+//!
+//! Nothing is tried again: a failure is reported, and the process ends. So is a flusher without progress. Not here: how
+//! records become chunks (`chunks`), and what is deleted between two flushes (`trim`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::types::{EntryId, EntryIndex, LogId, Position, PositionRange};
+use redb::WriteTransaction;
+
+use super::chunks::{ChunkTable, OpenChunk, RunSlice};
+use super::suffix::{HeldRecords, HeldRun};
+use super::trim::Trimmer;
+use super::{EVICT_STEPS, Shared, State, StateLevels, UNBROKEN, manifest, tiles, widen};
+use crate::machine::Changes;
+use crate::storage::error::StorageError;
+use crate::world::{Instant, crash_point};
+
+/// So many runs are copied out of the suffix at a time.
+const BATCH_RUNS: usize = 1024;
+/// Beyond so many bytes in open chunks, all are written.
+const OPEN_BYTES_MAX: usize = 16 << 20;
+/// How long one wait for the journal is.
+const DURABLE_WAIT: Duration = Duration::from_millis(100);
+/// A stop waits so long for the journal, then leaves the rest to the next start.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What one flush did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushed {
+    /// The entry whose state redb holds now.
+    pub entry: EntryId,
+    /// How long it took, the wait for the journal included.
+    pub elapsed: Duration,
+    /// Bytes of records that were flushed.
+    pub record_bytes: u64,
+    /// Bytes written to the file for it.
+    pub written_bytes: u64,
+    /// What is left.
+    pub levels: StateLevels,
+}
+
+/// Why the flusher gave up. Nothing is flushed any more; the process is to end.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushFailure {
+    /// redb, or an entry of the journal, could not be read or written.
+    #[error("state could not be flushed")]
+    Storage(#[from] StorageError),
+    /// Nothing was done for too long.
+    #[error("flusher made no progress for {} s", waited.as_secs())]
+    Stalled {
+        /// For how long.
+        waited: Duration,
+    },
+    /// Broken code.
+    #[error("flusher panicked")]
+    Panicked,
+}
+
+/// Hears of what the state does by itself. Called from its threads: must be quick.
+pub trait StateObserver: Send + Sync {
+    /// A flush was done.
+    fn flushed(&self, flushed: &Flushed);
+    /// Records were found damaged, and were not served.
+    fn damage_found(&self, log: LogId, range: PositionRange);
+    /// The flusher gave up.
+    fn failed(&self, failure: &FlushFailure);
+}
+
+/// Observes nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl StateObserver for Unobserved {
+    fn flushed(&self, _flushed: &Flushed) {}
+    fn damage_found(&self, _log: LogId, _range: PositionRange) {}
+    fn failed(&self, _failure: &FlushFailure) {}
+}
+
+/// Fails the test in which the state fails or finds damage.
+#[cfg(test)]
+pub struct Strict;
+
+#[cfg(test)]
+impl StateObserver for Strict {
+    fn flushed(&self, _flushed: &Flushed) {}
+
+    fn damage_found(&self, log: LogId, range: PositionRange) {
+        panic!("damage in log {log} at {range}");
+    }
+
+    fn failed(&self, failure: &FlushFailure) {
+        panic!("flushing failed: {failure}");
+    }
+}
+
+/// What the flusher is asked to do.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    /// Flushes asked for, and those done.
+    requested: u64,
+    served: u64,
+    is_full: bool,
+    /// Leftovers are to be looked for again.
+    is_replaced: bool,
+    stage: Stage,
+    failure: Option<Arc<io::Error>>,
+}
+
+/// How far the flusher's life is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Working,
+    /// It flushes once more, then ends.
+    Closing,
+    /// It does nothing any more.
+    Over,
+}
+
+impl Control {
+    /// Asks the flusher to end.
+    pub(super) fn begin_close(&mut self) {
+        self.stage = self.stage.max(Stage::Closing);
+    }
+
+    /// Tells the flusher that an install replaced the state.
+    pub(super) fn note_replaced(&mut self) {
+        self.is_replaced = true;
+    }
+
+    fn has_order(&self) -> bool {
+        self.stage > Stage::Working || self.is_full || self.requested > self.served
+    }
+}
+
+/// What one pass of the flusher is for.
+struct Order {
+    requested: u64,
+    is_closing: bool,
+    is_replaced: bool,
+    is_flush_due: bool,
+}
+
+/// What is to be flushed.
+struct Cut<'g> {
+    changes: Changes,
+    /// Numbers of its runs.
+    runs: (u64, u64),
+    trimmed: BTreeMap<LogId, Position>,
+    _gate: MutexGuard<'g, ()>,
+}
+
+/// The thread's own.
+pub(super) struct Flusher {
+    state: State,
+    trimmer: Trimmer,
+    last_flush: Instant,
+    /// The payload read last from the journal.
+    payload: Option<(EntryIndex, Bytes)>,
+}
+
+impl Flusher {
+    pub(super) fn new(state: State) -> Self {
+        let last_flush = state.0.running().clock.now();
+        Self { state, trimmer: Trimmer::default(), last_flush, payload: None }
+    }
+
+    /// Works until the state is closed, or something fails.
+    pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.state.0);
+        let result = catch_unwind(AssertUnwindSafe(|| self.work()));
+        if let Err(failure) = result.unwrap_or(Err(FlushFailure::Panicked)) {
+            shared.report(&failure);
+        }
+        shared.lock_control().stage = Stage::Over;
+        shared.signal.notify_all();
+    }
+
+    fn work(&mut self) -> Result<(), FlushFailure> {
+        let shared = Arc::clone(&self.state.0);
+        self.trimmer.find_leftovers(&shared)?;
+        loop {
+            let order = self.await_order(&shared);
+            if order.is_replaced {
+                self.trimmer.find_leftovers(&shared)?;
+            }
+            let mut is_done = true;
+            if order.is_flush_due {
+                is_done = self.flush(&shared)?;
+                self.last_flush = shared.running().clock.now();
+            }
+            if order.is_flush_due && is_done {
+                shared.lock_control().served = order.requested;
+                shared.signal.notify_all();
+            }
+            if order.is_closing {
+                return Ok(());
+            }
+            self.trimmer.step(&shared)?;
+        }
+    }
+
+    /// Waits until there is something to do: a flush asked for or due, or a step of trimming.
+    fn await_order(&self, shared: &Shared) -> Order {
+        let options = shared.options;
+        let pause = if self.trimmer.has_work() {
+            options.trim_interval.min(options.flush_interval)
+        } else {
+            options.flush_interval
+        };
+        let control = shared.lock_control();
+        let (mut control, _timeout) = shared
+            .signal
+            .wait_timeout_while(control, pause, |control| !control.has_order())
+            .expect(UNBROKEN);
+        let since = shared.running().clock.since(self.last_flush);
+        let order = Order {
+            requested: control.requested,
+            is_closing: control.stage > Stage::Working,
+            is_replaced: control.is_replaced,
+            is_flush_due: control.has_order() || since >= options.flush_interval,
+        };
+        control.is_full = false;
+        control.is_replaced = false;
+        order
+    }
+
+    /// Says whether redb holds all now that was applied before.
+    fn flush(&mut self, shared: &Shared) -> Result<bool, FlushFailure> {
+        let begun = shared.running().clock.now();
+        shared.note_progress();
+        let result = self.flush_cut(shared, begun);
+        shared.end_progress();
+        result
+    }
+
+    fn flush_cut(&mut self, shared: &Shared, begun: Instant) -> Result<bool, FlushFailure> {
+        let Some(cut) = cut(shared) else { return Ok(true) };
+        if !await_durable(shared, cut.changes.entry.index, begun)? {
+            return Ok(false);
+        }
+        let written_before = shared.database.written_bytes();
+        crash_point("flusher/before-begin");
+        let txn = shared.database.write()?;
+        let record_bytes = self.write_records(shared, &txn, &cut)?;
+        crash_point("flusher/chunks-written");
+        tiles::write(&shared.database, &txn, &cut.changes.tiles)?;
+        manifest::write_rows(&shared.database, &txn, &cut.changes.rows)?;
+        crash_point("flusher/before-commit");
+        shared.database.commit(txn)?;
+        crash_point("flusher/after-commit");
+        let entry = cut.changes.entry;
+        shared.note_flushed(entry, cut.runs.1);
+        self.trimmer.note(&cut.trimmed, &cut.changes.deleted_logs);
+        self.payload = None;
+        let running = shared.running();
+        running.observer.flushed(&Flushed {
+            entry,
+            elapsed: running.clock.since(begun),
+            record_bytes,
+            written_bytes: shared.database.written_bytes() - written_before,
+            levels: shared.levels(),
+        });
+        Ok(true)
+    }
+
+    /// Writes the cut's records as chunks. Says how many bytes of records there were.
+    fn write_records(
+        &mut self,
+        shared: &Shared,
+        txn: &WriteTransaction,
+        cut: &Cut<'_>,
+    ) -> Result<u64, StorageError> {
+        let mut table = ChunkTable::open(&shared.database, txn)?;
+        let gone: BTreeSet<LogId> = cut.changes.deleted_logs.iter().copied().collect();
+        let mut open: BTreeMap<LogId, Option<OpenChunk>> = BTreeMap::new();
+        let mut record_bytes = 0;
+        let (mut next, until) = cut.runs;
+        while next < until {
+            let runs = shared.live().suffix.batch(next, until, BATCH_RUNS);
+            for run in runs.iter().filter(|run| !gone.contains(&run.log)) {
+                let records = self.body(shared, run)?;
+                record_bytes += widen(records.len());
+                let slice = RunSlice {
+                    log: run.log,
+                    first: run.first,
+                    time: run.time,
+                    bytes_before: run.bytes_before,
+                    records: &records,
+                };
+                table.append(open.entry(run.log).or_default(), slice)?;
+            }
+            next += widen(runs.len());
+            let open_bytes: usize = open.values().flatten().map(OpenChunk::value_bytes).sum();
+            if open_bytes > OPEN_BYTES_MAX {
+                finish(&mut table, &mut open)?;
+            }
+            shared.note_progress();
+        }
+        finish(&mut table, &mut open)?;
+        Ok(record_bytes)
+    }
+
+    /// The records of a run. Those of one entry come one after the other, so its payload is read once.
+    fn body(&mut self, shared: &Shared, run: &HeldRun) -> Result<Bytes, StorageError> {
+        let HeldRecords::InJournal { offset, length } = run.records else {
+            return shared.body(run);
+        };
+        let known = self.payload.as_ref().filter(|(entry, _)| *entry == run.entry);
+        let payload = match known {
+            Some((_, payload)) => payload.clone(),
+            None => shared.payload(run.entry)?,
+        };
+        let records = shared.slice_payload(&payload, offset, length)?;
+        self.payload = Some((run.entry, payload));
+        Ok(records)
+    }
+}
+
+fn finish(
+    table: &mut ChunkTable<'_>,
+    open: &mut BTreeMap<LogId, Option<OpenChunk>>,
+) -> Result<(), StorageError> {
+    std::mem::take(open).into_values().try_for_each(|chunk| table.finish(chunk))
+}
+
+/// Takes what is to be flushed, if there is something.
+fn cut(shared: &Shared) -> Option<Cut<'_>> {
+    let running = shared.running();
+    let mut machine = running.machine.lock().expect("the machine was not left by a panic");
+    let applied = machine.applied()?;
+    if *shared.flushed.lock().expect(UNBROKEN) == Some(applied) {
+        return None;
+    }
+    let gate = shared.gate.lock().expect(UNBROKEN);
+    let changes = machine.take_changes();
+    let mut live = shared.live_mut();
+    let runs = (live.suffix.flushed(), live.suffix.end());
+    let trimmed = live.views.take_trimmed();
+    let bytes = shared.arrived_bytes.swap(0, Ordering::Relaxed);
+    shared.flushing_bytes.store(bytes, Ordering::Relaxed);
+    Some(Cut { changes, runs, trimmed, _gate: gate })
+}
+
+/// Waits until the journal holds an entry durably. Says whether it does: if not, the state is being closed.
+fn await_durable(shared: &Shared, entry: EntryIndex, begun: Instant) -> Result<bool, FlushFailure> {
+    let running = shared.running();
+    while !running.source.wait_durable(entry, DURABLE_WAIT) {
+        let waited = running.clock.since(begun);
+        if waited >= shared.options.stall_max {
+            return Err(FlushFailure::Stalled { waited });
+        }
+        // A poisoned journal says so at once, and is no reason to run in circles.
+        let control = shared.lock_control();
+        let waits =
+            |control: &mut Control| control.stage == Stage::Working || waited < CLOSE_WAIT_MAX;
+        let pause = shared.signal.wait_timeout_while(control, DURABLE_WAIT, waits).expect(UNBROKEN);
+        if !pause.1.timed_out() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Shared {
+    pub(super) fn wake_flusher(&self) {
+        let mut control = self.lock_control();
+        if !control.is_full {
+            control.is_full = true;
+            self.signal.notify_all();
+        }
+    }
+
+    pub(super) fn flush_now(&self) -> Result<(), StorageError> {
+        let mut control = self.lock_control();
+        control.requested += 1;
+        let ticket = control.requested;
+        self.signal.notify_all();
+        let waits = |control: &mut Control| control.served < ticket && control.stage < Stage::Over;
+        let control = self.signal.wait_while(control, waits).expect(UNBROKEN);
+        if control.served >= ticket {
+            return Ok(());
+        }
+        let failure = control.failure.clone();
+        let source = failure.unwrap_or_else(|| Arc::new(io::Error::other("state is closed")));
+        Err(StorageError::Poisoned { source })
+    }
+
+    pub(super) fn levels(&self) -> StateLevels {
+        StateLevels {
+            unflushed_bytes: self.unflushed_bytes(),
+            suffix_bytes: widen(self.live().suffix.held_bytes()),
+            is_lagging: self.is_lagging.load(Ordering::Relaxed),
+            written_bytes: self.database.written_bytes(),
+        }
+    }
+
+    /// The payload of an entry, from the journal.
+    pub(super) fn payload(&self, entry: EntryIndex) -> Result<Bytes, StorageError> {
+        self.source()
+            .and_then(|source| source.payload(entry))
+            .map_err(StorageError::io("read an entry for", self.database.path()))
+    }
+
+    /// Part of such a payload.
+    pub(super) fn slice_payload(
+        &self,
+        payload: &Bytes,
+        offset: u32,
+        length: u32,
+    ) -> Result<Bytes, StorageError> {
+        let narrow = |count| usize::try_from(count).expect("32 bits fit a length in memory");
+        let (begin, end) = (narrow(offset), narrow(offset) + narrow(length));
+        if end > payload.len() {
+            return Err(self.database.damaged("entry of dropped records"));
+        }
+        Ok(payload.slice(begin..end))
+    }
+
+    /// redb holds the state at `entry` from now on.
+    fn note_flushed(&self, entry: EntryId, runs_until: u64) {
+        {
+            let mut flushed = self.flushed.lock().expect(UNBROKEN);
+            assert!(
+                flushed.is_none_or(|flushed| flushed.index < entry.index),
+                "{entry} is flushed after {flushed:?}"
+            );
+            *flushed = Some(entry);
+        }
+        self.flushing_bytes.store(0, Ordering::Relaxed);
+        self.judge_lag();
+        self.live_mut().suffix.mark_flushed(runs_until);
+        while self.live_mut().suffix.evict(self.options.suffix_bytes_max, EVICT_STEPS) {}
+    }
+
+    fn note_progress(&self) {
+        let running = self.running();
+        *running.progress.lock().expect(UNBROKEN) = Some(running.clock.now());
+    }
+
+    fn end_progress(&self) {
+        *self.running().progress.lock().expect(UNBROKEN) = None;
+    }
+
+    /// Reports a flusher that hangs in a call and so cannot do it itself.
+    pub(super) fn check_stall(&self) {
+        let Some(running) = self.running.get() else { return };
+        let progress = *running.progress.lock().expect(UNBROKEN);
+        let waited = progress.map_or(Duration::ZERO, |since| running.clock.since(since));
+        // The flusher itself counts what it spends on waiting for the journal.
+        if waited >= self.options.stall_max + DURABLE_WAIT {
+            self.report(&FlushFailure::Stalled { waited });
+        }
+    }
+
+    /// Says once that the flusher gave up.
+    fn report(&self, failure: &FlushFailure) {
+        {
+            let mut control = self.lock_control();
+            if control.failure.is_some() {
+                return;
+            }
+            control.failure = Some(Arc::new(io::Error::other(failure.to_string())));
+        }
+        self.tell(|observer| observer.failed(failure));
+        self.lock_control().stage = Stage::Over;
+        self.signal.notify_all();
+    }
+}

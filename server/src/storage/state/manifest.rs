@@ -1,0 +1,231 @@
+//! The machine's rows in redb: all of them at once, and those that changed.
+//!
+//! What is read is read in one transaction, so it is the state at exactly one entry; every row is checked, and a table
+//! with fewer rows than it says is damaged. An install puts a manifest in place of all rows in one transaction, which
+//! also marks that it was done: until the journal is purged up to there, the state is ahead of it.
+//!
+//! Not here: records that a manifest names; they must be there before it is installed.
+
+use client::types::{EntryId, EntryIndex, LogId, Position, Term};
+use migrations::latest::Malformed;
+use migrations::latest::installed::{META_INSTALLED, decode_installed, encode_installed};
+use migrations::latest::manifest::{EncodedRow, Manifest, ManifestBuilder};
+use migrations::latest::tables::{META, META_MACHINE_PREFIX, Table};
+use migrations::latest::values::{EntryIdRow, MembershipRow};
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+
+use super::chunks::{ChunkFailure, ChunkReader};
+use super::database::Database;
+use super::view::Views;
+use super::{Live, Shared, State, UNBROKEN};
+use crate::machine::{Machine, MachineError, RowChange};
+use crate::storage::error::StorageError;
+
+/// All machine state at one entry, without the records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateManifest(Manifest);
+
+impl StateManifest {
+    /// The state of these rows.
+    pub const fn new(rows: Manifest) -> Self {
+        Self(rows)
+    }
+
+    /// The entry whose state it is.
+    pub const fn applied(&self) -> EntryId {
+        entry_id(self.0.entry())
+    }
+
+    /// The membership, and its entry.
+    pub fn membership(&self) -> Option<(EntryId, &MembershipRow)> {
+        self.0.membership.as_ref().map(|row| (entry_id(row.entry), &row.membership))
+    }
+
+    /// Its rows.
+    pub const fn rows(&self) -> &Manifest {
+        &self.0
+    }
+
+    /// The machine that it is the state of.
+    pub fn into_machine(self) -> Result<Machine, MachineError> {
+        Machine::load(self.0)
+    }
+
+    /// Its bytes, for another replica.
+    pub fn encode(&self) -> Vec<u8> {
+        self.0.encode()
+    }
+
+    /// A manifest of such bytes; every row is checked.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        Manifest::decode(bytes).map(Self)
+    }
+}
+
+/// Why a manifest was not installed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// No machine can have had this state.
+    #[error("manifest is not a possible state")]
+    Impossible(#[from] MachineError),
+    /// Records that it names are not here.
+    #[error("record {position} of log {log} is not here")]
+    Incomplete {
+        /// The log.
+        log: LogId,
+        /// A position that is lacking.
+        position: Position,
+    },
+    /// redb could not be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl State {
+    /// The manifest at whatever redb holds now; nothing before the first flush.
+    pub fn manifest(&self) -> Result<Option<StateManifest>, StorageError> {
+        load(&self.0.database)
+    }
+
+    /// Puts a manifest in place of the state, in one transaction, and makes `machine` of it. Waits for a flush under
+    /// way; what it had not taken is dropped. The records it names must be here already: their ends are looked for.
+    ///
+    /// A second time with the same manifest changes nothing.
+    pub fn install(
+        &self,
+        manifest: &StateManifest,
+        machine: &mut Machine,
+    ) -> Result<(), InstallError> {
+        let replaced = Machine::load(manifest.0.clone())?;
+        let _gate = self.0.gate.lock().expect(UNBROKEN);
+        self.0.check_records(manifest)?;
+        self.0.replace_rows(manifest)?;
+        *machine = replaced;
+        *self.0.flushed.lock().expect(UNBROKEN) = Some(manifest.applied());
+        *self.0.live_mut() = Live { views: Views::of(machine), ..Live::default() };
+        self.0.forget_arrivals();
+        self.0.lock_control().note_replaced();
+        Ok(())
+    }
+
+    /// The entry of the manifest that was installed last, while the journal may not be purged up to it yet.
+    pub fn installed(&self) -> Result<Option<EntryId>, StorageError> {
+        let database = &self.0.database;
+        database.unwinding(|| {
+            let table = database.read()?.open_table(META).map_err(database.failed("read"))?;
+            let Some(value) = table.get(META_INSTALLED).map_err(database.failed("read"))? else {
+                return Ok(None);
+            };
+            let entry = decode_installed(value.value()).map_err(|_| database.damaged("mark"))?;
+            Ok(Some(entry_id(entry)))
+        })
+    }
+
+    /// The journal is durably purged up to the installed entry: the mark may go.
+    pub fn clear_installed(&self) -> Result<(), StorageError> {
+        let database = &self.0.database;
+        if self.installed()?.is_none() {
+            return Ok(());
+        }
+        let _gate = self.0.gate.lock().expect(UNBROKEN);
+        let txn = database.write()?;
+        txn.open_table(META)
+            .map_err(database.failed("write"))?
+            .remove(META_INSTALLED)
+            .map_err(database.failed("write"))?;
+        database.commit(txn)
+    }
+}
+
+impl Shared {
+    /// Looks for the first and the last record of every log.
+    fn check_records(&self, manifest: &StateManifest) -> Result<(), InstallError> {
+        let reader = ChunkReader::open(&self.database)?;
+        for (id, row) in manifest.0.logs.iter().filter(|(_, row)| row.trim < row.tail) {
+            let log = LogId::new(*id);
+            for position in [row.trim, row.tail - 1] {
+                match reader.find(log, position, row.tail) {
+                    Ok(_) => {}
+                    Err(ChunkFailure::Storage(error)) => return Err(error.into()),
+                    Err(ChunkFailure::Damaged(..)) => {
+                        let position = Position::new(position);
+                        return Err(InstallError::Incomplete { log, position });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replace_rows(&self, manifest: &StateManifest) -> Result<(), StorageError> {
+        let database = &self.database;
+        let txn = database.write()?;
+        for table in Table::ALL.into_iter().filter(|table| *table != Table::Checkpoints) {
+            let mut rows = txn.open_table(table.definition()).map_err(database.failed("write"))?;
+            let is_own = |key: &[u8]| table == Table::Meta && !key.starts_with(META_MACHINE_PREFIX);
+            rows.retain(|key, _| is_own(key)).map_err(database.failed("write"))?;
+        }
+        for EncodedRow { table, key, value } in manifest.0.rows() {
+            txn.open_table(table.definition())
+                .map_err(database.failed("write"))?
+                .insert(&key[..], &value[..])
+                .map_err(database.failed("write"))?;
+        }
+        let mark = encode_installed(manifest.0.entry());
+        txn.open_table(META)
+            .map_err(database.failed("write"))?
+            .insert(META_INSTALLED, &mark[..])
+            .map_err(database.failed("write"))?;
+        database.commit(txn)
+    }
+}
+
+/// Reads all rows in one transaction; nothing if there is none.
+pub(super) fn load(database: &Database) -> Result<Option<StateManifest>, StorageError> {
+    database.unwinding(|| {
+        let txn = database.read()?;
+        let mut builder = ManifestBuilder::default();
+        for table in Table::ALL.into_iter().filter(|table| *table != Table::Checkpoints) {
+            let rows = txn.open_table(table.definition()).map_err(database.failed("read"))?;
+            let mut count = 0;
+            for row in rows.iter().map_err(database.failed("read"))? {
+                let (key, value) = row.map_err(database.failed("read"))?;
+                let added = builder.add(table, key.value(), value.value());
+                added.map_err(|_| database.damaged("row"))?;
+                count += 1;
+            }
+            if rows.len().map_err(database.failed("read"))? != count {
+                return Err(database.damaged("table"));
+            }
+        }
+        if builder.is_empty() {
+            return Ok(None);
+        }
+        let manifest = builder.finish().map_err(|_| database.damaged("set of rows"))?;
+        Ok(Some(StateManifest(manifest)))
+    })
+}
+
+/// Writes rows that changed; they come in order of table.
+pub(super) fn write_rows(
+    database: &Database,
+    txn: &WriteTransaction,
+    rows: &[RowChange],
+) -> Result<(), StorageError> {
+    for rows in rows.chunk_by(|left, right| left.table == right.table) {
+        let definition = rows[0].table.definition();
+        let mut table = txn.open_table(definition).map_err(database.failed("write"))?;
+        for row in rows {
+            match &row.value {
+                Some(value) => table.insert(&row.key[..], &value[..]).map(drop),
+                None => table.remove(&row.key[..]).map(drop),
+            }
+            .map_err(database.failed("write"))?;
+        }
+    }
+    Ok(())
+}
+
+const fn entry_id(row: EntryIdRow) -> EntryId {
+    EntryId::new(Term::new(row.term), row.leader, EntryIndex::new(row.index))
+}

@@ -1,0 +1,181 @@
+//! What it costs: measured when asked for, with a release build.
+//!
+//! `cargo nextest run --release -p quorate figures --run-ignored only --no-capture` prints the figures. They are no
+//! promises of a test run; what must hold everywhere is in the other files.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use client::types::{LogId, Position};
+
+use super::scene::{Scene, TestJournal, bodies};
+use crate::storage::disk::RealDisk;
+use crate::storage::state::{Level, ReadLimit, State, StateOptions};
+
+const MEGABYTE: f64 = 1e6;
+
+fn print(what: &str, figure: f64, unit: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{what}: {figure:.2} {unit}").unwrap();
+}
+
+fn fill(scene: &mut Scene, logs: u64, batches: u64, batch: u64, length: usize) -> f64 {
+    let new = bodies(0..batch, length);
+    for log in 0..logs {
+        scene.create(&format!("log/{log}"));
+    }
+    for number in 0..batches {
+        scene.append(&format!("log/{}", number % logs), &new);
+        while scene.state.is_lagging() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    scene.flush();
+    float(batches * batch) * length_of(length)
+}
+
+fn float(count: u64) -> f64 {
+    f64::from(u32::try_from(count).unwrap())
+}
+
+fn length_of(length: usize) -> f64 {
+    f64::from(u32::try_from(length).unwrap())
+}
+
+/// Says how many bytes were written per byte of payload.
+fn measure_flush(what: &str, (logs, batches, batch, length): (u64, u64, u64, usize)) -> f64 {
+    let mut scene = Scene::on_file(StateOptions::default());
+    let payload = fill(&mut scene, logs, batches, batch, length);
+    let flushes = scene.told.flushes.lock().unwrap().clone();
+    let busy: f64 = flushes.iter().map(|flush| flush.elapsed.as_secs_f64()).sum();
+    let written = flushes.iter().map(|flush| flush.written_bytes).sum::<u64>();
+    let written = float(written / 1024) * 1024.0;
+    print(&format!("{what}, flushed while busy"), payload / busy / MEGABYTE, "MB/s");
+    print(&format!("{what}, written"), written / payload, "bytes per byte of payload");
+    print(&format!("{what}, flushes"), float(u64::try_from(flushes.len()).unwrap()), "");
+    written / payload
+}
+
+#[test]
+#[ignore = "a measurement: prints figures of a release build"]
+fn flushing_costs_this_much() {
+    let written = measure_flush("1 log, 128 x 1 KiB", (1, 2000, 128, 1024));
+    assert!(written < 1.5, "with the journal, at most 3 bytes are written for one");
+    measure_flush("64 logs, 128 x 1 KiB", (64, 2000, 128, 1024));
+    measure_flush("1 log, 100 x 100 B", (1, 10_000, 100, 100));
+    measure_flush("1 log, 1 x 1 KiB", (1, 100_000, 1, 1024));
+    measure_flush("1 log, 1 x 1 MiB", (1, 200, 1, 1 << 20));
+}
+
+#[test]
+#[ignore = "a measurement: prints figures of a release build"]
+fn reading_costs_this_much() {
+    let mut scene = Scene::on_file(StateOptions::default());
+    let log = {
+        fill(&mut scene, 1, 2000, 128, 1024);
+        scene.state.views("", None, 1)[0].id
+    };
+    let limit = ReadLimit { records_max: 100_000, bytes_max: 1 << 20 };
+    let mut rate = 0.0;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        let bytes = read_all(&scene.state, log, limit);
+        rate = bytes / begun.elapsed().as_secs_f64() / MEGABYTE;
+        print("as chunks", rate, "MB/s");
+    }
+    let begun = Instant::now();
+    let (mut next, mut bytes) = (Position::ZERO, 0);
+    loop {
+        let page = scene.state.read(log, next, limit, Level::Durable).unwrap();
+        bytes += page.records.iter().map(|record| record.body.len()).sum::<usize>();
+        next = page.next;
+        if next == page.tail {
+            break;
+        }
+    }
+    let bytes = length_of(bytes);
+    print("as records", bytes / begun.elapsed().as_secs_f64() / MEGABYTE, "MB/s");
+    let begun = Instant::now();
+    for position in 0..20_000 {
+        let one = ReadLimit { records_max: 1, bytes_max: 1 };
+        scene.state.read(log, Position::new(position * 7 % 256_000), one, Level::Durable).unwrap();
+    }
+    print("one by position", begun.elapsed().as_secs_f64() / 20_000.0 * 1e6, "us");
+    assert!(rate > 500.0, "frames can be sent at 500 MB/s");
+}
+
+fn read_all(state: &State, log: LogId, limit: ReadLimit) -> f64 {
+    let (mut next, mut bytes) = (Position::ZERO, 0);
+    loop {
+        let page = state.read_pieces(log, next, limit, Level::Durable).unwrap();
+        bytes += page.records.iter().map(|piece| piece.bytes.len()).sum::<usize>();
+        next = page.next;
+        if next == page.tail {
+            return length_of(bytes);
+        }
+    }
+}
+
+#[test]
+#[ignore = "a measurement: prints figures of a release build"]
+fn opening_costs_this_much() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.redb");
+    let journal = TestJournal::default();
+    let options = StateOptions::default();
+    let mut scene = Scene::on(Arc::new(RealDisk), &path, options, journal.clone());
+    fill(&mut scene, 1000, 10_000, 100, 1024);
+    scene.state.close();
+    drop(scene);
+    let begun = Instant::now();
+    let disk: Arc<dyn crate::storage::disk::Disk> = Arc::new(RealDisk);
+    let (state, manifest) = State::open(&disk, &path, options).unwrap();
+    print("open and read the rows", begun.elapsed().as_secs_f64() * 1e3, "ms");
+    let machine = manifest.unwrap().into_machine().unwrap();
+    print("with the machine", begun.elapsed().as_secs_f64() * 1e3, "ms");
+    assert_eq!(machine.logs().count(), 1000);
+    drop(state);
+}
+
+/// What the syncs of a journal on the same disk take while the state is flushed.
+#[test]
+#[ignore = "a measurement: prints figures of a release build"]
+fn flushing_leaves_the_journal_this_much() {
+    use crate::storage::disk::Disk;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    for unsynced_bytes_max in [512 << 10, 2 << 20, 256 << 20] {
+        let options = StateOptions { unsynced_bytes_max, ..StateOptions::default() };
+        let mut scene = Scene::on_file(options);
+        let file = RealDisk.open(&scene.path.with_extension("journal")).unwrap();
+        file.write_at(&vec![7; 16 << 20], 0).unwrap();
+        file.sync_data().unwrap();
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
+        let syncing = std::thread::spawn(move || {
+            let mut waits = Vec::new();
+            for turn in 0_u64.. {
+                let begun = Instant::now();
+                file.write_at(&[1; 8192], turn % 2000 * 8192).unwrap();
+                file.sync_data().unwrap();
+                waits.push(begun.elapsed());
+                if is_over.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(300));
+            }
+            waits.sort();
+            waits
+        });
+        let begun = Instant::now();
+        let payload = fill(&mut scene, 1, 3000, 128, 1024);
+        let rate = payload / begun.elapsed().as_secs_f64() / MEGABYTE;
+        over.store(true, Ordering::Relaxed);
+        let waits = syncing.join().unwrap();
+        let at = |part: usize| waits[(waits.len() - 1) * part / 1000].as_secs_f64() * 1e3;
+        print(&format!("{} KiB unsynced", unsynced_bytes_max >> 10), rate, "MB/s");
+        print("  sync p50", at(500), "ms");
+        print("  sync p99", at(990), "ms");
+        print("  sync max", at(1000), "ms");
+        assert!(waits.len() > 100, "the journal got its turn");
+    }
+}

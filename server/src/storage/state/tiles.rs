@@ -1,0 +1,66 @@
+//! Hashes of complete tiles: one for 256 records, one for 256 of those, and so on.
+//!
+//! They are written in the transaction that writes the records, never change, and live as long as their log. Each
+//! stands with a check over its key; one that fails it is named, not served.
+//!
+//! Not here: how a hash is computed (`machine`), and what is compared with it (scrub, transfer, proofs).
+
+use client::types::{Digest, LogId};
+use migrations::latest::tables::{TILES, tile_key};
+use migrations::latest::values::{decode_tile, encode_tile};
+use redb::{ReadableTable, WriteTransaction};
+
+use super::State;
+use super::database::Database;
+use crate::machine::TileAddress;
+use crate::storage::error::StorageError;
+
+impl State {
+    /// The hash of a complete tile; nothing if it is not complete, or not flushed yet.
+    pub fn tile(&self, address: TileAddress) -> Result<Option<Digest>, StorageError> {
+        let database = &self.0.database;
+        let key = tile_key(address.log.get(), address.level, address.number);
+        database.unwinding(|| {
+            let table = database.read()?.open_table(TILES).map_err(database.failed("read"))?;
+            let found = table.get(&key[..]).map_err(database.failed("read"))?;
+            let Some(value) = found else { return Ok(None) };
+            let hash = decode_tile(&key, value.value()).map_err(|_| database.damaged("tile"))?;
+            Ok(Some(Digest::new(hash)))
+        })
+    }
+}
+
+/// Writes hashes of tiles.
+pub(super) fn write(
+    database: &Database,
+    txn: &WriteTransaction,
+    tiles: &[(TileAddress, Digest)],
+) -> Result<(), StorageError> {
+    let mut table = txn.open_table(TILES).map_err(database.failed("write"))?;
+    for (address, hash) in tiles {
+        let key = tile_key(address.log.get(), address.level, address.number);
+        let value = encode_tile(&key, hash.as_bytes());
+        table.insert(&key[..], &value[..]).map_err(database.failed("write"))?;
+    }
+    Ok(())
+}
+
+/// Removes up to `limit` hashes of a log that is gone. Says how many it found.
+pub(super) fn remove(
+    database: &Database,
+    txn: &WriteTransaction,
+    log: LogId,
+    limit: usize,
+) -> Result<usize, StorageError> {
+    let mut table = txn.open_table(TILES).map_err(database.failed("write"))?;
+    let (from, until) = (tile_key(log.get(), 0, 0), tile_key(log.get() + 1, 0, 0));
+    let mut keys = Vec::new();
+    let range = table.range::<&[u8]>(&from[..]..&until[..]).map_err(database.failed("read"))?;
+    for found in range.take(limit) {
+        keys.push(found.map_err(database.failed("read"))?.0.value().to_vec());
+    }
+    for key in &keys {
+        table.remove(&key[..]).map_err(database.failed("write"))?;
+    }
+    Ok(keys.len())
+}
