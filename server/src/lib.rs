@@ -16,5 +16,7 @@
 
 pub mod machine;
 pub mod metrics;
+pub mod peer;
+pub mod raft;
 pub mod storage;
 pub mod world;

@@ -1,0 +1,107 @@
+//! Carries a caller's request to the leader's front door, once.
+//!
+//! The request goes as it came, with a mark of who forwarded it, so that it is never forwarded
+//! twice. A failure says whether the leader may have accepted it: only a connection that was never
+//! made, or an answer that promises no effect, is *not accepted*.
+//!
+//! Not here: who leads, and whether to forward at all (`node/leader.rs`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::api::header;
+use client::types::{ReplicaAddr, ReplicaId};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue};
+
+use super::detours::Detours;
+
+/// The most bytes of a forwarded answer.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A request was not carried to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    /// No connection was made: certainly not accepted.
+    #[error("the leader cannot be reached")]
+    NotAccepted,
+    /// It was sent, and no answer came: it may have been accepted.
+    #[error("the leader did not answer")]
+    Unknown,
+}
+
+/// Connections to the front doors of the others. A clone shares them.
+#[derive(Clone)]
+pub struct Forward {
+    client: reqwest::Client,
+    detours: Detours,
+    ourselves: ReplicaId,
+}
+
+impl Forward {
+    /// Forwards in the name of this replica.
+    pub fn new(ourselves: ReplicaId, detours: Detours) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .http1_only()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_millis(500))
+            .pool_max_idle_per_host(256)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { client, detours, ourselves })
+    }
+
+    /// Sends a request as it came, and returns the answer as it is.
+    pub async fn send(
+        &self,
+        to: &ReplicaAddr,
+        parts: &http::request::Parts,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<http::Response<Bytes>, ForwardError> {
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let url = self.detours.url(to.as_str(), path);
+        let answer = self
+            .client
+            .request(parts.method.clone(), url)
+            .headers(self.end_to_end(&parts.headers))
+            .timeout(within)
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| forward_error(&error))?;
+        receive(answer).await
+    }
+
+    /// The headers that belong to the request and not to its connection, and our mark.
+    fn end_to_end(&self, headers: &HeaderMap) -> HeaderMap {
+        let mut kept = headers.clone();
+        for name in [CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE] {
+            kept.remove(name);
+        }
+        kept.insert(header::FORWARDED, HeaderValue::from(self.ourselves.get()));
+        kept
+    }
+}
+
+async fn receive(mut answer: reqwest::Response) -> Result<http::Response<Bytes>, ForwardError> {
+    let mut body = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(|_| ForwardError::Unknown)? {
+        if body.len() + part.len() > ANSWER_BYTES_MAX {
+            return Err(ForwardError::Unknown);
+        }
+        body.extend_from_slice(&part);
+    }
+    let mut response = http::Response::new(Bytes::from(body));
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        response.headers_mut().remove(name);
+    }
+    Ok(response)
+}
+
+fn forward_error(error: &reqwest::Error) -> ForwardError {
+    if error.is_connect() { ForwardError::NotAccepted } else { ForwardError::Unknown }
+}

@@ -1,0 +1,35 @@
+//! Replica to replica: both ends of the wire, side by side.
+//!
+//! ```text
+//! message  = envelope (who speaks to whom: 68 bytes)  body (codec)
+//! answer   = 200 body  |  403 the refusal's name  |  503
+//! ```
+//!
+//! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP/2: introduce,
+//! append, vote, pre-vote, take-leadership, read-index. Nothing is decoded before the envelope was
+//! compared; nothing is listened to from a start of a replica that was not introduced. Two things
+//! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
+//! to join (`join`) enter a member by its front door.
+//!
+//! Not here: what is agreed (`raft`), and what a record means.
+
+mod acquaintances;
+mod client;
+mod codec;
+mod detours;
+mod envelope;
+pub mod forward;
+pub mod join;
+mod paths;
+mod routes;
+mod transport;
+
+pub use self::acquaintances::Acquaintances;
+pub use self::client::{Condemned, Myself, PeerError};
+pub use self::detours::Detours;
+pub use self::envelope::{Identity, Refusal};
+pub use self::routes::{Desk, router};
+pub use self::transport::{Http2, Transport, TransportError};
+
+/// Asks the others, over HTTP/2.
+pub type Peers = client::Peers<Http2>;

@@ -1,0 +1,21 @@
+//! The routes between replicas, each once.
+
+pub(super) const INTRODUCE: &str = "/peer/1/introduce";
+pub(super) const APPEND: &str = "/peer/1/append";
+pub(super) const VOTE: &str = "/peer/1/vote";
+pub(super) const PRE_VOTE: &str = "/peer/1/pre-vote";
+pub(super) const TAKE_LEADERSHIP: &str = "/peer/1/take-leadership";
+pub(super) const READ_INDEX: &str = "/peer/1/read-index";
+
+/// What a message of this route is called in metrics.
+pub(super) fn name(path: &str) -> &'static str {
+    match path {
+        INTRODUCE => "introduce",
+        APPEND => "append",
+        VOTE => "vote",
+        PRE_VOTE => "pre_vote",
+        TAKE_LEADERSHIP => "take_leadership",
+        READ_INDEX => "read_index",
+        _ => "other",
+    }
+}

@@ -1,0 +1,88 @@
+//! openraft's own storage suite, against the journal, the state and the machine as they ship.
+//!
+//! The suite applies entries that the journal never saw, and with jumps; so here the flusher does
+//! not wait for the journal, and the machine accepts jumps. Nowhere else do they.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::types::EntryIndex;
+use openraft::StorageError;
+use openraft::testing::log::{StoreBuilder, Suite};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use super::{LogStorage, StateMachine, types::TypeConfig};
+use crate::machine::{Machine, MachineLimits};
+use crate::storage::disk::{Disk, RealDisk};
+use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
+use crate::storage::state::{EntrySource, State, StateOptions, Strict};
+use crate::world::World;
+
+/// Holds everything, as far as the flusher is concerned.
+#[derive(Debug)]
+struct Unasked;
+
+impl EntrySource for Unasked {
+    fn durable(&self) -> Option<EntryIndex> {
+        Some(EntryIndex::new(u64::MAX))
+    }
+
+    fn wait_durable(&self, _index: EntryIndex, _within: Duration) -> bool {
+        true
+    }
+
+    fn payload(&self, _index: EntryIndex) -> io::Result<Bytes> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+struct Builder;
+
+/// Keeps the folder, and what has threads in it, as long as the case runs.
+struct Guard {
+    state: State,
+    _folder: TempDir,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.state.close();
+    }
+}
+
+impl StoreBuilder<TypeConfig, LogStorage, StateMachine, Guard> for Builder {
+    async fn build(&self) -> Result<(Guard, LogStorage, StateMachine), StorageError<TypeConfig>> {
+        let folder = tempfile::tempdir().expect("a folder for the case");
+        let world = World::real();
+        let clock = world.clock.clone();
+        let options = JournalOptions {
+            segment_bytes: 64 * 1024,
+            ..JournalOptions::new(world.clock, world.chance)
+        };
+        let identity = JournalIdentity { cluster: [7; 16], replica: 1 };
+        let journal_folder = folder.path().join("journal");
+        std::fs::create_dir_all(&journal_folder).expect("a folder for the journal");
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let opening = Journal::open(disk.clone(), &journal_folder, identity, options);
+        let Ok(Opening::Whole(journal)) = opening else { panic!("a new journal is whole") };
+        let file = folder.path().join("state.redb");
+        let (state, manifest) =
+            State::open(&disk, &file, StateOptions::default()).expect("a new state");
+        assert!(manifest.is_none(), "a new state holds nothing");
+        let machine = Machine::new(MachineLimits::default()).allow_jumps();
+        let machine = Arc::new(Mutex::new(machine));
+        state.start(machine.clone(), Unasked, Arc::new(Strict), clock);
+        let guard = Guard { state: state.clone(), _folder: folder };
+        let state_machine = StateMachine::new(machine, state, watch::Sender::new(None));
+        Ok((guard, LogStorage::new(journal), state_machine))
+    }
+}
+
+#[test]
+fn openrafts_storage_suite_is_green() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(Suite::test_all(Builder)).expect("every case of the suite");
+}
