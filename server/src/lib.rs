@@ -16,6 +16,7 @@
 
 pub mod machine;
 pub mod metrics;
+pub mod node;
 pub mod peer;
 pub mod raft;
 pub mod storage;

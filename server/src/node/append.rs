@@ -1,0 +1,166 @@
+//! Appends: admit, batch, propose, acknowledge.
+//!
+//! An append is acknowledged after its entry has been committed and applied here, so the positions
+//! in the answer are final. If leadership is lost in between, the outcome is unknown and the error
+//! says so; the producer's sequence makes a retry safe. What is refused here was never proposed.
+//!
+//! Not here: the order of records (the machine assigns it) and waiting readers (`follow`).
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use client::api::conditions::Conditions;
+use client::types::{Batch, LogName};
+use tokio::sync::oneshot;
+
+use super::Node;
+use super::batcher::{Caller, Waiting};
+use super::error::{AppendError, Unserved};
+use super::permit::Permit;
+use super::propose::NO_LEADER_RETRY;
+use crate::machine::{AppendItem, AppendRetry, AppendTarget};
+use crate::metrics::AppendOutcome;
+
+pub use crate::machine::{Appended, LogTarget};
+
+/// After this time an append may be tried again that found no room.
+const OVERLOADED_RETRY: Duration = Duration::from_millis(200);
+/// After this time an append may be tried again that met a flusher behind its budget.
+const LAGGING_RETRY: Duration = Duration::from_secs(1);
+/// After this time an append may be tried again that met a full disk.
+const DISK_FULL_RETRY: Duration = Duration::from_secs(10);
+
+/// Records to be added to a log, all or none.
+#[derive(Clone, Debug)]
+pub struct AppendRequest {
+    /// To which log.
+    pub log: LogName,
+    /// What must hold for it to happen, and what makes it safe to repeat.
+    pub conditions: Conditions,
+    /// The records.
+    pub batch: Batch,
+}
+
+impl Node {
+    /// Adds the records to the log and answers with their positions.
+    pub async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+        let clock = &self.core.world.clock;
+        let started = clock.now();
+        let records = u64::from(request.batch.count());
+        let bytes = u64::try_from(request.batch.bytes()).unwrap_or(u64::MAX);
+        let result = self.admit_and_append(request).await;
+        self.core.metrics.append_in_flight(self.core.appends.bytes());
+        self.core.metrics.append_ended(outcome(&result), clock.since(started), records, bytes);
+        result
+    }
+
+    async fn admit_and_append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
+        self.check_request(&request)?;
+        let permit = self.admit(&request.batch)?;
+        let admitted = self.core.world.clock.now();
+        let AppendRequest { log, conditions, batch } = request;
+        let item = AppendItem::encode(&target(log, conditions), &batch);
+        let (answer, receiver) = oneshot::channel();
+        let waiting = Waiting { item, caller: Caller { permit, admitted, answer } };
+        self.core.queue.send(waiting).map_err(|_| Unserved::Stopping)?;
+        // An answer that was dropped may stand for a command that was proposed.
+        receiver.await.unwrap_or(Err(Unserved::Interrupted.into()))
+    }
+
+    /// Refuses what this group never takes.
+    fn check_request(&self, request: &AppendRequest) -> Result<(), AppendError> {
+        let limits = &self.core.options.batch;
+        let batch = &request.batch;
+        if request.log.is_reserved() {
+            return Err(AppendError::ReservedName);
+        }
+        let generation = request.conditions.generation;
+        if generation.is_some_and(|generation| generation != self.generation()) {
+            return Err(AppendError::OtherHistory);
+        }
+        if batch.body_bytes_max() > limits.record_bytes_max {
+            let (bytes, max) = (batch.body_bytes_max(), limits.record_bytes_max);
+            return Err(AppendError::RecordTooLarge { bytes, max });
+        }
+        if batch.bytes() > limits.bytes_max {
+            return Err(AppendError::BatchTooLarge { bytes: batch.bytes(), max: limits.bytes_max });
+        }
+        let count = usize::try_from(batch.count()).unwrap_or(usize::MAX);
+        if count > limits.records_max {
+            return Err(AppendError::TooManyRecords { count, max: limits.records_max });
+        }
+        Ok(())
+    }
+
+    /// Refuses what this replica cannot take now, and makes room for the rest.
+    fn admit(&self, batch: &Batch) -> Result<Permit, AppendError> {
+        let core = &*self.core;
+        self.check_leads()?;
+        if core.state.is_lagging() {
+            return Err(AppendError::FlusherLagging { retry_after: LAGGING_RETRY });
+        }
+        if core.is_disk_full.load(Ordering::Relaxed) {
+            return Err(AppendError::DiskFull { retry_after: DISK_FULL_RETRY });
+        }
+        if core.pulse.still_for() >= core.options.stall_max {
+            return Err(Unserved::NoLeader { retry_after: NO_LEADER_RETRY }.into());
+        }
+        let bytes = u64::try_from(batch.run().len()).unwrap_or(u64::MAX);
+        core.appends.admit(bytes).ok_or(AppendError::Overloaded { retry_after: OVERLOADED_RETRY })
+    }
+
+    /// Refuses what only a leader can do, unless this replica leads.
+    pub(super) fn check_leads(&self) -> Result<(), Unserved> {
+        if self.is_stopping() {
+            return Err(Unserved::Stopping);
+        }
+        let leadership = self.core.leadership.borrow();
+        match leadership.leader {
+            _ if leadership.here => Ok(()),
+            Some(leader) if leader != self.replica() => {
+                Err(Unserved::NotLeader { leader: Some(leader) })
+            }
+            Some(_) | None => Err(Unserved::NoLeader { retry_after: NO_LEADER_RETRY }),
+        }
+    }
+}
+
+fn target(name: LogName, conditions: Conditions) -> AppendTarget {
+    // The cluster's history was compared before; a producer makes a key superfluous.
+    let Conditions { tail, fence, log_id, generation: _, producer, key } = conditions;
+    let retry = match (producer, key) {
+        (Some(batch), _) => {
+            AppendRetry::Producer { id: batch.id, epoch: batch.epoch, sequence: batch.sequence }
+        }
+        (None, Some(key)) => AppendRetry::Key(key),
+        (None, None) => AppendRetry::None,
+    };
+    AppendTarget { log: LogTarget { name, id: log_id }, expected_tail: tail, fence, retry }
+}
+
+fn outcome(result: &Result<Appended, AppendError>) -> AppendOutcome {
+    match result {
+        Ok(Appended { replayed: false, .. }) => AppendOutcome::Acknowledged,
+        Ok(_) => AppendOutcome::Replayed,
+        Err(
+            AppendError::Refused(_)
+            | AppendError::RecordTooLarge { .. }
+            | AppendError::BatchTooLarge { .. }
+            | AppendError::TooManyRecords { .. }
+            | AppendError::ReservedName
+            | AppendError::OtherHistory,
+        ) => AppendOutcome::Rejected,
+        Err(
+            AppendError::Overloaded { .. }
+            | AppendError::FlusherLagging { .. }
+            | AppendError::DiskFull { .. },
+        ) => AppendOutcome::Overloaded,
+        Err(AppendError::Unserved(Unserved::Interrupted)) => AppendOutcome::Interrupted,
+        Err(AppendError::Unserved(
+            Unserved::NotLeader { .. }
+            | Unserved::NoLeader { .. }
+            | Unserved::TimedOut { .. }
+            | Unserved::Stopping,
+        )) => AppendOutcome::Unavailable,
+    }
+}

@@ -1,0 +1,113 @@
+//! What a node looks after by itself: its disk, a leader that gets nowhere, producers long gone.
+//!
+//! Proposals are made only while this replica leads, and only if there was something to look at
+//! since the last one: an idle group writes nothing.
+//!
+//! Not here: admitting replicas (`admission`), and retention.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use client::types::EntryIndex;
+use tracing::{debug, warn};
+
+use super::{Core, Node};
+use crate::machine::ExpireProducers;
+
+/// How often the disk is asked for its free space.
+const DISK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a leader looks whether its proposals get anywhere.
+const STALL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a leader asks the others what only they know.
+const FACTS_INTERVAL: Duration = Duration::from_secs(2);
+
+impl Node {
+    /// Starts the tasks that look after this replica.
+    pub(super) fn start_housekeeping(&self) {
+        let tasks = &self.core.tasks;
+        tasks.spawn("disk watch", watch_disk(Arc::clone(&self.core)));
+        tasks.spawn("stall watch", watch_stalls(self.clone()));
+        tasks.spawn("facts of others", ask_for_facts(self.clone()));
+        tasks.spawn("expiry", expire(Arc::clone(&self.core)));
+    }
+}
+
+async fn watch_disk(core: Arc<Core>) {
+    loop {
+        let probes = Arc::clone(&core.probes);
+        match core.tasks.blocking(move || (probes.disk_free)()).await {
+            Ok(Ok(free)) => note_free(&core, free),
+            Ok(Err(error)) => debug!(%error, "free space of the disk is not known"),
+            Err(_failed) => {}
+        }
+        core.world.clock.sleep(DISK_INTERVAL).await;
+    }
+}
+
+fn note_free(core: &Core, free: u64) {
+    let min = core.options.disk_free_min;
+    let was_full = core.is_disk_full.load(Ordering::Relaxed);
+    // Full at the limit, and fine again only well above it: not one after the other.
+    let is_full = if was_full { free < min + min / 4 } else { free < min };
+    core.disk_free_bytes.store(free, Ordering::Relaxed);
+    core.is_disk_full.store(is_full, Ordering::Relaxed);
+    if is_full && !was_full {
+        warn!(free_bytes = free, free_bytes_min = min, "disk full, appends refused");
+    }
+}
+
+/// A leader that commits nothing, although somebody else could, steps aside.
+async fn watch_stalls(node: Node) {
+    let core = &*node.core;
+    let mut post = core.post.clone();
+    loop {
+        if post.wait_for(|post| post.is_here).await.is_err() {
+            return;
+        }
+        let still = core.pulse.still_for();
+        if still >= core.options.stall_max {
+            match node.give_up_leadership().await {
+                Ok(leader) => warn!(?still, %leader, "nothing was committed, leadership given up"),
+                Err(reason) => debug!(?still, %reason, "nothing is committed"),
+            }
+        }
+        core.world.clock.sleep(STALL_INTERVAL).await;
+    }
+}
+
+async fn ask_for_facts(node: Node) {
+    let mut post = node.core.post.clone();
+    loop {
+        if post.wait_for(|post| post.is_here).await.is_err() {
+            return;
+        }
+        node.refresh_facts().await;
+        node.core.world.clock.sleep(FACTS_INTERVAL).await;
+    }
+}
+
+/// Forgets producers that appended nothing for long.
+async fn expire(core: Arc<Core>) {
+    let mut post = core.post.clone();
+    let mut looked_at: Option<EntryIndex> = None;
+    loop {
+        core.world.clock.sleep(core.options.housekeeping_interval).await;
+        if post.wait_for(|post| post.is_here).await.is_err() {
+            return;
+        }
+        if *core.applied.borrow() == looked_at {
+            continue;
+        }
+        let idle = core.options.producer_idle_max;
+        let command = ExpireProducers { stamp: core.proposer.stamp(), idle };
+        match core.proposer.propose(command, core.options.command_deadline).await {
+            Ok(expired) if expired.producer_count > 0 => {
+                debug!(producers = expired.producer_count, "producers forgotten");
+            }
+            Ok(_) => {}
+            Err(reason) => debug!(%reason, "producers not looked at"),
+        }
+        looked_at = *core.applied.borrow();
+    }
+}

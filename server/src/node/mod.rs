@@ -1,0 +1,258 @@
+//! What this very process can do: one handle, a file per verb.
+//!
+//! Everything that has callers enters here: the HTTP floor, the dashboard and the tests. A clone of
+//! `Node` is the same node. It speaks the contract's types and its own errors; nothing here names
+//! the wire, the consensus library or the database. Everything that waits has a deadline, everything
+//! that is held has a limit, and both stand in `NodeOptions`.
+//!
+//! Not here: how bytes arrive (`http`), how agreement is reached (`raft`), who decides positions
+//! (`machine`), and in what order things start and stop (`run`).
+
+mod admission;
+mod append;
+mod batcher;
+mod follow;
+mod freshness;
+mod gate;
+mod housekeeping;
+mod join;
+mod leader;
+mod logs;
+mod options;
+mod permit;
+mod propose;
+mod read;
+mod rounds;
+mod status;
+mod tails;
+mod verdict;
+
+pub mod error;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use client::types::{BatchLimits, EntryIndex, Generation, ReplicaAddr, ReplicaId};
+use tokio::sync::watch;
+
+pub use self::append::{AppendRequest, Appended, LogTarget};
+pub use self::batcher::BatcherOptions;
+pub use self::follow::{Follow, FollowEvent, FollowRequest};
+pub use self::freshness::AsOf;
+pub use self::join::{ask_to_join, bootstrap};
+pub use self::leader::Route;
+pub use self::logs::{Ensured, ListRequest};
+pub use self::options::NodeOptions;
+pub use self::read::{ReadAnswer, ReadRequest, RecordAnswer, Seen, Start};
+pub use self::status::{Probes, Purpose};
+
+use self::admission::Joiners;
+use self::batcher::{Batcher, Pulse, Queue};
+use self::freshness::IndexAsker;
+use self::gate::Gate;
+use self::leader::{Post, RouteCache};
+use self::permit::{Permits, Room};
+use self::propose::Proposer;
+use self::rounds::Rounds;
+use self::status::{Facts, UNKNOWN_FREE};
+use self::tails::Tails;
+use crate::metrics::Metrics;
+use crate::peer::forward::Forward;
+use crate::peer::{Identity, Peers};
+use crate::raft::{Leadership, MembershipState, Raft, Replication};
+use crate::storage::state::State;
+use crate::world::{Tasks, World};
+
+/// What a node is made of; `run` opens and wires it.
+pub struct NodeParts {
+    /// Who this replica is, in this start.
+    pub identity: Identity,
+    /// Where clients reach this replica.
+    pub front: ReplicaAddr,
+    /// Agreement: built, and running or about to.
+    pub raft: Raft,
+    /// Bytes that are kept: what reads see.
+    pub state: State,
+    /// What else it asks of its surroundings.
+    pub probes: Probes,
+    /// Asks the other replicas.
+    pub peers: Peers,
+    /// Carries requests to the leader.
+    pub forward: Forward,
+    /// Time, chance and tasks.
+    pub world: World,
+    /// Counts what happens.
+    pub metrics: Metrics,
+    /// Limits and deadlines.
+    pub options: NodeOptions,
+}
+
+/// What this process can do. A clone is the same node.
+#[derive(Clone)]
+pub struct Node {
+    core: Arc<Core>,
+}
+
+/// The parts that the verbs share.
+struct Core {
+    identity: Identity,
+    front: ReplicaAddr,
+    raft: Raft,
+    leadership: watch::Receiver<Leadership>,
+    membership: watch::Receiver<MembershipState>,
+    replication: watch::Receiver<Replication>,
+    applied: watch::Receiver<Option<EntryIndex>>,
+    state: State,
+    probes: Arc<Probes>,
+    forward: Forward,
+    world: World,
+    tasks: Tasks,
+    metrics: Metrics,
+    options: NodeOptions,
+    queue: Queue,
+    appends: Permits,
+    followers: Permits,
+    pulse: Arc<Pulse>,
+    gate: Gate,
+    proposer: Proposer,
+    rounds: Rounds,
+    tails: Tails,
+    joiners: Joiners,
+    route_cache: RouteCache,
+    post: watch::Receiver<Post>,
+    facts: Facts,
+    disk_free_bytes: AtomicU64,
+    is_disk_full: AtomicBool,
+    stopping: watch::Sender<bool>,
+}
+
+impl Core {
+    fn generation(&self) -> Generation {
+        self.identity.generation
+    }
+}
+
+impl Node {
+    /// Puts the parts together and starts the tasks that serve callers. Agreement need not run yet.
+    pub fn start(parts: NodeParts) -> Self {
+        let NodeParts { identity, front, raft, state, probes, peers, .. } = parts;
+        let NodeParts { forward, world, metrics, options, .. } = parts;
+        let tasks = world.tasks.child();
+        let gate = Gate::new();
+        let proposer = Proposer::new(raft.clone(), gate.clone(), world.clock.clone());
+        let pulse = Arc::new(Pulse::new(world.clock.clone()));
+        let (queue, batcher) =
+            Batcher::new(proposer.clone(), options.batcher, Arc::clone(&pulse), metrics.clone());
+        let asker = IndexAsker::new(&raft, &peers, &world.clock, &metrics, options.read_deadline);
+        let (rounds, asking) = Rounds::new(asker, options.reads_waiting_max);
+        let tails = Tails::new(read::look(state.clone()));
+        let (post_sender, post) = watch::channel(Post::default());
+        tasks.spawn("leadership", leader::watch_post(raft.leadership(), post_sender));
+        tasks.spawn("batcher", batcher.run());
+        tasks.spawn("read rounds", asking);
+        tasks.spawn("followed tails", tails.run(raft.applied(), world.clock.clone()));
+        let appends = Room { bytes_max: options.append_bytes_max, count_max: options.appends_max };
+        let followers = Room { bytes_max: u64::MAX, count_max: options.followers_max };
+        let core = Core {
+            joiners: Joiners::new(options.joiners_max, options.joiner_silence_max),
+            route_cache: RouteCache::default(),
+            appends: Permits::new(appends),
+            followers: Permits::new(followers),
+            is_disk_full: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
+            probes: Arc::new(probes),
+            post,
+            facts: Facts::default(),
+            disk_free_bytes: AtomicU64::new(UNKNOWN_FREE),
+            leadership: raft.leadership(),
+            membership: raft.membership(),
+            replication: raft.replication(),
+            applied: raft.applied(),
+            identity,
+            front,
+            raft,
+            state,
+            forward,
+            world,
+            tasks,
+            metrics,
+            options,
+            queue,
+            pulse,
+            gate,
+            proposer,
+            rounds,
+            tails,
+        };
+        let node = Self { core: Arc::new(core) };
+        node.start_housekeeping();
+        node.start_admission();
+        node
+    }
+
+    /// Who this replica is, in this start.
+    pub fn identity(&self) -> Identity {
+        self.core.identity
+    }
+
+    /// This replica's id.
+    pub fn replica(&self) -> ReplicaId {
+        self.core.identity.replica
+    }
+
+    /// Which life of the cluster this is; part of every token that callers keep.
+    pub fn generation(&self) -> Generation {
+        self.core.generation()
+    }
+
+    /// Where clients reach this replica.
+    pub fn front(&self) -> &ReplicaAddr {
+        &self.core.front
+    }
+
+    /// Limits and deadlines.
+    pub fn options(&self) -> &NodeOptions {
+        &self.core.options
+    }
+
+    /// What one batch may hold.
+    pub fn batch_limits(&self) -> &BatchLimits {
+        &self.core.options.batch
+    }
+
+    /// Whether this replica was asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        *self.core.stopping.borrow()
+    }
+
+    /// Ends when this replica is asked to stop.
+    pub async fn stopping(&self) {
+        let mut stopping = self.core.stopping.subscribe();
+        // The sender lives as long as this borrow: waiting cannot fail.
+        stopping.wait_for(|stopping| *stopping).await.ok();
+    }
+
+    /// Stops serving: not ready, leadership handed on, appends in flight finished, follows ended.
+    /// Takes at most `limit`; what is not finished by then is answered as unknown.
+    pub async fn stop(&self, limit: Duration) {
+        let clock = &self.core.world.clock;
+        let deadline = clock.after(limit);
+        // Appends are served on meanwhile; what does not fit in is forwarded to the next leader.
+        if let Err(reason) = self.hand_over().await {
+            tracing::info!(%reason, "leadership not handed over");
+        }
+        self.core.stopping.send_replace(true);
+        self.core.tails.close();
+        // Whatever is admitted is answered, or its own deadline ends it.
+        let drained = clock.until(deadline, self.core.appends.emptied()).await;
+        if drained.is_err() {
+            tracing::warn!(appends = self.core.appends.count(), "appends cut off by the stop");
+        }
+        let left = deadline.saturating_duration_since(clock.now());
+        self.core.tasks.stop(left).await;
+    }
+}

@@ -1,0 +1,338 @@
+//! The state of the group, as far as this replica can know it, and whether it can serve.
+//!
+//! The leader knows whom it hears and how far they are; what only a replica itself knows (version,
+//! disk, what it has applied) it asks them now and then. Any other replica asks the leader, and if
+//! that fails says what it knows itself and that the rest is unknown. Nothing is guessed.
+//!
+//! Not here: the sentence of the verdict (`verdict`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::api::cluster::{
+    ClusterStatus, Lag, Readiness, ReadinessCheck, ReplicaStatus, Role, SyncLatency, Verdict,
+};
+use client::api::paths;
+use client::types::{EntryIndex, Epoch, ReplicaAddr, ReplicaId, Timestamp};
+use migrations::latest::NodeRow;
+
+use super::verdict::{Judgement, Lead, Pause, Situation};
+use super::{Core, Node, Route};
+use crate::raft::{Leadership, MembershipState, Replication};
+use crate::world::Instant;
+
+/// How long the leader may take to answer another replica's question for the status.
+const ASK_WITHIN: Duration = Duration::from_secs(1);
+/// What a replica told of itself counts for so long.
+const FACTS_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// What a node asks of its surroundings; `run` knows them.
+pub struct Probes {
+    /// How the group was founded, once that is known.
+    pub founding: Box<dyn Fn() -> Option<crate::machine::Founding> + Send + Sync>,
+    /// How many bytes the disk has free. May block.
+    pub disk_free: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    /// What the disk needs to make an entry durable, if that was measured.
+    pub sync_latency: Box<dyn Fn() -> Option<SyncLatency> + Send + Sync>,
+}
+
+/// What readiness is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To serve reads here, and to hand the rest to the leader.
+    #[default]
+    Serve,
+    /// To have an append acknowledged through this replica.
+    Append,
+}
+
+/// What the others told of themselves lately.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    known: Mutex<BTreeMap<ReplicaId, (ReplicaStatus, Instant)>>,
+}
+
+impl Facts {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, (ReplicaStatus, Instant)>> {
+        // A panic while it was held left whole entries behind.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    /// The state of the group. Asks the leader, unless this replica leads.
+    ///
+    /// A question that another replica forwarded is answered by [`Node::status_here`] instead, so
+    /// that none is ever passed on twice.
+    pub async fn status(&self) -> ClusterStatus {
+        let Route::There { replica, front } = self.route() else {
+            return self.status_here();
+        };
+        match self.ask_status(&front, ASK_WITHIN).await {
+            // It led when it answered, so it knew.
+            Some(status) if status.leader == Some(replica) => self.told(status),
+            Some(_) | None => self.core.status(Lead::Hearsay(replica.get())),
+        }
+    }
+
+    /// The state of the group as this replica knows it, without asking anybody.
+    pub fn status_here(&self) -> ClusterStatus {
+        let core = &*self.core;
+        let leadership = core.leadership.borrow().clone();
+        let lead = match leadership.leader {
+            _ if leadership.here && core.is_confirmed(&leadership) => Lead::Ours,
+            _ if leadership.here => Lead::Unconfirmed,
+            Some(leader) if leader != self.replica() => Lead::Hearsay(leader.get()),
+            Some(_) | None => Lead::Nobody,
+        };
+        core.status(lead)
+    }
+
+    /// Whether this replica can do what is asked for, check by check.
+    pub fn readiness(&self, purpose: Purpose) -> Readiness {
+        let core = &*self.core;
+        let mut checks = vec![
+            check("not_stopping", !self.is_stopping(), "this replica is not stopping"),
+            check(
+                "recovered",
+                core.raft.is_recovered(),
+                "what was committed before the last stop is applied again",
+            ),
+            check("leader", !matches!(self.route(), Route::Nowhere { .. }), "a leader is known"),
+        ];
+        if purpose == Purpose::Append {
+            let pause = self.core.pause();
+            checks.extend([
+                check("flusher", pause != Some(Pause::FlusherLagging), "the flusher keeps up"),
+                check("disk", pause != Some(Pause::DiskFull), "the disk has room"),
+                check(
+                    "quorum",
+                    !core.leadership.borrow().here || self.status_here().verdict.can_append,
+                    "if this replica leads, a majority of voters answers it",
+                ),
+            ]);
+        }
+        Readiness { is_ready: checks.iter().all(|check| check.is_passed), checks }
+    }
+
+    /// Asks another replica's front door what it knows.
+    async fn ask_status(&self, front: &ReplicaAddr, within: Duration) -> Option<ClusterStatus> {
+        let request = http::Request::get(paths::CLUSTER)
+            .header(http::header::ACCEPT, "application/json")
+            .body(())
+            .ok()?;
+        let (parts, ()) = request.into_parts();
+        let answer = self.core.forward.send(front, &parts, Bytes::new(), within).await.ok()?;
+        if !answer.status().is_success() {
+            return None;
+        }
+        serde_json::from_slice(answer.body()).ok()
+    }
+
+    /// The leader's answer, told by this replica.
+    fn told(&self, mut status: ClusterStatus) -> ClusterStatus {
+        let ourselves = self.replica();
+        status.this_replica = Some(ourselves);
+        if let Some(place) = status.replicas.iter_mut().find(|replica| replica.id == ourselves) {
+            self.core.describe_ourselves(place);
+        }
+        status
+    }
+
+    /// Asks every other replica what only it knows of itself. Called now and then on the leader.
+    pub(super) async fn refresh_facts(&self) {
+        let others: Vec<_> = {
+            let membership = self.core.membership.borrow();
+            let others = membership.row.nodes.iter().filter_map(|(id, node)| {
+                let id = ReplicaId::new(*id).filter(|id| *id != self.replica())?;
+                Some((id, ReplicaAddr::new(&node.front_addr).ok()?))
+            });
+            others.collect()
+        };
+        let answers = others.iter().map(|(id, front)| async move {
+            let status = self.ask_status(front, ASK_WITHIN).await?;
+            status.replicas.into_iter().find(|replica| replica.id == *id)
+        });
+        let answers = futures_util::future::join_all(answers).await;
+        let now = self.core.world.clock.now();
+        let mut known = self.core.facts.lock();
+        known.retain(|id, _| others.iter().any(|(other, _)| other == id));
+        for facts in answers.into_iter().flatten() {
+            known.insert(facts.id, (facts, now));
+        }
+    }
+}
+
+impl Core {
+    /// The state of the group, given how sure we are of who leads.
+    fn status(&self, lead: Lead) -> ClusterStatus {
+        let leadership = self.leadership.borrow().clone();
+        let membership = self.membership.borrow().clone();
+        let replication = self.replication.borrow().clone();
+        let now = self.world.clock.now();
+        let situation = self.situation(lead, &membership, &replication, now);
+        let judgement = situation.judge();
+        let scene = Scene { core: self, leadership: &leadership, membership: &membership };
+        let replicas = membership.row.nodes.iter().filter_map(|(id, node)| {
+            let id = ReplicaId::new(*id)?;
+            scene.replica(id, node, &replication, now)
+        });
+        let founding = (self.probes.founding)();
+        ClusterStatus {
+            replicas: replicas.collect(),
+            verdict: verdict(judgement),
+            cluster: Some(self.identity.cluster),
+            generation: Some(self.generation()),
+            epoch: membership.entry.map(|entry| Epoch::new(entry.index.get())),
+            term: leadership.term,
+            leader: leadership.leader,
+            this_replica: Some(self.identity.replica),
+            expected_voters: founding.map_or(0, |founding| u32::from(founding.expect_voters)),
+            as_of: Timestamp::new(self.world.clock.wall_millis()),
+        }
+    }
+
+    fn situation(
+        &self,
+        leadership: Lead,
+        membership: &MembershipState,
+        replication: &Replication,
+        now: Instant,
+    ) -> Situation {
+        let ourselves = self.identity.replica.get();
+        let heard = replication.iter().filter(|(_, progress)| {
+            progress.heard.is_some_and(|heard| now - heard <= self.options.heard_within)
+        });
+        let mut here: BTreeSet<u64> = heard.map(|(id, _)| id.get()).collect();
+        here.insert(ourselves);
+        let voters = membership.row.configs.clone();
+        let silent = voters.iter().flatten().filter(|id| !here.contains(id));
+        let silence = silent.filter_map(|id| {
+            let heard = replication.get(&ReplicaId::new(*id)?)?.heard?;
+            Some(now - heard)
+        });
+        let silence = silence.max();
+        Situation { ourselves, voters, silence, here, leadership, pause: self.pause() }
+    }
+
+    /// Why this replica would take no appends although it led.
+    fn pause(&self) -> Option<Pause> {
+        if *self.stopping.borrow() {
+            Some(Pause::Stopping)
+        } else if self.is_disk_full.load(Ordering::Relaxed) {
+            Some(Pause::DiskFull)
+        } else if self.state.is_lagging() {
+            Some(Pause::FlusherLagging)
+        } else {
+            None
+        }
+    }
+
+    /// A quorum answered this leader recently; alone it is its own quorum.
+    fn is_confirmed(&self, leadership: &Leadership) -> bool {
+        let is_alone = {
+            let ourselves = self.identity.replica.get();
+            let membership = self.membership.borrow();
+            membership.row.configs.iter().flatten().all(|voter| *voter == ourselves)
+        };
+        let earliest = self.world.clock.now().checked_sub(self.options.heard_within);
+        is_alone || earliest.is_none_or(|earliest| leadership.is_confirmed_since(earliest))
+    }
+
+    /// What only this replica knows of itself.
+    fn describe_ourselves(&self, place: &mut ReplicaStatus) {
+        let free = self.disk_free_bytes.load(Ordering::Relaxed);
+        place.is_reachable = true;
+        place.heard_ms_ago = Some(0);
+        place.version = Some(env!("CARGO_PKG_VERSION").to_owned());
+        place.incarnation = Some(self.identity.incarnation);
+        place.tail = self.leadership.borrow().last;
+        place.applied = *self.applied.borrow();
+        place.sync = (self.probes.sync_latency)();
+        place.free_bytes = (free != UNKNOWN_FREE).then_some(free);
+    }
+}
+
+/// Free bytes of a disk that was not yet asked.
+pub(super) const UNKNOWN_FREE: u64 = u64::MAX;
+
+/// What the state of one replica is told from.
+struct Scene<'a> {
+    core: &'a Core,
+    leadership: &'a Leadership,
+    membership: &'a MembershipState,
+}
+
+impl Scene<'_> {
+    fn replica(
+        &self,
+        id: ReplicaId,
+        node: &NodeRow,
+        replication: &Replication,
+        now: Instant,
+    ) -> Option<ReplicaStatus> {
+        let progress = replication.get(&id).copied().unwrap_or_default();
+        let facts = self.core.facts.lock().get(&id).cloned();
+        let facts = facts.filter(|(_, told)| now - *told <= FACTS_AGE_MAX).map(|(facts, _)| facts);
+        let silence = progress.heard.map(|heard| now - heard);
+        let last = self.leadership.last.map_or(0, EntryIndex::get);
+        let lag = progress.matched.map(|at| Lag { entries: last.saturating_sub(at.get()) });
+        let mut replica = ReplicaStatus {
+            id,
+            role: self.role(id),
+            is_reachable: silence.is_some_and(|silence| silence <= self.core.options.heard_within),
+            addr: ReplicaAddr::new(&node.front_addr).ok()?,
+            peer_addr: ReplicaAddr::new(&node.peer_addr).ok()?,
+            zone: node.zone.clone(),
+            version: facts.as_ref().and_then(|facts| facts.version.clone()),
+            incarnation: facts.as_ref().and_then(|facts| facts.incarnation),
+            tail: progress.matched,
+            applied: facts.as_ref().and_then(|facts| facts.applied),
+            lag,
+            heard_ms_ago: silence.map(millis),
+            sync: facts.as_ref().and_then(|facts| facts.sync),
+            free_bytes: facts.and_then(|facts| facts.free_bytes),
+        };
+        if id == self.core.identity.replica {
+            self.core.describe_ourselves(&mut replica);
+            replica.lag = self.own_lag();
+        }
+        Some(replica)
+    }
+
+    fn role(&self, id: ReplicaId) -> Role {
+        let votes = self.membership.row.configs.iter().flatten().any(|voter| *voter == id.get());
+        if self.leadership.leader == Some(id) {
+            Role::Leader
+        } else if !votes {
+            Role::Learner
+        } else if id == self.core.identity.replica && self.leadership.candidate {
+            Role::Candidate
+        } else {
+            Role::Follower
+        }
+    }
+
+    /// How far we are behind what is known to be committed.
+    fn own_lag(&self) -> Option<Lag> {
+        let committed = self.leadership.committed?.get();
+        let applied = self.core.applied.borrow().map_or(0, EntryIndex::get);
+        Some(Lag { entries: committed.saturating_sub(applied) })
+    }
+}
+
+fn verdict(judgement: Judgement) -> Verdict {
+    let Judgement { can_append, tolerance, sentence, reasons } = judgement;
+    Verdict { can_append, tolerance, sentence, reasons }
+}
+
+fn check(name: &str, is_passed: bool, detail: &str) -> ReadinessCheck {
+    ReadinessCheck { name: name.to_owned(), is_passed, detail: detail.to_owned() }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

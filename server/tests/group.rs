@@ -1,0 +1,325 @@
+//! A group of three in one process: it forms by admission, reads fresh on every replica, and moves
+//! its leadership without an unknown outcome.
+//!
+//! Replicas are whole, down to their files, and talk over loopback; only the front doors are left
+//! out. Not here: processes that are killed, and networks that are cut (`e2e`).
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use client::api::cluster::{Admission, JoinAnswer, JoinNonce, JoinRequest};
+use client::api::conditions::Conditions;
+use client::api::reading::{Consistency, ReadFrom};
+use client::types::{
+    Batch, BatchLimits, ClusterId, Generation, Incarnation, LogName, LogSettings, NewRecord,
+    ReplicaAddr, ReplicaId,
+};
+use migrations::latest::NodeRow;
+use quorate::machine::{Founding, Machine, MachineLimits, Timings};
+use quorate::metrics::Metrics;
+use quorate::node::error::{AppendError, Unserved};
+use quorate::node::{
+    AppendRequest, FollowEvent, FollowRequest, Node, NodeOptions, NodeParts, Probes, ReadRequest,
+    Route, Start, bootstrap,
+};
+use quorate::peer::forward::Forward;
+use quorate::peer::{Acquaintances, Desk, Detours, Http2, Identity, Myself, Peers, router};
+use quorate::raft::{Parts, Raft};
+use quorate::storage::disk::{Disk, RealDisk};
+use quorate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
+use quorate::storage::met::MetFile;
+use quorate::storage::state::{State, StateOptions, Unobserved};
+use quorate::world::World;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+const CLUSTER: [u8; 16] = [7; 16];
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Replica {
+    node: Node,
+    raft: Raft,
+    world: World,
+    _folder: TempDir,
+}
+
+/// Where a replica-to-be listens for the others, before it knows who it is.
+struct Door {
+    listener: TcpListener,
+    peer_addr: ReplicaAddr,
+}
+
+impl Door {
+    async fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Self { listener, peer_addr: ReplicaAddr::new(&format!("http://{address}")).unwrap() }
+    }
+
+    /// Becomes the replica of this id.
+    async fn become_replica(self, replica: ReplicaId) -> Replica {
+        let folder = tempfile::tempdir().unwrap();
+        let (world, metrics) = (World::real(), Metrics::new());
+        let (parts, acquaintances) = parts(folder.path(), replica, &world, &metrics).await;
+        let raft = parts.raft.clone();
+        let desk = Desk { identity: parts.identity, acquaintances, raft: raft.clone(), metrics };
+        let listener = self.listener;
+        world.tasks.spawn("peer door", async move {
+            axum::serve(listener, router(desk)).await.unwrap();
+        });
+        let peers = parts.peers.clone();
+        world.tasks.spawn("addresses", peers.learn_addresses(raft.membership()));
+        let node = Node::start(parts);
+        raft.run();
+        Replica { node, raft, world, _folder: folder }
+    }
+}
+
+async fn parts(
+    folder: &Path,
+    replica: ReplicaId,
+    world: &World,
+    metrics: &Metrics,
+) -> (NodeParts, Acquaintances) {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let options = StateOptions::default();
+    let (state, _) = State::open(&disk, &folder.join("state.redb"), options).unwrap();
+    let journal_options = JournalOptions::new(world.clock.clone(), world.chance.clone());
+    let journal_identity = JournalIdentity { cluster: CLUSTER, replica: replica.get() };
+    let journal_folder = folder.join("journal");
+    disk.create_dir_all(&journal_folder).unwrap();
+    let opening = Journal::open(disk.clone(), &journal_folder, journal_identity, journal_options);
+    let Opening::Whole(journal) = opening.unwrap() else { panic!("a new journal is whole") };
+    let machine = Arc::new(Mutex::new(Machine::new(MachineLimits::default())));
+    state.start(machine.clone(), journal.clone(), Arc::new(Unobserved), world.clock.clone());
+
+    let identity = identity(replica);
+    let acquaintances = Acquaintances::open(MetFile::new(disk, folder.join("met"))).unwrap();
+    let detours = Detours::default();
+    let timings = quorate::raft::Timings::default();
+    let peers = Peers::new(
+        Http2::new(detours.clone(), world.clock.clone()),
+        Myself { identity, starts: [identity.incarnation].into(), journal: journal.clone() },
+        timings,
+        acquaintances.clone(),
+        metrics.clone(),
+        world.clock.clone(),
+    );
+    let raft = Raft::build(Parts {
+        replica,
+        timings,
+        journal,
+        machine: machine.clone(),
+        state: state.clone(),
+        network: peers.clone(),
+        clock: world.clock.clone(),
+    })
+    .await
+    .unwrap();
+    let parts = NodeParts {
+        identity,
+        front: front(replica.get()),
+        raft,
+        state,
+        probes: Probes {
+            founding: Box::new(move || machine.lock().unwrap().cluster().copied()),
+            disk_free: Box::new(|| Ok(u64::MAX / 2)),
+            sync_latency: Box::new(|| None),
+        },
+        peers,
+        forward: Forward::new(replica, detours).unwrap(),
+        world: world.clone(),
+        metrics: metrics.clone(),
+        options: NodeOptions::default(),
+    };
+    (parts, acquaintances)
+}
+
+fn identity(replica: ReplicaId) -> Identity {
+    Identity {
+        cluster: ClusterId::new(CLUSTER),
+        generation: Generation { number: 0, random: 5 },
+        replica,
+        incarnation: Incarnation { start: 1, random: 90 + replica.get() },
+    }
+}
+
+/// A front door that nobody opens.
+fn front(number: u64) -> ReplicaAddr {
+    ReplicaAddr::new(&format!("http://127.0.0.1:{number}")).unwrap()
+}
+
+/// A group of one that wants to be three.
+async fn found() -> Replica {
+    let door = Door::open().await;
+    let generation = identity(ReplicaId::FIRST).generation_row();
+    let myself = NodeRow {
+        cluster: CLUSTER,
+        generation,
+        peer_addr: door.peer_addr.to_string(),
+        front_addr: front(1).to_string(),
+        zone: String::new(),
+    };
+    let founding = Founding {
+        cluster: ClusterId::new(CLUSTER),
+        generation,
+        timings: Timings::default(),
+        limits: MachineLimits::default(),
+        expect_voters: 3,
+    };
+    let replica = door.become_replica(ReplicaId::FIRST).await;
+    bootstrap(&replica.raft, &replica.world, myself, founding, LIMIT).await.unwrap();
+    replica
+}
+
+/// Asks until it is let in, and becomes who it is told to be.
+async fn join(leader: &Node, number: u64) -> Replica {
+    let door = Door::open().await;
+    let request = JoinRequest {
+        nonce: JoinNonce::new(u128::from(number)),
+        addr: front(number),
+        peer_addr: door.peer_addr.clone(),
+        zone: String::new(),
+        version: "0.1.0".to_owned(),
+        cluster: Some(ClusterId::new(CLUSTER)),
+        free_bytes: None,
+    };
+    let admission = loop {
+        match leader.join_asked(request.clone()).await.unwrap() {
+            JoinAnswer::Admitted(admission) => break admission,
+            JoinAnswer::Waiting { .. } => {}
+        }
+    };
+    let Admission { cluster, replica, .. } = admission;
+    assert_eq!(cluster, ClusterId::new(CLUSTER));
+    door.become_replica(replica).await
+}
+
+/// Three voters, the first of which leads.
+async fn three() -> [Replica; 3] {
+    let first = found().await;
+    let (second, third) = tokio::join!(join(&first.node, 2), join(&first.node, 3));
+    let mut membership = first.raft.membership();
+    let formed = membership.wait_for(|membership| {
+        membership.is_committed
+            && membership.row.configs.len() == 1
+            && membership.row.configs[0].len() == 3
+    });
+    drop(tokio::time::timeout(LIMIT, formed).await.expect("the group forms").unwrap());
+    first.node.ensure_log(orders(), LogSettings::default()).await.unwrap();
+    [first, second, third]
+}
+
+fn orders() -> LogName {
+    LogName::new("orders").unwrap()
+}
+
+async fn append(node: &Node, body: String) -> Result<u64, AppendError> {
+    let batch = Batch::single(&NewRecord::new(body), &BatchLimits::default()).unwrap();
+    let request = AppendRequest { log: orders(), conditions: Conditions::default(), batch };
+    node.append(request).await.map(|appended| appended.first.get())
+}
+
+async fn tail(node: &Node) -> u64 {
+    let request = ReadRequest {
+        log: orders(),
+        start: Start::From(ReadFrom::Tail),
+        records_max: None,
+        bytes_max: None,
+        consistency: Consistency::Linearizable,
+        wait: None,
+    };
+    node.read(request).await.unwrap().tail.get()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_grows_to_as_many_voters_as_it_was_founded_for() {
+    let [first, second, third] = three().await;
+    let mut ids = [&first, &second, &third].map(|replica| replica.node.replica().get());
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 2, 3]);
+    let verdict = first.node.status().await.verdict;
+    assert_eq!((verdict.can_append, verdict.tolerance), (true, 1), "{verdict:?}");
+    assert_eq!(
+        verdict.sentence,
+        "Taking appends. 3 of 3 replicas vote. You can lose 1 more and keep appending."
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_is_read_on_every_replica_at_once() {
+    let [first, second, third] = three().await;
+    for expected in 1..=50 {
+        append(&first.node, "x".to_owned()).await.unwrap();
+        assert_eq!(tail(&second.node).await, expected);
+        assert_eq!(tail(&third.node).await, expected);
+    }
+    let route = second.node.route();
+    assert_eq!(route, Route::There { replica: ReplicaId::FIRST, front: front(1) });
+    let refused = append(&second.node, "x".to_owned()).await;
+    let leader = Some(ReplicaId::FIRST);
+    assert_eq!(refused, Err(AppendError::Unserved(Unserved::NotLeader { leader })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_moves_and_every_append_is_done_or_certainly_not() {
+    let replicas = Arc::new(three().await);
+    let [first, second, _] = &*replicas;
+    let mut followed = second
+        .node
+        .follow(FollowRequest {
+            log: orders(),
+            start: Start::From(ReadFrom::First),
+            records_max: None,
+            bytes_max: None,
+            consistency: Consistency::Linearizable,
+        })
+        .await
+        .unwrap();
+    let appender = tokio::spawn({
+        let replicas = Arc::clone(&replicas);
+        async move {
+            let mut done = 0;
+            let (mut last, mut worst_gap) = (std::time::Instant::now(), Duration::ZERO);
+            while done < 600 {
+                let leader = replicas.iter().find(|one| one.node.route() == Route::Here);
+                let Some(leader) = leader else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                match append(&leader.node, done.to_string()).await {
+                    Ok(_) => {
+                        done += 1;
+                        worst_gap = worst_gap.max(last.elapsed());
+                        last = std::time::Instant::now();
+                    }
+                    Err(AppendError::Unserved(Unserved::Interrupted)) => {
+                        panic!("a planned hand-over leaves no outcome unknown")
+                    }
+                    Err(_) => {}
+                }
+            }
+            (done, worst_gap)
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let to = first.node.hand_over().await.unwrap();
+    assert_ne!(to, ReplicaId::FIRST);
+    let (done, worst_gap) = tokio::time::timeout(LIMIT, appender).await.unwrap().unwrap();
+    println!("worst gap: {worst_gap:?}");
+    for replica in &*replicas {
+        assert_eq!(tail(&replica.node).await, done);
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 600 {
+        if let FollowEvent::Records(page) = followed.next().await.unwrap() {
+            let bodies = page.records.into_iter().map(|record| record.body);
+            seen.extend(bodies.map(|body| String::from_utf8(body.to_vec()).unwrap()));
+        }
+    }
+    let expected: Vec<_> = (0..600).map(|number| number.to_string()).collect();
+    assert_eq!(seen, expected, "one order, nothing twice, nothing left out");
+}
