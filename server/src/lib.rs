@@ -14,10 +14,13 @@
 //!
 //! Calls go down, watches come up; `tidy` refuses an import the other way.
 
+pub mod http;
+pub mod listen;
 pub mod machine;
 pub mod metrics;
 pub mod node;
 pub mod peer;
 pub mod raft;
 pub mod storage;
+pub mod telemetry;
 pub mod world;

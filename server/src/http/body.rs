@@ -1,0 +1,256 @@
+//! Takes in the body of a request, within limits that hold before anything is looked at.
+//!
+//! One body has a longest length, and all bodies being taken in have a number of bytes together: a
+//! crowd of large uploads cannot take the memory of a replica. Room is given back when the body is
+//! dropped. A body that arrived in one piece is not copied.
+//!
+//! Not here: how fast a body has to come (`listen`), and what it means (`media`).
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use bytes::BytesMut;
+use client::api::error::{Actual, ErrorCode};
+use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
+use http_body_util::BodyExt;
+
+use super::problem::ApiError;
+use crate::world::Clock;
+
+/// When to try again if too many bodies are being taken in.
+const CROWDED_RETRY: Duration = Duration::from_millis(200);
+/// How much of a body that is too large is read and thrown away, so that the one who sends it gets to
+/// the answer instead of a broken connection.
+const DISCARDED_BYTES_MAX: u64 = 128 << 20;
+/// For how long a body is read that is thrown away.
+const DISCARD_MAX: Duration = Duration::from_secs(5);
+
+/// Room for all bodies that are being taken in. A clone is the same room.
+#[derive(Clone, Debug)]
+pub(super) struct BodyRoom {
+    taken: Arc<AtomicUsize>,
+    bytes_max: usize,
+    clock: Clock,
+}
+
+/// A body, and the room it takes.
+#[derive(Debug)]
+pub(super) struct TakenIn {
+    /// All of it.
+    pub(super) bytes: Bytes,
+    _room: Room,
+}
+
+#[derive(Debug)]
+struct Room {
+    taken: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+impl BodyRoom {
+    /// Room for so many bytes.
+    pub(super) fn new(bytes_max: usize, clock: Clock) -> Self {
+        Self { taken: Arc::default(), bytes_max, clock }
+    }
+
+    /// Takes in a body of at most `limit` bytes.
+    pub(super) async fn take_in(
+        &self,
+        headers: &HeaderMap,
+        mut body: Body,
+        limit: usize,
+    ) -> Result<TakenIn, ApiError> {
+        let announced = announced_length(headers)?;
+        if announced.is_some_and(|length| length > u64::try_from(limit).unwrap_or(u64::MAX)) {
+            if !headers.contains_key(EXPECT) {
+                self.discard(body, announced).await;
+            }
+            return Err(too_large(limit));
+        }
+        let announced = announced.and_then(|length| usize::try_from(length).ok());
+        let mut room = self.reserve(announced.unwrap_or(0))?;
+        let Some(first) = next_piece(&mut body).await? else {
+            return Ok(TakenIn { bytes: Bytes::new(), _room: room });
+        };
+        if announced == Some(first.len()) {
+            return Ok(TakenIn { bytes: first, _room: room });
+        }
+        let mut bytes = BytesMut::with_capacity(announced.unwrap_or(first.len() * 2).min(limit));
+        let mut piece = Some(first);
+        while let Some(more) = piece {
+            if bytes.len() + more.len() > limit {
+                self.discard(body, None).await;
+                return Err(too_large(limit));
+            }
+            bytes.extend_from_slice(&more);
+            self.grow(&mut room, bytes.len())?;
+            piece = next_piece(&mut body).await?;
+        }
+        Ok(TakenIn { bytes: bytes.freeze(), _room: room })
+    }
+
+    /// Reads on for a while without keeping anything.
+    async fn discard(&self, mut body: Body, announced: Option<u64>) {
+        if announced.is_some_and(|length| length > DISCARDED_BYTES_MAX) {
+            return;
+        }
+        let reading = async {
+            let mut discarded = 0;
+            while discarded <= DISCARDED_BYTES_MAX
+                && let Some(Ok(frame)) = body.frame().await
+            {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                discarded += u64::try_from(length).unwrap_or(u64::MAX);
+            }
+        };
+        self.clock.within(DISCARD_MAX, reading).await.ok();
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<Room, ApiError> {
+        let mut room = Room { taken: self.taken.clone(), bytes: 0 };
+        self.grow(&mut room, bytes)?;
+        Ok(room)
+    }
+
+    /// Makes the room at least so large.
+    fn grow(&self, room: &mut Room, bytes: usize) -> Result<(), ApiError> {
+        let more = bytes.saturating_sub(room.bytes);
+        if more == 0 {
+            return Ok(());
+        }
+        room.bytes += more;
+        // Counted first and looked at afterwards: a room that is dropped gives back what it counted.
+        if self.taken.fetch_add(more, Ordering::AcqRel) + more > self.bytes_max {
+            return Err(ApiError::new(ErrorCode::Overloaded).retry_after(CROWDED_RETRY));
+        }
+        Ok(())
+    }
+}
+
+async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        match body.frame().await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(broken(&error)),
+            Some(Ok(frame)) => {
+                // Trailers say nothing here.
+                if let Ok(piece) = frame.into_data()
+                    && !piece.is_empty()
+                {
+                    return Ok(Some(piece));
+                }
+            }
+        }
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
+    let length = value.to_str().ok().and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| ApiError::parameter("content-length", "not a length"))
+}
+
+fn too_large(limit: usize) -> ApiError {
+    let limit = u64::try_from(limit).ok();
+    ApiError::new(ErrorCode::BodyTooLarge).actual(Actual { limit, ..Actual::default() })
+}
+
+fn broken(error: &axum::Error) -> ApiError {
+    if is_late(error) {
+        ApiError::because(ErrorCode::RequestTimeout, "the body came too slowly")
+    } else {
+        ApiError::because(ErrorCode::InvalidBody, "the body ended early")
+    }
+}
+
+/// Whether the listener gave a body up because it came too slowly.
+fn is_late(error: &axum::Error) -> bool {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::TimedOut;
+        }
+        source = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn pieces(pieces: &[&'static [u8]]) -> Body {
+        let pieces: Vec<_> =
+            pieces.iter().map(|piece| Ok::<_, io::Error>(Bytes::from_static(piece))).collect();
+        Body::from_stream(stream::iter(pieces))
+    }
+
+    fn length(bytes: u64) -> HeaderMap {
+        HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from(bytes))])
+    }
+
+    fn code(result: Result<TakenIn, ApiError>) -> ErrorCode {
+        result.unwrap_err().problem().code
+    }
+
+    #[tokio::test]
+    async fn a_body_comes_together_whether_its_length_was_told_or_not() {
+        let room = BodyRoom::new(100, Clock::real());
+        for headers in [length(6), HeaderMap::new()] {
+            let taken = room.take_in(&headers, pieces(&[b"ab", b"", b"cdef"]), 6).await.unwrap();
+            assert_eq!(room.taken.load(Ordering::Acquire), 6);
+            assert_eq!(taken.bytes, "abcdef");
+        }
+        assert_eq!(room.taken.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_beyond_its_limit_is_refused_with_the_limit() {
+        let room = BodyRoom::new(100, Clock::real());
+        for headers in [length(7), HeaderMap::new()] {
+            let error = room.take_in(&headers, pieces(&[b"abcd", b"efg"]), 6).await.unwrap_err();
+            assert_eq!(error.problem().code, ErrorCode::BodyTooLarge);
+            assert_eq!(error.problem().actual.limit, Some(6));
+        }
+        assert_eq!(room.taken.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn all_bodies_together_have_a_limit_too() {
+        let room = BodyRoom::new(10, Clock::real());
+        let first = room.take_in(&length(6), pieces(&[b"abcdef"]), 8).await.unwrap();
+        let refused = room.take_in(&length(6), pieces(&[b"abcdef"]), 8).await;
+        assert_eq!(code(refused), ErrorCode::Overloaded);
+        let refused = room.take_in(&HeaderMap::new(), pieces(&[b"abc", b"def"]), 8).await;
+        assert_eq!(code(refused), ErrorCode::Overloaded);
+        drop(first);
+        assert!(room.take_in(&length(6), pieces(&[b"abcdef"]), 8).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_late_is_told_from_one_that_broke() {
+        let room = BodyRoom::new(100, Clock::real());
+        for (kind, expected) in [
+            (io::ErrorKind::TimedOut, ErrorCode::RequestTimeout),
+            (io::ErrorKind::ConnectionReset, ErrorCode::InvalidBody),
+        ] {
+            let body = Body::from_stream(stream::iter([
+                Ok(Bytes::from_static(b"a")),
+                Err(io::Error::new(kind, "x")),
+            ]));
+            assert_eq!(code(room.take_in(&length(6), body, 6).await), expected);
+        }
+    }
+}

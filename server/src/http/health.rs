@@ -1,0 +1,88 @@
+//! Alive, ready, and metrics.
+//!
+//! Alive means that the process answers. Ready means that it can do what it is asked for now, and names
+//! each check that failed. Metrics come in the format that is asked for.
+//!
+//! Not here: what readiness depends on (`node`), and what is measured (`metrics`).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use client::api::media;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use http::{HeaderValue, Request, StatusCode};
+use serde::Deserialize;
+
+use super::problem::ApiError;
+use super::{Api, extract, told};
+use crate::metrics::Metrics;
+use crate::node::Purpose;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadyQuery {
+    verbose: Option<String>,
+    #[serde(rename = "for")]
+    purpose: Option<String>,
+}
+
+/// Whether the process answers.
+pub(super) async fn live() -> Response {
+    words(StatusCode::OK, "alive\n".to_owned())
+}
+
+/// Whether it can serve now; with `?for=append`, whether appends through it can succeed.
+pub(super) async fn ready(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let ReadyQuery { verbose, purpose } = extract::query(request.uri())?;
+    let purpose = match purpose.as_deref() {
+        None => Purpose::Serve,
+        Some("append") => Purpose::Append,
+        Some(_) => return Err(ApiError::parameter("for", "only append has a meaning here")),
+    };
+    let readiness = api.node.readiness(purpose);
+    let status = if readiness.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    if verbose.is_some_and(|text| !matches!(text.as_str(), "false" | "0")) {
+        return Ok(told::json(status, &readiness));
+    }
+    if readiness.is_ready {
+        return Ok(words(status, "ready\n".to_owned()));
+    }
+    let mut text = "not ready\n".to_owned();
+    for check in readiness.checks.iter().filter(|check| !check.is_passed) {
+        text.extend([check.name.as_str(), ": not so: ", check.detail.as_str(), "\n"]);
+    }
+    Ok(words(status, text))
+}
+
+/// All metrics.
+pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Response {
+    exposition(&api.metrics, &headers)
+}
+
+/// All metrics in the format that is asked for.
+pub(super) fn exposition(metrics: &Metrics, headers: &HeaderMap) -> Response {
+    let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
+    let (media_type, text) = if accepted.contains("application/openmetrics-text") {
+        (OPEN_METRICS, metrics.encode_open_metrics())
+    } else {
+        (PROMETHEUS, metrics.encode_prometheus())
+    };
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// An answer in plain words.
+pub(super) fn words(status: StatusCode, text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::TEXT));
+    told::tell_not_to_keep(response.headers_mut());
+    response
+}

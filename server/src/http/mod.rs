@@ -1,0 +1,294 @@
+//! The front door: decode, call, encode.
+//!
+//! A request enters through [`Front`], which names it, refuses what a page of another site sends, lets
+//! nothing escape as a broken connection, and puts on every answer what every answer carries. The
+//! routes are a table below it. The busiest one, an append, does not walk through the table: the front
+//! knows it by its path and calls it directly.
+//!
+//! ```text
+//! listen -> Front::answer -> append          POST /v1/logs/{log}/records
+//!                         -> routes -> ...   everything else, the dashboard at /
+//! ```
+//!
+//! Not here: sockets and their deadlines (`listen`), and whatever an operation means (`node`).
+
+mod access;
+mod body;
+mod cluster;
+mod dashboard;
+mod error;
+mod extract;
+mod follow;
+mod health;
+mod leader;
+mod logs;
+mod media;
+mod pages;
+mod problem;
+mod records;
+mod told;
+mod waiting;
+
+use std::ops::Deref;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post, put};
+use client::api::error::ErrorCode;
+use client::api::{header, paths};
+use futures_util::FutureExt;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use http::{HeaderValue, Method, Request};
+use tower::ServiceExt;
+use tracing::{debug, error};
+
+pub use waiting::{BootstrapCall, WaitingFront};
+
+use self::body::BodyRoom;
+use self::pages::Pages;
+use self::problem::{ApiError, Naming};
+use crate::metrics::Metrics;
+use crate::node::{Node, Route};
+use crate::world::World;
+
+/// Limits of the front door; those of a batch are the node's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// Bytes of all bodies that are being taken in or carried on at once.
+    pub bodies_bytes_max: usize,
+    /// Longest body of a request that brings no records.
+    pub small_body_bytes_max: usize,
+    /// Encoded events that are kept for further followers.
+    pub events_kept_max: usize,
+    /// Bytes of encoded events that are kept for further followers.
+    pub events_kept_bytes_max: usize,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            bodies_bytes_max: 64 << 20,
+            small_body_bytes_max: 64 << 10,
+            events_kept_max: 64,
+            events_kept_bytes_max: 8 << 20,
+        }
+    }
+}
+
+/// What the routes share. A clone is the same.
+#[derive(Clone)]
+pub(crate) struct Api {
+    shared: Arc<Shared>,
+}
+
+/// The parts of [`Api`].
+pub(crate) struct Shared {
+    node: Node,
+    options: HttpOptions,
+    bodies: BodyRoom,
+    pages: Pages,
+    metrics: Metrics,
+    world: World,
+}
+
+impl Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+/// The front door of a replica. A clone is the same.
+#[derive(Clone)]
+pub struct Front {
+    api: Api,
+    routes: Router,
+    names: Arc<Names>,
+}
+
+/// What names requests, and what every answer says of this replica.
+struct Names {
+    prefix: String,
+    next: AtomicU64,
+    served_by: HeaderValue,
+    ourselves: HeaderValue,
+}
+
+impl Front {
+    /// The front door of this node.
+    pub fn new(node: Node, options: HttpOptions, metrics: Metrics, world: World) -> Self {
+        let names = Names {
+            prefix: format!("{}-{:08x}-", node.replica(), world.chance.next_u64() >> 32),
+            next: AtomicU64::new(0),
+            served_by: node.replica().get().into(),
+            ourselves: HeaderValue::from_str(node.front().as_str())
+                .expect("an address was checked to be plain ASCII"),
+        };
+        let shared = Shared {
+            bodies: BodyRoom::new(options.bodies_bytes_max, world.clock.clone()),
+            pages: Pages::new(options.events_kept_max, options.events_kept_bytes_max),
+            node,
+            options,
+            metrics,
+            world,
+        };
+        let api = Api { shared: Arc::new(shared) };
+        Self { routes: routes(&api), api, names: Arc::new(names) }
+    }
+
+    /// Answers a request. Every error is a problem document, a panic in a route included.
+    pub async fn answer(&self, mut request: Request<Body>) -> Response {
+        let began = self.api.world.clock.now();
+        let request_id = self.names.name(&mut request);
+        let trace_id = extract::trace_id(request.headers()).map(str::to_owned);
+        let method = known_method(request.method());
+        let answering = AssertUnwindSafe(self.dispatch(request)).catch_unwind();
+        let (route, mut response) = answering.await.unwrap_or_else(|_panic| {
+            error!(request_id = ?request_id, "route panicked");
+            ("panic", ApiError::new(ErrorCode::Internal).into_response())
+        });
+        let naming = Naming { request_id: &request_id, trace_id: trace_id.as_deref() };
+        problem::finish(&mut response, &naming);
+        let status = response.status().as_u16();
+        self.tell_everywhere(&mut response, request_id);
+        let elapsed = self.api.world.clock.since(began);
+        self.api.metrics.request_answered(route, method, status, elapsed);
+        debug!(route, method, status, ?elapsed, "request answered");
+        response
+    }
+
+    async fn dispatch(&self, request: Request<Body>) -> (&'static str, Response) {
+        let is_carried = request.headers().contains_key(header::FORWARDED);
+        if !is_carried && access::is_cross_site(request.method(), request.uri(), request.headers())
+        {
+            return ("cross_site", cross_site().into_response());
+        }
+        if *request.method() == Method::POST && log_of_records(request.uri().path()).is_some() {
+            let (parts, body) = request.into_parts();
+            let log = log_of_records(parts.uri.path()).unwrap_or("");
+            let appended = records::append(&self.api, log, &parts, body).await;
+            return (paths::RECORDS, appended.unwrap_or_else(IntoResponse::into_response));
+        }
+        let response = self.routes.clone().oneshot(request).await;
+        let response = response.unwrap_or_else(|never| match never {});
+        let route = response.extensions().get::<RouteName>().map_or("other", |name| name.0);
+        (route, response)
+    }
+
+    /// Puts on an answer what every answer carries.
+    fn tell_everywhere(&self, response: &mut Response, request_id: HeaderValue) {
+        let headers = response.headers_mut();
+        headers.insert(header::REQUEST_ID, request_id);
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        // An answer that was carried here says who made it.
+        headers.entry(header::SERVED_BY).or_insert_with(|| self.names.served_by.clone());
+        match self.api.node.route() {
+            Route::Here => {
+                headers.insert(header::LEADER, self.names.ourselves.clone());
+            }
+            Route::There { front, .. } => told::tell_text(headers, header::LEADER, front.as_str()),
+            Route::Nowhere { .. } => {}
+        }
+    }
+}
+
+impl Names {
+    /// The name of a request: as its caller names it, or a new one, which is then in its headers, too.
+    fn name(&self, request: &mut Request<Body>) -> HeaderValue {
+        if let Some(given) = request.headers().get(header::REQUEST_ID)
+            && (1..=128).contains(&given.len())
+            && given.as_bytes().iter().all(u8::is_ascii_graphic)
+        {
+            return given.clone();
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut name = Vec::with_capacity(self.prefix.len() + 20);
+        name.extend_from_slice(self.prefix.as_bytes());
+        media::json::push_number(&mut name, number);
+        let name = HeaderValue::from_maybe_shared(bytes::Bytes::from(name))
+            .expect("a prefix and digits are plain ASCII");
+        request.headers_mut().insert(header::REQUEST_ID, name.clone());
+        name
+    }
+}
+
+/// Which route answered, in the extensions of its answer.
+#[derive(Clone, Copy)]
+struct RouteName(&'static str);
+
+/// Every route, once.
+fn routes(api: &Api) -> Router {
+    let table = [
+        (paths::LOGS, get(logs::list)),
+        (
+            paths::LOG,
+            put(logs::ensure).patch(logs::change_settings).get(logs::describe).delete(logs::delete),
+        ),
+        (paths::RECORDS, post(records::append_route).get(records::read_route)),
+        (paths::RECORD, get(records::record_route)),
+        (paths::TRIM, post(logs::trim)),
+        (paths::SEAL, post(logs::seal)),
+        (paths::FENCE, put(logs::set_fence)),
+        (paths::CURSORS, get(logs::list_cursors)),
+        (paths::CURSOR, put(logs::set_cursor).get(logs::cursor).delete(logs::delete_cursor)),
+        (paths::CLUSTER, get(cluster::status)),
+        (paths::BOOTSTRAP, post(cluster::bootstrap)),
+        (paths::JOINERS, get(cluster::joiners).post(cluster::join)),
+        (paths::LIVE, get(health::live)),
+        (paths::HEALTH, get(health::live)),
+        (paths::READY, get(health::ready)),
+        (paths::METRICS, get(health::metrics)),
+    ];
+    let mut router = Router::new();
+    for (path, methods) in table {
+        router = router.route(path, named(path, methods));
+    }
+    router
+        .with_state(api.clone())
+        .merge(dashboard::pages(api.node.clone()))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(unknown_route)
+}
+
+fn named(path: &'static str, methods: MethodRouter<Api>) -> MethodRouter<Api> {
+    methods.layer(axum::middleware::map_response(move |mut response: Response| async move {
+        response.extensions_mut().insert(RouteName(path));
+        response
+    }))
+}
+
+async fn unknown_route() -> ApiError {
+    ApiError::new(ErrorCode::UnknownRoute)
+}
+
+async fn method_not_allowed() -> ApiError {
+    ApiError::new(ErrorCode::MethodNotAllowed)
+}
+
+fn cross_site() -> ApiError {
+    ApiError::because(ErrorCode::CrossSite, "a page of another site may not change anything here")
+}
+
+/// The log in the path of records, as it stands there.
+fn log_of_records(path: &str) -> Option<&str> {
+    let log = path.strip_prefix("/v1/logs/")?.strip_suffix("/records")?;
+    (!log.contains('/')).then_some(log)
+}
+
+/// A method as a label: whatever a caller invents is one and the same.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}

@@ -1,0 +1,83 @@
+//! What an answer tells in its headers.
+//!
+//! Positions, freshness and places to go on from stand in headers, because a body in NDJSON or frames
+//! has no room for them; JSON answers carry the same, so that a caller need not care.
+//!
+//! Not here: what every answer carries, whoever made it (the front).
+
+use axum::body::Body;
+use axum::response::Response;
+use client::api::header;
+use client::api::media;
+use client::api::reading::Consistency;
+use client::api::resume::ResumeToken;
+use client::types::{LogId, Position};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::node::AsOf;
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("bodies of the contract are plain JSON");
+    json_bytes(status, body)
+}
+
+/// An answer in JSON that is written already.
+pub(super) fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::JSON));
+    response
+}
+
+/// An answer without a body.
+pub(super) fn nothing() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// Tells how fresh an answer is.
+pub(super) fn tell_as_of(headers: &mut HeaderMap, as_of: &AsOf, consistency: Consistency) {
+    headers.insert(header::EPOCH, as_of.epoch.get().into());
+    headers.insert(header::SERVED_BY, as_of.served_by.get().into());
+    let is_local = consistency == Consistency::Local;
+    let millis = |age: std::time::Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let told = header::AsOf {
+        entry: as_of.applied.unwrap_or_default(),
+        age_ms: as_of.age.filter(|_| is_local).map(millis),
+        lag: as_of.lag_entries.filter(|_| is_local),
+    };
+    tell_text(headers, header::AS_OF, &told.to_string());
+}
+
+/// Tells a position.
+pub(super) fn tell_position(headers: &mut HeaderMap, name: &'static str, position: Position) {
+    headers.insert(name, position.get().into());
+}
+
+/// Tells which log it was.
+pub(super) fn tell_log(headers: &mut HeaderMap, log: LogId) {
+    headers.insert(header::LOG_ID, log.get().into());
+}
+
+/// Tells where to go on, as the tag of the answer.
+pub(super) fn tell_tag(headers: &mut HeaderMap, token: &ResumeToken) {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{token}\"")) {
+        headers.insert(ETAG, value);
+    }
+}
+
+/// Tells a text, if it can stand in a header at all.
+pub(super) fn tell_text(headers: &mut HeaderMap, name: &'static str, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+/// Says that the answer is of this moment and is not to be kept.
+pub(super) fn tell_not_to_keep(headers: &mut HeaderMap) {
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+}

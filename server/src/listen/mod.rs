@@ -1,0 +1,224 @@
+//! The accept loop for both listeners: limits, deadlines, and a stop that lets requests finish.
+//!
+//! HTTP/1.1 and HTTP/2 without TLS are told apart by their first bytes. Whoever sends nothing, sends a
+//! head or a body drop by drop, or takes no answer, loses the connection after a deadline; whoever
+//! merely waits keeps it until another one needs its place. A connection that has sent nothing yet
+//! costs a task and no buffers, so that thousands of idle ones hurt nobody.
+//!
+//! ```text
+//! accept -> place (total, per address; the longest idle ones make room) -> first byte -> HTTP
+//! ```
+//!
+//! Not here: what is answered. Both listeners hand in a function from request to response.
+
+mod body;
+mod connection;
+mod places;
+mod pulse;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::metrics::{Door, Metrics};
+use crate::world::Clock;
+
+use connection::Doorway;
+use places::Places;
+
+/// How long a listener's queue of connections not yet accepted may become; the system may cap it.
+const BACKLOG: u32 = 4096;
+/// How many idle connections are let go when descriptors have run out.
+const EVICTED_WHEN_EXHAUSTED: usize = 32;
+const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// The limits of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenOptions {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address (from one /64 of IPv6).
+    pub connections_per_address_max: usize,
+    /// From accepting, or from the first byte of a later request, until its head is complete.
+    pub head_timeout: Duration,
+    /// Without a request, from the end of the last one.
+    pub idle_timeout: Duration,
+    /// Without a byte of a body that is awaited.
+    pub body_gap_max: Duration,
+    /// Bytes per second that a body has to average beyond the first `body_gap_max`.
+    pub body_rate_min: u64,
+    /// Without the other side taking a byte of an answer.
+    pub write_stall_max: Duration,
+    /// Size of the head of a request over HTTP/2; over HTTP/1 the buffer of the connection bounds it.
+    pub head_bytes_max: u32,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams_max: u32,
+    /// How long a stop waits for requests under way before it cuts them.
+    pub drain_max: Duration,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            connections_per_address_max: 12_288,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_gap_max: Duration::from_secs(10),
+            body_rate_min: 4 * 1024,
+            write_stall_max: Duration::from_secs(30),
+            head_bytes_max: 64 * 1024,
+            streams_max: 256,
+            drain_max: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ListenOptions {
+    /// The same, with no more connections than `descriptors` allow: what a process needs for its own
+    /// files and peers has to be taken off before.
+    #[must_use]
+    pub fn within_descriptors(mut self, descriptors: u64) -> Self {
+        let most = usize::try_from(descriptors).unwrap_or(usize::MAX).max(1);
+        self.connections_max = self.connections_max.min(most);
+        // One address leaves some room for the others, but not under a limit too small to share.
+        let share = (self.connections_max - self.connections_max / 4).max(1);
+        self.connections_per_address_max = self.connections_per_address_max.min(share);
+        self
+    }
+}
+
+/// Raises the soft limit of open descriptors to the hard one and tells what it is then.
+pub fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            debug!(%error, "descriptor limit not raised");
+        }
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Binds a listener. An address that was used a moment ago is taken again.
+pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// One listener with all that serving it needs.
+#[derive(Debug)]
+pub struct Listening {
+    /// Where connections come from.
+    pub listener: TcpListener,
+    /// Which door this is, for the metrics.
+    pub door: Door,
+    /// Its limits.
+    pub options: ListenOptions,
+    /// Where connections and losses are counted.
+    pub metrics: Metrics,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Listening {
+    /// Accepts and answers until `stop` ends; then lets requests under way finish, for as long as the
+    /// options allow. Returns how many connections had to be cut in the end.
+    pub async fn serve<A, F>(self, answer: A, stop: impl Future<Output = ()>) -> usize
+    where
+        A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response<Body>> + Send + 'static,
+    {
+        let Self { listener, door, options, metrics, clock } = self;
+        let drain_max = options.drain_max;
+        let places = Places::new(&options, clock.clone());
+        let doorway = Arc::new(Doorway::new(options, door, metrics, clock.clone()));
+        let connections = TaskTracker::new();
+        let mut stop = std::pin::pin!(stop);
+        let mut back_off = BACK_OFF_MIN;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, from)) => {
+                    back_off = BACK_OFF_MIN;
+                    admit(stream, from, &places, &doorway, &connections, answer.clone());
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Descriptors or memory ran out: make room, and do not spin.
+                    doorway.metrics.accept_failed(door);
+                    let evicted = places.evict_idle(EVICTED_WHEN_EXHAUSTED);
+                    warn!(%error, ?door, evicted, "accepting failed");
+                    tokio::select! {
+                        () = &mut stop => break,
+                        () = clock.sleep(back_off) => {}
+                    }
+                    back_off = (back_off * 2).min(BACK_OFF_MAX);
+                }
+            }
+        }
+        drop(listener);
+        connections.close();
+        places.drain();
+        if clock.within(drain_max, connections.wait()).await.is_err() {
+            let cut = places.cut();
+            connections.wait().await;
+            warn!(?door, connections = cut, "connections cut at the end of the drain");
+            return cut;
+        }
+        0
+    }
+}
+
+fn admit<A, F>(
+    stream: TcpStream,
+    from: SocketAddr,
+    places: &Places,
+    doorway: &Arc<Doorway>,
+    connections: &TaskTracker,
+    answer: A,
+) where
+    A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    match places.take(from.ip()) {
+        Ok(place) => {
+            let doorway = doorway.clone();
+            drop(connections.spawn(connection::run(doorway, stream, place, answer)));
+        }
+        Err(reason) => {
+            doorway.metrics.connection_lost(doorway.door, reason);
+            debug!(%from, ?reason, "connection refused");
+        }
+    }
+}
+
+/// Whether a failed accept says something of that connection alone, which is gone by now.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,170 @@
+//! Every page over a fake backend: what it says, what it must never do, and its headers.
+//!
+//! The fake answers from a struct, which is all that stands behind a page. Not here: a browser (`e2e`).
+
+#![allow(clippy::unwrap_used, reason = "a test says so best by failing")]
+
+use axum::body::Body;
+use client::api::cluster::{ClusterStatus, Lag, ReplicaStatus, Role, SyncLatency, Verdict};
+use client::api::error::{ErrorCode, Problem};
+use client::types::{ClusterId, Epoch, ReplicaAddr, ReplicaId, Term, Timestamp};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use quorate_web::{Backend, CONTENT_POLICY, router};
+use tower::ServiceExt;
+
+#[derive(Clone)]
+struct Fake(Result<ClusterStatus, Problem>);
+
+impl Backend for Fake {
+    async fn status(&self) -> Result<ClusterStatus, Problem> {
+        self.0.clone()
+    }
+}
+
+fn replica(id: u64, role: Role, is_reachable: bool) -> ReplicaStatus {
+    let addr = |port: u64| ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    ReplicaStatus {
+        id: ReplicaId::new(id).unwrap(),
+        role,
+        is_reachable,
+        addr: addr(7000 + id),
+        peer_addr: addr(8000 + id),
+        zone: "zone-a".into(),
+        version: Some("0.1.0".into()),
+        incarnation: None,
+        tail: None,
+        applied: None,
+        lag: Some(Lag { entries: 9_412 * (id - 1) }),
+        heard_ms_ago: Some(300),
+        sync: Some(SyncLatency { p50_us: 120, p99_us: 1_240 }),
+        free_bytes: Some(41_000_000_000),
+    }
+}
+
+fn status() -> ClusterStatus {
+    ClusterStatus {
+        verdict: Verdict {
+            can_append: true,
+            tolerance: 1,
+            sentence:
+                "Taking appends. 3 of 3 replicas vote. You can lose 1 more and keep appending."
+                    .into(),
+            reasons: Vec::new(),
+        },
+        cluster: Some(ClusterId::new([7; 16])),
+        generation: None,
+        epoch: Some(Epoch::new(4_812)),
+        term: Term::new(3),
+        leader: ReplicaId::new(1),
+        this_replica: ReplicaId::new(2),
+        expected_voters: 3,
+        replicas: vec![
+            replica(1, Role::Leader, true),
+            replica(2, Role::Follower, true),
+            replica(3, Role::Follower, false),
+        ],
+        as_of: Timestamp::new(0),
+    }
+}
+
+async fn get(answer: Result<ClusterStatus, Problem>, path: &str) -> (Response<()>, String) {
+    let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+    let response = router(Fake(answer)).oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn the_verdict_comes_first_and_in_the_title() {
+    let (response, page) = get(Ok(status()), "/").await;
+    assert_eq!(response.status(), 200);
+    assert!(page.contains("<title>● Taking appends · Quorate</title>"), "{page}");
+    let verdict = page.find("You can lose 1 more").unwrap();
+    assert!(verdict < page.find("<table").unwrap());
+    assert!(page.contains("on <strong data-test=\"here\">replica 2</strong>"));
+}
+
+#[tokio::test]
+async fn every_replica_has_a_row_with_its_role_and_how_far_it_is() {
+    let (_, page) = get(Ok(status()), "/").await;
+    for id in 1..=3 {
+        assert!(page.contains(&format!("data-test=\"replica-{id}\"")));
+        assert!(page.contains(&format!("<a href=\"http://127.0.0.1:{}\">", 7000 + id)));
+    }
+    assert!(page.contains("does not answer") && page.contains("leader"));
+    assert!(page.contains("18\u{202f}824 entries") && page.contains("1.2 ms"));
+}
+
+#[tokio::test]
+async fn bad_news_is_told_by_word_and_mark_too() {
+    let mut bad = status();
+    bad.verdict = Verdict {
+        can_append: false,
+        tolerance: 0,
+        sentence: "Not taking appends: replica 2 reaches only itself.".into(),
+        reasons: vec!["replica 1 has not answered for 31 s".into()],
+    };
+    let (_, page) = get(Ok(bad), "/").await;
+    assert!(page.contains("<title>■ Not taking appends · Quorate</title>"));
+    assert!(page.contains("<section class=\"verdict bad\""));
+    assert!(page.contains("<li>replica 1 has not answered for 31 s</li>"));
+}
+
+#[tokio::test]
+async fn the_page_refreshes_itself_and_holds_no_script_and_no_inline_style() {
+    let (response, page) = get(Ok(status()), "/").await;
+    assert!(page.contains("<meta http-equiv=\"refresh\" content=\"5\">"));
+    assert!(!page.contains("<script") && !page.contains("style=") && !page.contains("<style"));
+    assert_eq!(response.headers()["content-security-policy"], CONTENT_POLICY);
+    assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(response.headers()["referrer-policy"], "same-origin");
+    assert_eq!(response.headers()["cache-control"], "no-store");
+}
+
+#[tokio::test]
+async fn hostile_text_is_shown_and_never_acts() {
+    let mut hostile = status();
+    hostile.replicas[0].zone = "<script>alert(1)</script>\u{202e}".into();
+    hostile.replicas[0].version = Some("\"><img src=x onerror=alert(1)>".into());
+    hostile.verdict.sentence = "</h1><a hx-post=\"/v1\">".into();
+    hostile.verdict.reasons = vec!["<svg/onload=alert(1)>".into()];
+    let (_, page) = get(Ok(hostile), "/").await;
+    for markup in ["<script", "<img", "<svg", "<a hx-post", "\u{202e}"] {
+        assert!(!page.contains(markup), "{markup}");
+    }
+    assert!(page.contains("U+202E"));
+}
+
+#[tokio::test]
+async fn an_error_is_a_page_with_the_true_status() {
+    let problem = Problem::new(ErrorCode::NotMember).with_detail("<b>not yet</b>");
+    let (response, page) = get(Err(problem), "/").await;
+    assert_eq!(response.status(), ErrorCode::NotMember.status());
+    assert!(page.contains("data-test=\"error\"") && !page.contains("<b>"));
+}
+
+#[tokio::test]
+async fn assets_have_the_hash_of_their_content_in_their_names() {
+    let (_, page) = get(Ok(status()), "/").await;
+    let paths: Vec<_> =
+        page.split('"').filter(|part| part.starts_with("/assets/")).map(str::to_owned).collect();
+    assert_eq!(paths.len(), 2, "{paths:?}");
+    for path in paths {
+        let (response, body) = get(Ok(status()), &path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+        assert!(!body.is_empty());
+    }
+    let (response, _) = get(Ok(status()), "/assets/dashboard.0000000000000000.css").await;
+    assert_eq!(response.status(), 404);
+}
+
+#[tokio::test]
+async fn the_first_view_is_small() {
+    let (_, page) = get(Ok(status()), "/").await;
+    let style = page.split('"').find(|part| part.starts_with("/assets/dashboard")).unwrap();
+    let (_, style) = get(Ok(status()), style).await;
+    assert!(page.len() + style.len() < 45_000, "{} + {}", page.len(), style.len());
+}
