@@ -14,6 +14,8 @@
 //!
 //! Calls go down, watches come up; `tidy` refuses an import the other way.
 
+pub mod cli;
+pub mod config;
 pub mod http;
 pub mod listen;
 pub mod machine;
@@ -21,6 +23,7 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 pub mod raft;
+pub mod run;
 pub mod storage;
 pub mod telemetry;
 pub mod world;

@@ -1,0 +1,195 @@
+//! The command line: the commands, the options they share, and who runs them.
+//!
+//! Invariants: every command answers in every format, ends with a documented exit code, and says
+//! what to type next when it fails. What talks to a running replica goes through the SDK; only the
+//! load of `bench` speaks HTTP by itself, because it must cost next to nothing.
+//!
+//! Not here: what a replica does (`run`), and what its settings mean (`crate::config`).
+
+mod bench;
+mod cluster;
+mod config;
+pub mod demo;
+mod endpoint;
+mod failure;
+mod input;
+mod logs;
+mod output;
+mod records;
+mod serve;
+mod service;
+mod shown;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use jiff::SignedDuration;
+use tokio::runtime;
+
+pub use failure::{Exit, Failure};
+pub use output::{Format, Output, Verbosity};
+
+use crate::world::{Clock, Instant};
+
+/// A replicated log service: a group of replicas keeps named logs in one agreed order.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Begin with `quorate demo`: three replicas on this machine, in one command."
+)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command has.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Shared options")]
+struct Shared {
+    /// How the answer is written.
+    #[arg(short, long, global = true, value_enum, default_value_t, env = "QUORATE_OUTPUT")]
+    output: Format,
+    /// Where replicas can be reached, several with commas; otherwise those of a running demo, or
+    /// <http://127.0.0.1:7001>.
+    #[arg(short, long, global = true, value_name = "URL", value_delimiter = ',')]
+    #[arg(env = "QUORATE_ENDPOINT")]
+    endpoint: Vec<String>,
+    /// How long one request may take, with all its retries.
+    #[arg(long, global = true, value_name = "TIME", default_value = "30s")]
+    #[arg(value_parser = duration, env = "QUORATE_TIMEOUT")]
+    timeout: Duration,
+    /// Tell no progress.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run one replica.
+    Serve(Box<serve::Arguments>),
+    /// Run three replicas on this machine, with sample traffic; kill and partition them.
+    Demo(demo::Arguments),
+    /// Append records to a log: lines of standard input, NDJSON, or files.
+    Append(records::AppendArguments),
+    /// Read records of a log.
+    Read(records::ReadArguments),
+    /// Read records and wait for more.
+    #[command(visible_alias = "tail")]
+    Follow(records::FollowArguments),
+    /// Create, list, show and change logs.
+    #[command(subcommand)]
+    Logs(logs::LogsCommand),
+    /// Where consumers of a log are.
+    #[command(subcommand)]
+    Cursors(logs::CursorsCommand),
+    /// What the group says about itself.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Measure a group, this machine's disk, or what could be had without consensus.
+    Bench(Box<bench::Arguments>),
+    /// Write, check and show the settings of a replica.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What every command is given.
+#[derive(Debug, Clone)]
+struct Context {
+    output: Output,
+    endpoints: Vec<String>,
+    timeout: Duration,
+    began: Instant,
+}
+
+/// Runs a command line and says how the process ends.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let began = Clock::real().now();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(shown) => {
+            // Help and version are answers, everything else is a mistake; clap knows which.
+            shown.print().ok();
+            let exit = if shown.use_stderr() { Exit::Usage } else { Exit::Ok };
+            return ExitCode::from(exit.code());
+        }
+    };
+    let verbosity = if cli.shared.quiet { Verbosity::Quiet } else { Verbosity::Normal };
+    let output = Output::new(cli.shared.output, verbosity);
+    let context =
+        Context { output, endpoints: cli.shared.endpoint, timeout: cli.shared.timeout, began };
+    match dispatch(cli.command, &context) {
+        Ok(()) => ExitCode::from(Exit::Ok.code()),
+        Err(failure) => {
+            if !failure.is_closed_pipe() {
+                output.failure(&failure, &failure.to_string());
+            }
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
+    match command {
+        Command::Serve(arguments) => {
+            let runtime = threaded()?;
+            let result = runtime.block_on(serve::run(*arguments));
+            // A read of standard input that still waits would keep the process for ever.
+            runtime.shutdown_background();
+            result
+        }
+        Command::Demo(arguments) => threaded()?.block_on(demo::run(arguments, context)),
+        Command::Append(arguments) => threaded()?.block_on(records::append(arguments, context)),
+        Command::Read(arguments) => threaded()?.block_on(records::read(arguments, context)),
+        Command::Follow(arguments) => threaded()?.block_on(records::follow(arguments, context)),
+        Command::Logs(command) => single()?.block_on(logs::run(command, context)),
+        Command::Cursors(command) => single()?.block_on(logs::cursors(command, context)),
+        Command::Cluster(command) => single()?.block_on(cluster::run(command, context)),
+        Command::Bench(arguments) => bench::run(&arguments, context),
+        Command::Config(command) => config::run(command, context.output),
+        Command::Completions { shell } => completions(shell, context.output),
+    }
+}
+
+fn completions(shell: clap_complete::Shell, output: Output) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "quorate", &mut script);
+    Ok(output.text(&String::from_utf8_lossy(&script))?)
+}
+
+/// A runtime with a thread per core.
+fn threaded() -> Result<runtime::Runtime, Failure> {
+    Ok(runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// A runtime on this thread alone, for what mostly waits.
+fn single() -> Result<runtime::Runtime, Failure> {
+    Ok(runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// A length of time, as people write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    SignedDuration::from_str(text)
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "expected a length of time, such as 500ms or 30s".to_owned())
+}
+
+/// A size, as people write it.
+fn size(text: &str) -> Result<u64, String> {
+    bytesize::ByteSize::from_str(text)
+        .map(|size| size.0)
+        .map_err(|_| "expected a size, such as 1000, 512KiB or 1MiB".to_owned())
+}

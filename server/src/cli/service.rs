@@ -1,0 +1,125 @@
+//! The way to the service: a client of the SDK, and what its errors mean on a command line.
+//!
+//! Invariant: the exit code follows the three answers of the contract: an outcome that is not known
+//! is never reported as not done.
+
+use std::time::Duration;
+
+use client::api::error::{ErrorCode, Problem};
+use client::types::{LogName, ReplicaAddr};
+use client::{Client, Error, Outcome, RetryPolicy};
+
+use super::endpoint;
+use super::records::unknown_log;
+use super::{Context, Exit, Failure};
+
+/// A client of the replicas that the command is meant for.
+pub(super) fn connect(context: &Context) -> Result<Client, Failure> {
+    connect_to(endpoint::resolve(&context.endpoints)?, context.timeout)
+}
+
+/// A client of these replicas.
+pub(super) fn connect_to(addrs: Vec<ReplicaAddr>, deadline: Duration) -> Result<Client, Failure> {
+    let policy = RetryPolicy { deadline, ..RetryPolicy::default() };
+    let mut builder = Client::builder().retry(policy);
+    for addr in addrs {
+        builder = builder.seed(addr);
+    }
+    builder.build().map_err(failed)
+}
+
+/// What an error of the SDK means here.
+#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+pub(super) fn failed(error: Error) -> Failure {
+    if error.outcome() == Outcome::Unknown {
+        return Failure::new(Exit::Unknown, "it is not known whether this happened")
+            .because(&error)
+            .hint("quorate cluster status   # then look before you repeat it");
+    }
+    match &error.failure() {
+        client::Failure::Refused(problem) => refused(problem),
+        client::Failure::Usage(reason) => Failure::usage(reason.clone()),
+        client::Failure::Status { .. } | client::Failure::Protocol(_) => {
+            Failure::new(Exit::Failed, "the service answers something else than a replica would")
+                .because(&error)
+        }
+        client::Failure::Transport(_) | client::Failure::TimedOut | _ => {
+            Failure::new(Exit::Unavailable, "no replica answers")
+                .because(&error)
+                .hint("quorate demo   # or say --endpoint http://HOST:PORT")
+        }
+    }
+}
+
+/// The same, of a command about one log.
+pub(super) fn failed_on(log: &LogName, error: Error) -> Failure {
+    if error.code() == Some(ErrorCode::UnknownLog) { unknown_log(log) } else { failed(error) }
+}
+
+fn refused(problem: &Problem) -> Failure {
+    let mut failure = Failure::new(exit(problem), problem.title.to_lowercase());
+    failure.why.clone_from(&problem.detail);
+    let next = NEXT.iter().find(|(code, _)| *code == problem.code);
+    failure.next = next.map(|(_, command)| (*command).to_owned());
+    failure
+}
+
+/// What to type after a refusal, where there is something.
+const NEXT: &[(ErrorCode, &str)] = &[
+    (ErrorCode::NoLeader, "quorate cluster status"),
+    (ErrorCode::NoQuorum, "quorate cluster status"),
+    (ErrorCode::NotMember, "quorate cluster status"),
+    (ErrorCode::UnknownLog, "quorate logs list"),
+    (ErrorCode::LogDiffers, "quorate logs show LOG"),
+    (ErrorCode::Trimmed, "quorate read LOG --from first"),
+    (ErrorCode::BeyondTail, "quorate follow LOG --from tail"),
+];
+
+/// The exit code of a refusal, by its kind; codes of a later version by their status.
+fn exit(problem: &Problem) -> Exit {
+    match problem.status {
+        404 | 410 => Exit::NotFound,
+        409 | 412 | 416 | 403 => Exit::Condition,
+        400 | 405 | 406 | 413 | 415 | 422 | 431 => Exit::Usage,
+        408 | 429 | 503 => Exit::Unavailable,
+        504 => Exit::Unknown,
+        _ => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_has_an_exit_code_that_fits() {
+        let exits = [
+            (ErrorCode::UnknownLog, Exit::NotFound),
+            (ErrorCode::UnknownCursor, Exit::NotFound),
+            (ErrorCode::Trimmed, Exit::NotFound),
+            (ErrorCode::TailDiffers, Exit::Condition),
+            (ErrorCode::Fenced, Exit::Condition),
+            (ErrorCode::LogSealed, Exit::Condition),
+            (ErrorCode::LogDiffers, Exit::Condition),
+            (ErrorCode::BeyondTail, Exit::Condition),
+            (ErrorCode::RecordTooLarge, Exit::Usage),
+            (ErrorCode::InvalidBody, Exit::Usage),
+            (ErrorCode::NoLeader, Exit::Unavailable),
+            (ErrorCode::Overloaded, Exit::Unavailable),
+            (ErrorCode::OutcomeUnknown, Exit::Unknown),
+            (ErrorCode::Internal, Exit::Failed),
+        ];
+        for (code, expected) in exits {
+            assert_eq!(exit(&Problem::new(code)), expected, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_why_and_what_to_type() {
+        let problem =
+            Problem::new(ErrorCode::NoLeader).with_detail("the last one was heard 2 s ago");
+        let failure = refused(&problem);
+        assert_eq!(failure.why.as_deref(), Some("the last one was heard 2 s ago"));
+        assert_eq!(failure.next.as_deref(), Some("quorate cluster status"));
+    }
+}

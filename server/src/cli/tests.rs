@@ -1,0 +1,169 @@
+//! Goal: the command line takes what the documentation shows, and refuses the rest with code 2.
+//! Method: a table of command lines, parsed and not run; and the tree of commands walked whole.
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn documented_command_lines_are_taken() {
+    let lines = [
+        "quorate demo",
+        "quorate demo --keep /tmp/d --direct --rate 50 --no-traffic --port 9001",
+        "quorate demo kill leader",
+        "quorate demo kill 2 --stay-dead",
+        "quorate demo kill 2 --restart-after 500ms",
+        "quorate demo start 2",
+        "quorate demo partition 3",
+        "quorate demo slow 3 --delay 20ms",
+        "quorate demo heal",
+        "quorate demo traffic off",
+        "quorate demo status -o json",
+        "quorate demo stop",
+        "quorate serve --data d --bootstrap --expect 3",
+        "quorate serve --data d --join http://a:7001,http://b:7001 --listen 127.0.0.1:7002",
+        "quorate serve --config q.toml --set limits.record_bytes_max=2MiB --zone z",
+        "quorate serve --exit-with-stdin --peer-map 127.0.0.1:1=127.0.0.1:2,127.0.0.1:3=127.0.0.1:4",
+        "quorate append demo",
+        "quorate append demo README.md",
+        "quorate append demo --ndjson -o ndjson",
+        "quorate append demo --text hello --create",
+        "quorate append demo --file big.bin --record-bytes 1MiB -e http://127.0.0.1:7002",
+        "quorate read demo",
+        "quorate read demo --from -10 -o table",
+        "quorate read demo --from 2026-11-23T20:00:00Z --limit 5 --consistency local -o json",
+        "quorate read demo -o raw --newline",
+        "quorate follow demo --from first --limit 3",
+        "quorate tail demo",
+        "quorate logs list --prefix shop/",
+        "quorate logs create shop/orders --retention-age 24h --retention-bytes 1GiB",
+        "quorate logs show demo",
+        "quorate logs set demo --retention-age none",
+        "quorate logs trim demo --to 100 --dry-run",
+        "quorate logs seal demo --yes",
+        "quorate logs fence demo writer-7",
+        "quorate logs fence demo --clear",
+        "quorate logs delete demo --yes",
+        "quorate cursors list demo",
+        "quorate cursors set demo billing 42",
+        "quorate cluster status --check -o raw",
+        "quorate bench --clients 64 --record-bytes 1KiB --duration 5s --rounds 5 -o json",
+        "quorate bench --batch 100 --record-bytes 100 --clients 16 --format frames --logs 4",
+        "quorate bench --mix 20/80 --any --consistency local",
+        "quorate bench --disk --folder /tmp",
+        "quorate bench --ceiling --clients 64",
+        "quorate bench --follow 1000 --duration 10s --interval 100ms",
+        "quorate bench --read --format ndjson --records 1000000 --clients 1",
+        "quorate config init",
+        "quorate config check q.toml",
+        "quorate config show --origin --listen 127.0.0.1:9000",
+        "quorate completions bash",
+        "quorate -o json --timeout 5s --quiet cluster status",
+    ];
+    for line in lines {
+        if let Err(error) = parse(line) {
+            panic!("{line}\n{error}");
+        }
+    }
+}
+
+#[test]
+fn mistakes_are_refused_and_named() {
+    let lines = [
+        ("quorate serv", ErrorKind::InvalidSubcommand),
+        ("quorate serve --bootstrap --join http://a:1", ErrorKind::ArgumentConflict),
+        ("quorate serve --expect 3", ErrorKind::MissingRequiredArgument),
+        ("quorate serve --bootstrap --expect 0", ErrorKind::ValueValidation),
+        ("quorate demo kill everybody", ErrorKind::ValueValidation),
+        ("quorate demo --keep d kill leader", ErrorKind::ArgumentConflict),
+        ("quorate demo traffic maybe", ErrorKind::InvalidValue),
+        ("quorate append", ErrorKind::MissingRequiredArgument),
+        ("quorate append a//b", ErrorKind::ValueValidation),
+        ("quorate append demo f --ndjson", ErrorKind::ArgumentConflict),
+        ("quorate append demo --file f", ErrorKind::MissingRequiredArgument),
+        ("quorate read demo --from yesterday", ErrorKind::ValueValidation),
+        ("quorate read demo --consistency eventual", ErrorKind::ValueValidation),
+        ("quorate logs set demo", ErrorKind::MissingRequiredArgument),
+        ("quorate logs trim demo --to 1 --yes --dry-run", ErrorKind::ArgumentConflict),
+        ("quorate logs fence demo", ErrorKind::MissingRequiredArgument),
+        ("quorate bench --disk --ceiling", ErrorKind::ArgumentConflict),
+        ("quorate bench --mix 50/60", ErrorKind::ValueValidation),
+        ("quorate bench --duration 0s", ErrorKind::ValueValidation),
+        ("quorate -o yaml cluster status", ErrorKind::InvalidValue),
+    ];
+    for (line, kind) in lines {
+        let error = parse(line).expect_err(line);
+        assert_eq!(error.kind(), kind, "{line}\n{error}");
+        assert!(error.use_stderr(), "{line}");
+    }
+}
+
+#[test]
+fn the_tree_of_commands_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_and_option_says_what_it_is() {
+    let mut waiting = vec![(Cli::command(), "quorate".to_owned())];
+    while let Some((command, path)) = waiting.pop() {
+        assert!(command.get_about().is_some(), "{path} has no description");
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            assert!(argument.get_help().is_some(), "{path} {} has none", argument.get_id());
+        }
+        for below in command.get_subcommands() {
+            waiting.push((below.clone(), format!("{path} {}", below.get_name())));
+        }
+    }
+}
+
+#[test]
+fn every_command_takes_every_format() {
+    for line in ["demo status", "read demo", "logs list", "bench --disk", "config show"] {
+        for format in ["table", "json", "ndjson", "raw"] {
+            let cli = parse(&format!("quorate {line} -o {format}")).unwrap();
+            assert_eq!(format!("{:?}", cli.shared.output).to_lowercase(), format, "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_serve_line_becomes_a_checked_config() {
+    let line = "quorate serve --data /tmp/x --listen 127.0.0.1:9001 --set timings.heartbeat=50ms \
+                --join http://127.0.0.1:7001 --peer-map 127.0.0.1:8001=127.0.0.1:40001 --exit-with-stdin";
+    let Command::Serve(arguments) = parse(line).unwrap().command else { panic!("another command") };
+    let config = arguments.config().unwrap();
+    assert_eq!(config.peer_listen.to_string(), "127.0.0.1:10001");
+    assert_eq!(config.timings.heartbeat, Duration::from_millis(50));
+    let doors = vec!["http://127.0.0.1:7001".parse().unwrap()];
+    assert_eq!(config.start, crate::config::Start::Join { doors });
+    assert_eq!(config.rehearsal.detours["127.0.0.1:8001"], "127.0.0.1:40001");
+    assert!(config.rehearsal.ends_with_stdin);
+}
+
+#[test]
+fn a_serve_line_that_opens_to_the_network_is_refused_as_unsafe() {
+    let line = "quorate serve --listen 0.0.0.0:7001 --advertise http://10.0.0.1:7001 --advertise-peer http://10.0.0.1:8001";
+    let Command::Serve(arguments) = parse(line).unwrap().command else { panic!("another command") };
+    let failure = arguments.config().unwrap_err();
+    assert_eq!(failure.exit, Exit::Unsafe);
+    assert!(failure.to_string().contains("--insecure-no-auth"), "{failure}");
+}
+
+#[test]
+fn a_completion_script_knows_the_commands() {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        clap_complete::Shell::Bash,
+        &mut Cli::command(),
+        "quorate",
+        &mut script,
+    );
+    let script = String::from_utf8(script).unwrap();
+    assert!(script.contains("partition") && script.contains("--record-bytes"));
+}

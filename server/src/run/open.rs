@@ -1,0 +1,210 @@
+//! Opening what a replica keeps: the state as it was flushed, the journal behind it, the machine
+//! of both; and refusing what does not fit together.
+//!
+//! Not here: replaying the journal into the machine, which building agreement does.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use client::api::cluster::SyncLatency;
+use client::types::{EntryId, LogId, PositionRange};
+
+use super::folder::Entered;
+use super::syncs::Syncs;
+use super::{Broken, RunError};
+use crate::config::Config;
+use crate::machine::{Founding, Machine, MachineLimits};
+use crate::metrics::Metrics;
+use crate::raft::Timings;
+use crate::storage::disk::{Disk, RealDisk};
+use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
+use crate::storage::met::MetFile;
+use crate::storage::state::{FlushFailure, Flushed, State, StateObserver, StateOptions};
+use crate::world::{Clock, World, tasks};
+
+/// What this replica keeps, opened.
+pub(super) struct Opened {
+    pub(super) journal: Journal,
+    pub(super) machine: Arc<Mutex<Machine>>,
+    pub(super) state: State,
+    disk: Arc<dyn Disk>,
+    syncs: Arc<Syncs>,
+}
+
+/// Opens state and journal, checks that they fit, makes the machine and starts flushing.
+pub(super) async fn open(
+    config: &Config,
+    entered: &Entered,
+    world: &World,
+    metrics: &Metrics,
+    broken: &Broken,
+) -> Result<Opened, RunError> {
+    let syncs = Arc::new(Syncs::new(metrics.clone()));
+    let opening = Inputs {
+        syncs: syncs.clone(),
+        layout: entered.layout(),
+        identity: JournalIdentity {
+            cluster: *entered.identity().cluster.as_bytes(),
+            replica: entered.identity().replica.get(),
+        },
+        state: state_options(config),
+        journal: journal_options(config, world, syncs.clone()),
+        metrics: metrics.clone(),
+        broken: broken.clone(),
+        clock: world.clock.clone(),
+    };
+    tasks::blocking(move || Ok(opening.open()))
+        .await
+        .map_err(|error| RunError::Io { what: "cannot open storage", error })?
+}
+
+struct Inputs {
+    syncs: Arc<Syncs>,
+    layout: migrations::Layout,
+    identity: JournalIdentity,
+    state: StateOptions,
+    journal: JournalOptions,
+    metrics: Metrics,
+    broken: Broken,
+    clock: Clock,
+}
+
+impl Inputs {
+    fn open(self) -> Result<Opened, RunError> {
+        let group = migrations::GroupId::FIRST;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let (journal_folder, state_file) = (self.layout.journal(group), self.layout.state(group));
+        disk.create_dir_all(&journal_folder)
+            .map_err(|error| RunError::Io { what: "cannot make the journal's folder", error })?;
+        let (state, manifest) = State::open(&disk, &state_file, self.state)?;
+        let flushed = state.flushed();
+        let options = JournalOptions { flushed: flushed.map(|id| id.index.get()), ..self.journal };
+        let journal = match Journal::open(disk.clone(), &journal_folder, self.identity, options)? {
+            Opening::Whole(journal) => journal,
+            Opening::Damaged(damaged) => return Err(RunError::Damaged(damaged.to_string())),
+        };
+        check_fit(flushed, &journal)?;
+        let machine = match manifest {
+            None => Machine::new(MachineLimits::default()),
+            Some(manifest) => {
+                manifest.into_machine().map_err(|error| RunError::Unfit(error.to_string()))?
+            }
+        };
+        let machine = Arc::new(Mutex::new(machine));
+        watch_storage(&journal, &self.broken);
+        let observer = Arc::new(Flushes { metrics: self.metrics, broken: self.broken });
+        state.start(machine.clone(), journal.clone(), observer, self.clock);
+        Ok(Opened { journal, machine, state, disk, syncs: self.syncs })
+    }
+}
+
+/// What the state does by itself: counted, and the end of the process if it fails.
+struct Flushes {
+    metrics: Metrics,
+    broken: Broken,
+}
+
+impl StateObserver for Flushes {
+    fn flushed(&self, flushed: &Flushed) {
+        self.metrics.state_flushed(flushed.elapsed, flushed.written_bytes);
+        self.metrics.state_unflushed(flushed.levels.unflushed_bytes);
+        self.metrics.state_suffix(flushed.levels.suffix_bytes);
+        self.metrics.state_lagging(u64::from(flushed.levels.is_lagging));
+    }
+
+    fn damage_found(&self, log: LogId, range: PositionRange) {
+        self.metrics.state_damage_found();
+        tracing::error!(%log, %range, "damaged records found, not served");
+    }
+
+    fn failed(&self, failure: &FlushFailure) {
+        self.broken.tell(&failure.to_string());
+    }
+}
+
+/// A failed write or sync of the journal ends the process.
+fn watch_storage(journal: &Journal, broken: &Broken) {
+    let broken = broken.clone();
+    journal.on_poisoned(Box::new(move |error| broken.tell(&error.to_string())));
+}
+
+/// `purged <= flushed <= durable`, and the entry flushed last is the journal's own.
+fn check_fit(flushed: Option<EntryId>, journal: &Journal) -> Result<(), RunError> {
+    let (purged, last) = (journal.purged(), journal.last());
+    if flushed.map(|id| id.index) < purged.map(|id| id.index) {
+        return Err(RunError::Unfit(format!(
+            "the state ends at {}, and the journal begins behind {}",
+            shown(flushed),
+            shown(purged)
+        )));
+    }
+    let Some(flushed) = flushed else { return Ok(()) };
+    let known = journal.entry_id(flushed.index.get());
+    if known.or(purged.filter(|id| id.index == flushed.index)) == Some(flushed) {
+        return Ok(());
+    }
+    Err(RunError::Unfit(format!(
+        "the state ends at {flushed}, which the journal (last entry {}) does not hold",
+        shown(last)
+    )))
+}
+
+fn shown(id: Option<EntryId>) -> String {
+    id.map_or_else(|| "nothing".to_owned(), |id| id.to_string())
+}
+
+impl Opened {
+    /// The file of whom this replica has met.
+    pub(super) fn met_file(&self, entered: &Entered) -> MetFile {
+        let path: PathBuf = entered.layout().dir().join("met");
+        MetFile::new(self.disk.clone(), path)
+    }
+
+    /// The group's timings, once the founding command was flushed here.
+    pub(super) fn timings(&self) -> Option<Timings> {
+        let founding = self.founding()()?;
+        Some(Timings {
+            heartbeat: founding.timings.heartbeat,
+            election_min: founding.timings.election_min,
+            election_max: founding.timings.election_max,
+        })
+    }
+
+    /// What the group was founded with, as this replica knows it.
+    pub(super) fn founding(&self) -> Box<dyn Fn() -> Option<Founding> + Send + Sync> {
+        let machine = self.machine.clone();
+        Box::new(move || machine.lock().unwrap_or_else(PoisonError::into_inner).cluster().copied())
+    }
+}
+
+impl Opened {
+    /// What the disk needed lately to make an entry durable.
+    pub(super) fn sync_latency(&self) -> Box<dyn Fn() -> Option<SyncLatency> + Send + Sync> {
+        let syncs = self.syncs.clone();
+        Box::new(move || syncs.latency())
+    }
+}
+
+fn state_options(config: &Config) -> StateOptions {
+    StateOptions {
+        cache_bytes: config.state.cache_bytes,
+        suffix_bytes_max: config.state.suffix_bytes_max,
+        unflushed_bytes_max: config.state.unflushed_bytes_max,
+        flush_bytes: bytes(config.state.flush_bytes),
+        flush_interval: config.state.flush_interval,
+        ..StateOptions::default()
+    }
+}
+
+fn bytes(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+fn journal_options(config: &Config, world: &World, syncs: Arc<Syncs>) -> JournalOptions {
+    JournalOptions {
+        segment_bytes: config.journal.segment_bytes,
+        suffix_bytes_max: config.journal.suffix_bytes_max,
+        observer: syncs,
+        ..JournalOptions::new(world.clock.clone(), world.chance.clone())
+    }
+}
