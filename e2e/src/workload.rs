@@ -1,0 +1,402 @@
+//! Seeded load through the SDK, every call taken down with its outcome.
+//!
+//! A producer appends batch after batch. One whose outcome is unknown is sent again, the same bytes
+//! under the same number, until it is answered done; one that was not done is not sent again, and its
+//! records must never be seen. Readers ask for fresh ranges at one replica after another; followers
+//! read everything once, in order. No two records have the same body.
+//!
+//! Not here: harm (the tests do that), and judgement (`check`).
+
+use crate::chance::Chance;
+use crate::cluster::Cluster;
+use crate::history::{
+    Action, Appended, Final, History, Level, Moment, Outcome, Page, Recorder, Stamp, Value,
+};
+use crate::wait::until;
+use anyhow::{Context, Result, bail, ensure};
+use client::api::reading::{Consistency, ReadFrom, ReadQuery};
+use client::types::{
+    Batch, BatchLimits, LogName, NewRecord, Position, ProducerEpoch, ProducerId, ReplicaAddr,
+};
+use client::{Client, Error, Follow, Log, Producer, RetryPolicy};
+use std::time::Duration;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+/// How long the SDK waits for one answer before it asks again.
+const ATTEMPT_MAX: Duration = Duration::from_secs(1);
+/// How long the SDK goes on by itself before a call is told as not done or unknown.
+const CALL_DEADLINE: Duration = Duration::from_secs(3);
+/// How long followers may take to see the end, and an unknown batch to be answered.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What is asked of the service.
+#[derive(Debug, Clone)]
+pub struct Load {
+    /// The log, which the workload creates.
+    pub log: LogName,
+    /// How many producers append.
+    pub producers: usize,
+    /// How many followers read everything.
+    pub followers: usize,
+    /// How many readers ask for fresh ranges.
+    pub readers: usize,
+    /// The largest batch, in records.
+    pub batch_records_max: u64,
+    /// The size of a body, at least what its name needs.
+    pub body_bytes: usize,
+    /// How long a producer or reader waits from one call to the next.
+    pub pace: Duration,
+    /// What decides everything that is left to chance.
+    pub seed: u64,
+}
+
+impl Load {
+    /// A load on one log that two cores bear beside three replicas.
+    pub fn on(log: &str, seed: u64) -> Result<Self> {
+        Ok(Self {
+            log: log.parse()?,
+            producers: 16,
+            followers: 4,
+            readers: 2,
+            batch_records_max: 4,
+            body_bytes: 100,
+            pace: Duration::from_millis(10),
+            seed,
+        })
+    }
+}
+
+/// A load that runs until it is finished.
+#[derive(Debug)]
+pub struct Workload {
+    load: Load,
+    recorder: Recorder,
+    stop: watch::Sender<Stop>,
+    producers: JoinSet<Result<()>>,
+    others: JoinSet<Result<()>>,
+}
+
+/// How far producers, readers and followers go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// On and on.
+    Never,
+    /// Producers and readers stop; followers go on, to an end that is not known yet.
+    Soon,
+    /// Nobody appends any more, and the log ends here.
+    At(Position),
+}
+
+impl Workload {
+    /// Creates the log and starts everybody.
+    pub async fn start(cluster: &Cluster, load: Load) -> Result<Self> {
+        let client = client(&cluster.urls())?;
+        client.log(load.log.clone()).create(&client::types::LogSettings::default()).await?;
+        let (stop, stopped) = watch::channel(Stop::Never);
+        let mut workload = Self {
+            load,
+            recorder: Recorder::default(),
+            stop,
+            producers: JoinSet::new(),
+            others: JoinSet::new(),
+        };
+        workload.start_all(cluster, &stopped)?;
+        Ok(workload)
+    }
+
+    /// Takes down what is done to the group.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Waits until so many more appends have been acknowledged than are now.
+    pub async fn progress(&self, appends: usize) -> Result<()> {
+        let wanted = self.recorder.appends_done() + appends;
+        let what = format!("{appends} more appends are acknowledged");
+        until(&what, PATIENCE, async || Ok((self.recorder.appends_done() >= wanted).then_some(())))
+            .await
+    }
+
+    /// Stops the producers, heals the group, lets every follower see the end, and reads the log from
+    /// every replica.
+    pub async fn finish(mut self, cluster: &mut Cluster) -> Result<History> {
+        cluster.start_all()?;
+        cluster.healed().await?;
+        self.stop.send_replace(Stop::Soon);
+        join_all(&mut self.producers).await.context("a producer failed")?;
+        cluster.healed().await?;
+
+        let log = client(&cluster.urls())?.log(self.load.log.clone());
+        self.stop.send_replace(Stop::At(log.tail().await?));
+        join_all(&mut self.others).await.context("a reader failed")?;
+        for number in 0..cluster.len() {
+            self.read_to_the_end(cluster, number).await?;
+        }
+        Ok(self.recorder.history())
+    }
+
+    fn start_all(&mut self, cluster: &Cluster, stop: &watch::Receiver<Stop>) -> Result<()> {
+        let urls = cluster.urls();
+        for number in 0..self.load.producers {
+            let caller = self.caller(format!("producer-{number}"), &client(&urls)?, stop);
+            self.producers.spawn(caller.produce());
+        }
+        for number in 0..self.load.readers {
+            let caller = self.caller(format!("reader-{number}"), &client(&urls)?, stop);
+            let replicas = urls.iter().map(|url| single(url)).collect::<Result<_>>()?;
+            self.others.spawn(caller.read(replicas));
+        }
+        for number in 0..self.load.followers {
+            let caller = self.caller(format!("follower-{number}"), &client(&urls)?, stop);
+            self.others.spawn(caller.follow());
+        }
+        Ok(())
+    }
+
+    fn caller(&self, who: String, client: &Client, stop: &watch::Receiver<Stop>) -> Caller {
+        // Everybody draws from a stream of its own, which its name and the seed decide.
+        let drawn = who.bytes().fold(self.load.seed, |seed, byte| seed * 31 + u64::from(byte));
+        Caller {
+            chance: Chance::new(drawn),
+            log: client.log(self.load.log.clone()),
+            load: self.load.clone(),
+            recorder: self.recorder.clone(),
+            stop: stop.clone(),
+            who,
+        }
+    }
+
+    /// Takes down what one replica holds, and the root it claims.
+    async fn read_to_the_end(&self, cluster: &Cluster, number: usize) -> Result<()> {
+        let asked = self.recorder.now();
+        let log = single(&cluster.url(number))?.log(self.load.log.clone());
+        let described = log.describe().await?;
+        let mut records = Vec::new();
+        let mut next = described.first;
+        while next < described.tail {
+            let query = ReadQuery {
+                consistency: Consistency::Local,
+                ..ReadQuery::from(ReadFrom::Position(next))
+            };
+            let page = log.read(&query).await?;
+            ensure!(page.next > next, "replica {number} shows nothing at {next} below its tail");
+            next = page.next;
+            records.extend(values(&page.records));
+        }
+        let replica = number as u64;
+        let holds =
+            Final { replica, trim: described.first.get(), tail: described.tail.get(), records };
+        let log = self.load.log.to_string();
+        self.recorder.record("tester", asked, Action::Final { log: log.clone(), holds });
+        let (name, value) = (format!("root of {log}"), described.root.to_string());
+        self.recorder.record("tester", asked, Action::Fact { replica, name, value });
+        Ok(())
+    }
+}
+
+/// One of those who call.
+struct Caller {
+    who: String,
+    log: Log,
+    load: Load,
+    chance: Chance,
+    recorder: Recorder,
+    stop: watch::Receiver<Stop>,
+}
+
+impl Caller {
+    async fn produce(mut self) -> Result<()> {
+        let id: ProducerId = self.who.parse()?;
+        let mut producer = self.log.producer(id, ProducerEpoch::new(0));
+        let mut pace = interval(self.load.pace);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut number = 0;
+        while !self.is_stopped() {
+            pace.tick().await;
+            let batch = self.batch(&mut number)?;
+            self.append(&mut producer, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// One batch, and as many times as it takes to learn what became of it.
+    async fn append(&self, producer: &mut Producer, batch: Batch) -> Result<()> {
+        let stamp = Stamp {
+            producer: self.who.clone(),
+            epoch: producer.epoch().get(),
+            sequence: producer.next_sequence().get(),
+        };
+        let values: Vec<Value> = batch.records().map(|record| Value::of(&record.body)).collect();
+        let record = |asked, outcome| {
+            let (log, values, stamp) = (self.log.name().to_string(), values.clone(), stamp.clone());
+            let action = Action::Append { log, values, stamp: Some(stamp), outcome };
+            self.recorder.record(&self.who, asked, action);
+        };
+        let asked = self.recorder.now();
+        let first = producer.append(batch).await;
+        record(asked, outcome_of(first));
+        let settled = timeout(PATIENCE, async {
+            while producer.pending().is_some() {
+                let asked = self.recorder.now();
+                let Some(answer) = producer.resend().await.transpose() else { break };
+                let refused = answer.as_ref().err().filter(|error| !error.is_retryable());
+                let refused = refused.map(Error::to_string);
+                record(asked, outcome_of(answer));
+                if let Some(reason) = refused {
+                    bail!("a batch that may have been stored was refused: {reason}");
+                }
+            }
+            Ok(())
+        });
+        settled.await.context("nobody says what became of a batch")?
+    }
+
+    /// Fresh ranges, of one replica after another: mostly near the tail, where a stale one shows.
+    async fn read(mut self, replicas: Vec<Client>) -> Result<()> {
+        let mut pace = interval(self.load.pace);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut next = 0;
+        while !self.is_stopped() {
+            pace.tick().await;
+            let number = self.chance.index(replicas.len());
+            let tail = self.read_at(&replicas[number], number as u64, next).await;
+            if self.chance.is_one_in(50) {
+                next = 0;
+            } else {
+                next = tail.unwrap_or(next);
+            }
+        }
+        Ok(())
+    }
+
+    /// One linearizable read from `from`; answers with the tail it showed.
+    async fn read_at(&self, client: &Client, replica: u64, from: u64) -> Option<u64> {
+        let start = ReadFrom::Position(Position::new(from));
+        let query = ReadQuery { limit: Some(100), ..ReadQuery::from(start) };
+        let asked = self.recorder.now();
+        let log = client.log(self.log.name().clone());
+        let (outcome, tail) = match log.read(&query).await {
+            Ok(page) => {
+                let tail = Some(page.tail.get());
+                let records = values(&page.records).collect();
+                (Outcome::Done(Page { records, tail, replica }), tail)
+            }
+            // "Beyond the tail" is an answer, too: it claims a tail, which may be a stale one.
+            Err(error) => match error.problem().and_then(|problem| problem.actual.tail) {
+                Some(tail) => {
+                    let page = Page { records: Vec::new(), tail: Some(tail.get()), replica };
+                    (Outcome::Done(page), None)
+                }
+                None => (Outcome::NotDone { reason: error.to_string() }, None),
+            },
+        };
+        self.record_read(asked, from, Level::Linearizable, outcome);
+        tail
+    }
+
+    /// Everything, once, from the first record to the last.
+    async fn follow(self) -> Result<()> {
+        let mut stop = self.stop.clone();
+        let mut follow = self.log.follow(ReadFrom::First);
+        let mut next = 0;
+        loop {
+            let end = *stop.borrow_and_update();
+            if matches!(end, Stop::At(tail) if next >= tail.get()) {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = stop.changed() => changed.context("the workload is gone")?,
+                shown = self.follow_page(&mut follow, next) => {
+                    next = shown?;
+                }
+            }
+        }
+    }
+
+    /// The next records a follow shows; answers with the position behind them.
+    async fn follow_page(&self, follow: &mut Follow, next: u64) -> Result<u64> {
+        let asked = self.recorder.now();
+        match follow.next_page().await {
+            Ok(shown) => {
+                let records = shown.context("nobody sealed the log")?;
+                let behind = records.last().map_or(next, |last| last.position.get() + 1);
+                let records = values(&records).collect();
+                let page = Page { records, tail: None, replica: 0 };
+                self.record_read(asked, next, Level::Local, Outcome::Done(page));
+                Ok(behind)
+            }
+            Err(error) if error.is_retryable() => {
+                let outcome = Outcome::NotDone { reason: error.to_string() };
+                self.record_read(asked, next, Level::Local, outcome);
+                Ok(next)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn record_read(&self, asked: Moment, from: u64, level: Level, outcome: Outcome<Page>) {
+        let log = self.log.name().to_string();
+        self.recorder.record(&self.who, asked, Action::Read { log, from, level, outcome });
+    }
+
+    /// A batch whose bodies nobody else writes: they begin with who writes them, and a number.
+    fn batch(&mut self, number: &mut u64) -> Result<Batch> {
+        let count = 1 + self.chance.below(self.load.batch_records_max);
+        let records: Vec<NewRecord> = (0..count)
+            .map(|_| {
+                let mut body = format!("{} {number} ", self.who).into_bytes();
+                *number += 1;
+                body.resize(body.len().max(self.load.body_bytes), b'.');
+                NewRecord::new(body)
+            })
+            .collect();
+        Ok(Batch::new(&records, &BatchLimits::default())?)
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.borrow() != Stop::Never
+    }
+}
+
+/// A client that knows all replicas and tries again for a while.
+pub fn client(urls: &[String]) -> Result<Client> {
+    let retry = RetryPolicy { deadline: CALL_DEADLINE, ..RetryPolicy::default() };
+    let builder = Client::builder().seeds(&urls.join(","))?.retry(retry);
+    Ok(builder.attempt_timeout(ATTEMPT_MAX).build()?)
+}
+
+/// A client of one replica alone, that tries once.
+pub fn single(url: &str) -> Result<Client> {
+    Ok(Client::single(ReplicaAddr::new(url)?)?)
+}
+
+fn values(records: &[client::types::Record]) -> impl Iterator<Item = (u64, Value)> {
+    records.iter().map(|record| (record.position.get(), Value::of(&record.body)))
+}
+
+fn outcome_of(answer: Result<client::api::records::Appended, Error>) -> Outcome<Appended> {
+    match answer {
+        Ok(at) => Outcome::Done(Appended { first: at.first.get(), next: at.next.get() }),
+        Err(error) => {
+            let reason = error.to_string();
+            match error.outcome() {
+                client::Outcome::NotDone => Outcome::NotDone { reason },
+                client::Outcome::Unknown => Outcome::Unknown { reason },
+            }
+        }
+    }
+}
+
+async fn join_all(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    let within = timeout(PATIENCE, async {
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        anyhow::Ok(())
+    });
+    within.await.context("it did not come to its end in time")?
+}

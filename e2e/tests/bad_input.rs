@@ -1,0 +1,525 @@
+//! Bad input gets a clear answer and changes nothing.
+//!
+//! Method: a table of requests, each with the codes it may get, sent to the leader and to a follower.
+//! Every answer must be a problem document that says so, and no log may have changed by it. What is
+//! bad on the level of connections and between replicas follows below the table.
+
+use anyhow::{Context, Result, ensure};
+use client::api::{
+    error::{ErrorCode, SideEffects},
+    logs::{LogDescription, LogList},
+    media,
+};
+use client::types::{Fence, Position, ProducerEpoch, Sequence};
+use quorate_e2e::{
+    cluster::Cluster,
+    process::print,
+    rest::{self, Answer},
+};
+use reqwest::Method;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// A request that must be refused.
+struct Case {
+    name: &'static str,
+    method: &'static str,
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    /// What may be said to it.
+    codes: &'static [ErrorCode],
+}
+
+fn case(name: &'static str, request: (&'static str, &str), codes: &'static [ErrorCode]) -> Case {
+    let (method, path) = request;
+    Case { name, method, path: path.to_owned(), headers: Vec::new(), body: Vec::new(), codes }
+}
+
+impl Case {
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn body(mut self, kind: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self.with("content-type", kind)
+    }
+
+    fn json(self, body: impl Into<Vec<u8>>) -> Self {
+        self.body(media::JSON, body)
+    }
+
+    async fn send(&self, http: &reqwest::Client, addr: SocketAddr) -> Result<Answer> {
+        if self.body.len() > AT_ONCE {
+            let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+            let headers = headers.collect::<String>();
+            let head = format!("{} {} HTTP/1.1\r\n{headers}", self.method, self.path);
+            return rest::send_refused(addr, &head, &self.body).await;
+        }
+        let method = Method::from_bytes(self.method.as_bytes())?;
+        let mut request = http.request(method, format!("http://{addr}{}", self.path));
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        Answer::to(request.body(self.body.clone())).await
+    }
+}
+
+/// A body up to here has left before an answer can come.
+const AT_ONCE: usize = 32 << 10;
+
+const ORDERS: &str = "/v1/logs/orders/records";
+
+/// What an append may bring that is no batch.
+fn bodies() -> Vec<Case> {
+    use ErrorCode::{
+        BatchTooLarge, BodyTooLarge, EmptyBatch, InvalidBody, RecordHeadersTooLarge, RecordTooLarge,
+    };
+    let post = |name, codes| case(name, ("POST", ORDERS), codes);
+    let records = |count: usize| vec![r#"{"data":"x"}"#; count].join(",");
+    let headers = |count: usize| vec![r#"["a","b"]"#; count].join(",");
+    let long = |bytes: usize| "x".repeat(bytes);
+    vec![
+        post("JSON that ends early", &[InvalidBody]).json(r#"{"records":["#),
+        post("no JSON at all", &[InvalidBody]).json("hello"),
+        post("a string for a list", &[InvalidBody]).json(r#"{"records":"x"}"#),
+        post("a number for a text", &[InvalidBody]).json(r#"{"records":[{"data":1}]}"#),
+        post("an unknown member", &[InvalidBody]).json(r#"{"records":[{"data":"a","key":"k"}]}"#),
+        post("two bodies", &[InvalidBody]).json(r#"{"records":[{"data":"a","json":1}]}"#),
+        post("no body", &[InvalidBody]).json(r#"{"records":[{}]}"#),
+        post("no base64", &[InvalidBody]).json(r#"{"records":[{"data_base64":"@"}]}"#),
+        post("a bad second line", &[InvalidBody])
+            .body(media::NDJSON, "{\"data\":\"a\"}\n{\"data\":\n"),
+        post("broken frames", &[InvalidBody]).body(media::FRAMES, "no frame"),
+        post("an empty batch", &[EmptyBatch]).json(r#"{"records":[]}"#),
+        post("no line", &[EmptyBatch]).body(media::NDJSON, "\n\n"),
+        post("too many records", &[BatchTooLarge])
+            .json(format!(r#"{{"records":[{}]}}"#, records(1_001))),
+        post("too many bytes", &[BatchTooLarge, BodyTooLarge])
+            .body(media::NDJSON, format!("{{\"data\":\"{}\"}}\n", long(1_000_000)).repeat(5)),
+        post("a record too large", &[RecordTooLarge, BodyTooLarge])
+            .body(media::BYTES, long((1 << 20) + 1)),
+        post("a body far too large", &[RecordTooLarge, BodyTooLarge])
+            .body(media::BYTES, long(64 << 20)),
+        post("headers too long", &[RecordHeadersTooLarge])
+            .json(format!(r#"{{"records":[{{"data":"a","headers":[["h","{}"]]}}]}}"#, long(9_000))),
+        post("too many headers", &[RecordHeadersTooLarge])
+            .json(format!(r#"{{"records":[{{"data":"a","headers":[{}]}}]}}"#, headers(65))),
+        case(
+            "a record too large for its log",
+            ("POST", "/v1/logs/small/records"),
+            &[RecordTooLarge],
+        )
+        .body(media::BYTES, "eleven byte"),
+    ]
+}
+
+/// Names, routes, methods, media types.
+fn places() -> Vec<Case> {
+    use ErrorCode::{
+        AlreadyBootstrapped, InvalidBody, InvalidLogName, InvalidParameter, LogDiffers,
+        MethodNotAllowed, NotAcceptable, ReservedLogName, UnknownCursor, UnknownLog, UnknownRoute,
+        UnsupportedMediaType,
+    };
+    let append = |name, log: &str, codes| {
+        let path = format!("/v1/logs/{log}/records");
+        case(name, ("POST", &path), codes).body(media::BYTES, "x")
+    };
+    let long_name = "n".repeat(256);
+    vec![
+        append("an unknown log", "nobody", &[UnknownLog]),
+        append("a space in a name", "a%20b", &[InvalidLogName]),
+        append("an empty part of a name", "a%2F%2Fb", &[InvalidLogName]),
+        append("a name that climbs", "a%2F..%2Fb", &[InvalidLogName]),
+        append("a name too long", &long_name, &[InvalidLogName]),
+        append("a name that is no UTF-8", "%ff", &[InvalidLogName, InvalidParameter]),
+        case("a name of the service", ("PUT", "/v1/logs/_mine"), &[ReservedLogName]).json("{}"),
+        case("other settings", ("PUT", "/v1/logs/orders"), &[LogDiffers])
+            .json(r#"{"retention_bytes":5}"#),
+        case("a misspelt setting", ("PUT", "/v1/logs/new"), &[InvalidBody])
+            .json(r#"{"retention_byte":5}"#),
+        case("settings of an unknown log", ("PATCH", "/v1/logs/nobody"), &[UnknownLog]).json("{}"),
+        case("settings in plain text", ("PUT", "/v1/logs/new"), &[UnsupportedMediaType])
+            .body("text/plain", "retention_bytes=5"),
+        case("a description of nothing", ("GET", "/v1/logs/nobody"), &[UnknownLog]),
+        case("deleting nothing", ("DELETE", "/v1/logs/nobody"), &[UnknownLog]),
+        case("an unknown cursor", ("GET", "/v1/logs/orders/cursors/none"), &[UnknownCursor]),
+        case("a bad cursor name", ("GET", "/v1/logs/orders/cursors/a%20b"), &[InvalidParameter]),
+        case("a second bootstrap", ("POST", "/v1/cluster/bootstrap"), &[AlreadyBootstrapped])
+            .json("{}"),
+        case("an unknown route", ("GET", "/v1/nothing"), &[UnknownRoute]),
+        case("an unknown method", ("DELETE", "/v1/cluster"), &[MethodNotAllowed]),
+        case("a method nobody knows", ("BREW", ORDERS), &[MethodNotAllowed]),
+        case("records as a picture", ("GET", ORDERS), &[NotAcceptable]).with("accept", "image/png"),
+    ]
+}
+
+/// What a read may ask that nobody can answer.
+fn reads() -> Vec<Case> {
+    use ErrorCode::{BeyondTail, InvalidParameter, Trimmed, UnknownLog};
+    let read = |name, query: &str, codes| case(name, ("GET", &format!("/v1/logs/{query}")), codes);
+    vec![
+        read("an unknown log", "nobody/records", &[UnknownLog]),
+        read("beyond the tail", "orders/records?from=99", &[BeyondTail]),
+        read("trimmed", "trimmed/records?from=0", &[Trimmed]),
+        read("no position", "orders/records?from=north", &[InvalidParameter]),
+        read("a number too large", "orders/records?from=18446744073709551616", &[InvalidParameter]),
+        read("no such month", "orders/records?from=2026-13-01T00:00:00Z", &[InvalidParameter]),
+        read("a negative limit", "orders/records?limit=-1", &[InvalidParameter]),
+        read("a wait without a unit", "orders/records?wait=soon", &[InvalidParameter]),
+        read("an unknown consistency", "orders/records?consistency=maybe", &[InvalidParameter]),
+        read("an unknown parameter", "orders/records?form=0", &[InvalidParameter]),
+        read("one record beyond the tail", "orders/records/99", &[BeyondTail]),
+        read("one trimmed record", "trimmed/records/0", &[Trimmed]),
+        read("one record nowhere", "orders/records/x", &[InvalidParameter]),
+        case("a place of no follow", ("GET", ORDERS), &[InvalidParameter])
+            .with("accept", media::EVENTS)
+            .with("last-event-id", "!"),
+    ]
+}
+
+/// Conditions that do not hold, and commands that make no sense.
+fn conditions() -> Vec<Case> {
+    use ErrorCode::{
+        BeyondTail, Fenced, InvalidBody, InvalidParameter, KeyBodyDiffers, LogSealed,
+        ProducerEpochOld, SequenceBodyDiffers, SequenceGap, TailDiffers,
+    };
+    let append = |name, log: &str, codes| {
+        let path = format!("/v1/logs/{log}/records");
+        case(name, ("POST", &path), codes).body(media::BYTES, "other")
+    };
+    let produced = |name, epoch: &str, sequence: &str, codes| {
+        let case = append(name, "produced", codes);
+        case.with("producer-id", "p").with("producer-epoch", epoch).with("producer-seq", sequence)
+    };
+    vec![
+        append("another tail", "orders", &[TailDiffers]).with("if-match", "\"9\""),
+        append("no tail", "orders", &[InvalidParameter]).with("if-match", "nine"),
+        append("not empty", "orders", &[TailDiffers]).with("if-none-match", "*"),
+        append("a tail that shall not be", "orders", &[InvalidParameter])
+            .with("if-none-match", "\"9\""),
+        append("another fence", "fenced", &[Fenced]).with("quorate-fence", "f2"),
+        append("a fence where none is", "orders", &[Fenced]).with("quorate-fence", "f1"),
+        append("a sealed log", "sealed", &[LogSealed]),
+        append("another body under a key", "keyed", &[KeyBodyDiffers])
+            .with("idempotency-key", "k1"),
+        append("half a producer", "orders", &[InvalidParameter]).with("producer-id", "p"),
+        produced("an older epoch", "0", "2", &[ProducerEpochOld]),
+        produced("a gap", "1", "7", &[SequenceGap]),
+        produced("a gap at the start of an epoch", "2", "1", &[SequenceGap]),
+        produced("another body under a sequence", "1", "1", &[SequenceBodyDiffers]),
+        produced("no number", "1", "two", &[InvalidParameter]),
+        case("a trim beyond the tail", ("POST", "/v1/logs/orders/trim"), &[BeyondTail])
+            .json(r#"{"to":99}"#),
+        case("a trim to nowhere", ("POST", "/v1/logs/orders/trim"), &[InvalidBody])
+            .json(r#"{"to":"the end"}"#),
+    ]
+}
+
+/// Logs in every state that a refusal depends on.
+async fn prepare(cluster: &Cluster) -> Result<()> {
+    let (http, url) = (cluster.http(), cluster.url(0));
+    for log in ["orders", "trimmed", "sealed", "fenced", "produced", "keyed"] {
+        rest::put(http, &url, &format!("/v1/logs/{log}"), "{}").await?.succeeded()?;
+    }
+    let settings = r#"{"record_bytes_max":10}"#;
+    rest::put(http, &url, "/v1/logs/small", settings).await?.succeeded()?;
+    for log in ["orders", "trimmed", "sealed", "fenced"] {
+        for body in [b"a", b"b", b"c"] {
+            rest::append(http, &url, log, body).await?.succeeded()?;
+        }
+    }
+    for sequence in ["0", "1"] {
+        let request = http.post(format!("{url}/v1/logs/produced/records")).body("first");
+        let request = request.header("producer-id", "p").header("producer-epoch", "1");
+        Answer::to(request.header("producer-seq", sequence)).await?.succeeded()?;
+    }
+    let keyed = http.post(format!("{url}/v1/logs/keyed/records")).body("first");
+    Answer::to(keyed.header("idempotency-key", "k1")).await?.succeeded()?;
+    let json = |path: &str, body: &'static str| {
+        http.post(format!("{url}{path}")).header("content-type", media::JSON).body(body)
+    };
+    Answer::to(json("/v1/logs/trimmed/trim", r#"{"to":2}"#)).await?.succeeded()?;
+    Answer::to(json("/v1/logs/sealed/seal", "{}")).await?.succeeded()?;
+    rest::put(http, &url, "/v1/logs/fenced/fence", r#"{"fence":"f1"}"#).await?.succeeded()?;
+    Ok(())
+}
+
+/// Every log with its settings, tail and root: what must not change.
+async fn everything(cluster: &Cluster) -> Result<Vec<LogDescription>> {
+    let list = rest::get(cluster.http(), &cluster.url(0), "/v1/logs").await?.succeeded()?;
+    let list: LogList = list.json()?;
+    let mut all = Vec::new();
+    for log in list.logs {
+        all.push(cluster.describe(0, &log.log).await?);
+    }
+    Ok(all)
+}
+
+/// Sends a case, and finds everything that is wrong with the answer.
+async fn wrong_with(
+    case: &Case,
+    http: &reqwest::Client,
+    addr: SocketAddr,
+) -> Result<Option<String>> {
+    let answer = case.send(http, addr).await.with_context(|| case.name.to_owned())?;
+    let problem = match answer.problem() {
+        Ok(problem) => problem,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    let is_expected = case.codes.contains(&problem.code);
+    let is_true = problem.status == problem.code.status()
+        && problem.retryable == problem.code.is_retryable()
+        && problem.side_effects == SideEffects::None;
+    let is_told = answer.header("x-request-id").is_some();
+    Ok((!is_expected || !is_true || !is_told)
+        .then(|| format!("expected {:?}, got {}", case.codes, answer.quoted())))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_request_is_answered_by_its_problem_and_changes_nothing() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    prepare(&cluster).await?;
+    let before = everything(&cluster).await?;
+    let (leader, follower) = (cluster.leader().await?, cluster.follower().await?);
+
+    let cases: Vec<Case> =
+        [bodies(), places(), reads(), conditions()].into_iter().flatten().collect();
+    let mut wrong = Vec::new();
+    for case in &cases {
+        for (role, number) in [("leader", leader), ("follower", follower)] {
+            if let Some(reason) =
+                wrong_with(case, cluster.http(), cluster.replica(number).recipe().listen).await?
+            {
+                wrong.push(format!(
+                    "{} {} ({}), at the {role}: {reason}",
+                    case.method,
+                    case.path.chars().take(60).collect::<String>(),
+                    case.name
+                ));
+            }
+        }
+        if everything(&cluster).await? != before {
+            wrong.push(format!("{}: it changed something", case.name));
+            break;
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_tells_the_value_that_was_expected() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    prepare(&cluster).await?;
+    let by_name =
+        |name: &str| conditions().into_iter().chain(reads()).find(|case| case.name == name);
+    let mut actual = Vec::new();
+    for name in
+        ["another tail", "another fence", "an older epoch", "a gap", "trimmed", "beyond the tail"]
+    {
+        let case = by_name(name).context("the case stands in the table")?;
+        actual.push(
+            case.send(cluster.http(), cluster.replica(0).recipe().listen).await?.problem()?.actual,
+        );
+    }
+    let [tail, fence, epoch, gap, trimmed, beyond] = &actual[..] else { unreachable!("six") };
+    assert_eq!(tail.tail.map(Position::get), Some(3));
+    assert_eq!(fence.fence.as_ref().map(Fence::as_str), Some("f1"));
+    assert_eq!(epoch.producer_epoch.map(ProducerEpoch::get), Some(1));
+    assert_eq!(gap.expected_sequence.map(Sequence::get), Some(2));
+    assert_eq!(gap.received_sequence.map(Sequence::get), Some(7));
+    assert_eq!(trimmed.first.map(Position::get), Some(2));
+    assert_eq!(beyond.tail.map(Position::get), Some(3));
+    cluster.finish();
+    Ok(())
+}
+
+// ---- connections -------------------------------------------------------------------------------
+
+/// Short deadlines, so that the test need not wait for the true ones.
+const SHORT: &[&str] =
+    &["--set", "connections.head_timeout=1s", "--set", "connections.body_gap_max=1s"];
+
+async fn connect(cluster: &Cluster) -> Result<TcpStream> {
+    Ok(TcpStream::connect(cluster.replica(0).recipe().listen).await?)
+}
+
+/// Sends one byte every now and then until the other side has had enough; answers with what it said.
+async fn dribble(mut stream: TcpStream, head: &str) -> Result<String> {
+    stream.write_all(head.as_bytes()).await?;
+    let mut said = Vec::new();
+    let mut buffer = [0; 1_024];
+    loop {
+        match timeout(Duration::from_millis(200), stream.read(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => return Ok(String::from_utf8_lossy(&said).into_owned()),
+            Ok(Ok(count)) => said.extend_from_slice(&buffer[..count]),
+            // Nothing was said: one more byte, as slowly as a slow-loris sends them.
+            Err(_) => {
+                if stream.write_all(b"a").await.is_err() {
+                    return Ok(String::from_utf8_lossy(&said).into_owned());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_dribbles_a_request_is_cut_off_and_others_are_served() -> Result<()> {
+    let cluster = Cluster::start_with(1, SHORT).await?;
+    prepare(&cluster).await?;
+    let before = everything(&cluster).await?;
+    let heads = ["", "G", "POST /v1/logs/orders/records HTTP/1.1\r\nHost: x\r\nX-Slow: "];
+    let bodies =
+        ["POST /v1/logs/orders/records HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"];
+    let mut slow = Vec::new();
+    for text in heads.iter().chain(&bodies).cycle().take(400) {
+        slow.push(tokio::spawn(dribble(connect(&cluster).await?, text)));
+    }
+    let start = Instant::now();
+    rest::get(cluster.http(), &cluster.url(0), "/v1/logs").await?.succeeded()?;
+    assert!(start.elapsed() < Duration::from_secs(2), "others waited {:?}", start.elapsed());
+    for stream in slow {
+        let said = timeout(Duration::from_secs(30), stream).await.context("never cut off")???;
+        let is_silent = said.is_empty();
+        ensure!(
+            is_silent || said.contains(" 408 ") || said.contains(" 400 "),
+            "it was told {said}"
+        );
+    }
+    assert_eq!(everything(&cluster).await?, before, "half a request changed something");
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_head_far_too_long_is_refused() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let mut stream = connect(&cluster).await?;
+    let head =
+        format!("GET /v1/logs HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(1 << 20));
+    // The other side may close before it has taken everything.
+    stream.write_all(head.as_bytes()).await.ok();
+    let mut said = Vec::new();
+    timeout(Duration::from_secs(20), stream.read_to_end(&mut said)).await?.ok();
+    let said = String::from_utf8_lossy(&said);
+    assert!(said.is_empty() || said.contains(" 431 ") || said.contains(" 400 "), "{said}");
+    rest::get(cluster.http(), &cluster.url(0), "/livez").await?.succeeded()?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_idle_connections_hinder_nobody() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    // Both ends are ours, each in its own process: leave room for files.
+    let most = limit.current.map_or(5_000, |most| most.saturating_sub(500).min(5_000));
+    let mut cluster = Cluster::start(1).await?;
+    prepare(&cluster).await?;
+
+    let mut idle = Vec::new();
+    for _ in 0..most {
+        idle.push(connect(&cluster).await?);
+    }
+    print(&format!("{} idle connections", idle.len()));
+    let start = Instant::now();
+    for _ in 0..10 {
+        rest::append(cluster.http(), &cluster.url(0), "orders", b"x").await?.succeeded()?;
+    }
+    assert!(start.elapsed() < Duration::from_secs(2), "ten appends took {:?}", start.elapsed());
+    drop(idle);
+    cluster.replica_mut(0).ready().await?;
+    cluster.finish();
+    Ok(())
+}
+
+// ---- between replicas --------------------------------------------------------------------------
+
+/// The front of a message between replicas, as `server/src/peer/envelope.rs` lays it out.
+#[derive(Clone, Copy)]
+struct Envelope {
+    cluster: [u8; 16],
+    generation: (u32, u64),
+    sender: u64,
+    incarnation: (u64, u64),
+    target: u64,
+}
+
+impl Envelope {
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = b"QPR\x01".to_vec();
+        bytes.extend(0_u32.to_le_bytes());
+        bytes.extend(self.cluster);
+        bytes.extend(self.generation.0.to_le_bytes());
+        bytes.extend(self.generation.1.to_le_bytes());
+        let rest = [self.sender, self.incarnation.0, self.incarnation.1, self.target];
+        bytes.extend(rest.iter().flat_map(|number| number.to_le_bytes()));
+        bytes
+    }
+}
+
+/// A message from the replica `sender` to the replica `target`, as far as outsiders can know.
+async fn envelope(cluster: &Cluster, sender: usize, target: usize) -> Result<Envelope> {
+    let status = cluster.status(target).await.context("the target answers")?;
+    let own = cluster.status(sender).await.context("the sender answers")?;
+    let id = own.this_replica.context("it is a replica")?;
+    let seen = own.replicas.iter().find(|replica| replica.id == id).context("it knows itself")?;
+    let incarnation = seen.incarnation.context("it knows its start")?;
+    let generation = status.generation.context("it belongs to a cluster")?;
+    Ok(Envelope {
+        cluster: *status.cluster.context("it belongs to a cluster")?.as_bytes(),
+        generation: (generation.number, generation.random),
+        sender: id.get(),
+        incarnation: (incarnation.start, incarnation.random),
+        target: status.this_replica.context("it is a replica")?.get(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_message_with_a_wrong_identity_is_refused_and_changes_nothing() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    prepare(&cluster).await?;
+    let (leader, follower) = (cluster.leader().await?, cluster.follower().await?);
+    let before = everything(&cluster).await?;
+
+    let right = envelope(&cluster, leader, follower).await?;
+    let (start, random) = right.incarnation;
+    let http = reqwest::Client::builder().http2_prior_knowledge().build()?;
+    let door = cluster.replica(follower).recipe().peer_listen;
+    let wrong = [
+        ("cluster", Envelope { cluster: [0xab; 16], ..right }),
+        ("generation", Envelope { generation: (right.generation.0 + 1, 0), ..right }),
+        ("target", Envelope { target: right.sender, ..right }),
+        ("copied_incarnation", Envelope { incarnation: (start, random ^ 1), ..right }),
+        ("older_incarnation", Envelope { incarnation: (start - 1, random), ..right }),
+        ("stranger", Envelope { incarnation: (start + 1, random), ..right }),
+    ];
+    for (word, envelope) in wrong {
+        for route in ["append", "vote", "read-index"] {
+            let mut message = envelope.bytes();
+            message.extend([0; 64]);
+            let url = format!("http://{door}/peer/1/{route}");
+            let answer = Answer::to(http.post(url).body(message)).await?;
+            assert_eq!((answer.status, &*answer.body), (403, word.as_bytes()), "{route}");
+        }
+    }
+    let garbage = http.post(format!("http://{door}/peer/1/append")).body("garbage");
+    assert_eq!(&*Answer::to(garbage).await?.body, b"malformed");
+
+    assert_eq!(everything(&cluster).await?, before, "a refused message changed something");
+    cluster.finish();
+    Ok(())
+}

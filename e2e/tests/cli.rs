@@ -1,0 +1,154 @@
+//! The command line, as somebody at a terminal meets it: the first five minutes, and what goes wrong.
+
+use anyhow::{Context, Result, ensure};
+use quorate_e2e::{
+    cluster::Cluster,
+    process::{print, program},
+    scale::short_or_long,
+};
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, ChildStdin, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// A command that finds a demo, or keeps its state, in this folder alone.
+fn quorate(home: &Path, arguments: &[&str]) -> Result<Command> {
+    let mut command = program()?;
+    command.args(arguments).env("HOME", home).env("QUORATE_STATE_DIR", home).env("NO_COLOR", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(command)
+}
+
+/// Runs a command to its end, with `input` on its standard input.
+fn run(home: &Path, arguments: &[&str], input: &[u8]) -> Result<Output> {
+    let mut child = quorate(home, arguments)?.spawn()?;
+    let mut stdin = child.stdin.take().expect("it was asked for");
+    let input = input.to_vec();
+    // A command that refuses need not read what it is given.
+    let writer = thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output()?;
+    writer.join().expect("writing does not panic").ok();
+    Ok(output)
+}
+
+fn succeed(home: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+    let output = run(home, arguments, input)?;
+    ensure!(output.status.success(), "{arguments:?}: {output:?}");
+    Ok(output.stdout)
+}
+
+/// A running demo. Its replicas stop when it does, and it is ended by its id when it is dropped.
+struct Demo {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+impl Demo {
+    /// Starts a demo and waits until it says that an append was acknowledged.
+    fn start(home: &Path, arguments: &[&str]) -> Result<(Self, Duration)> {
+        let start = Instant::now();
+        let mut child = quorate(home, arguments)?.stderr(Stdio::inherit()).spawn()?;
+        let stdin = child.stdin.take();
+        let mut lines = BufReader::new(child.stdout.take().expect("it was asked for"));
+        let mut demo = Self { child, stdin };
+        let mut line = String::new();
+        while !line.contains("first append acknowledged") {
+            line.clear();
+            let count = lines.read_line(&mut line)?;
+            ensure!(count > 0, "the demo ended with {:?}", demo.child.wait()?);
+        }
+        let took = start.elapsed();
+        // Somebody has to read what it goes on to print.
+        thread::spawn(move || lines.lines().map_while(Result::ok).for_each(drop));
+        Ok((demo, took))
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        // It may have ended already: then there is nothing left to end.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn a_demo_takes_an_append_within_seconds_and_survives_its_leader() -> Result<()> {
+    let home = TempDir::with_prefix("quorate-e2e-")?;
+    let kept = home.path().join("kept");
+    let folder = kept.to_str().context("a temporary path is UTF-8")?;
+    let (mut demo, took) =
+        Demo::start(home.path(), &["demo", "--port", "17171", "--keep", folder])?;
+    print(&format!("first acknowledged append {took:.1?} after the start of the process"));
+    assert!(took < short_or_long(Duration::from_secs(15), Duration::from_secs(3)), "{took:?}");
+
+    succeed(home.path(), &["demo", "kill", "leader"], b"")?;
+    succeed(home.path(), &["append", "demo"], b"hello\n")?;
+    let last =
+        succeed(home.path(), &["read", "demo", "--from", "-200", "-o", "raw", "--newline"], b"")?;
+    assert!(last.split(|byte| *byte == b'\n').any(|line| line == b"hello"), "it was not read back");
+
+    succeed(home.path(), &["demo", "stop"], b"")?;
+    let status = demo.child.wait()?;
+    assert!(status.success(), "a demo that was told to stop ended with {status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_go_in_come_out_as_they_were() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let (home, url) = (cluster.folder(), cluster.url(0));
+    let input: Vec<u8> =
+        (0..5_000).flat_map(|number| format!("line {number}\n").into_bytes()).collect();
+    succeed(home, &["-e", &url, "append", "lines", "--create"], &input)?;
+    let output = succeed(home, &["-e", &url, "read", "lines", "-o", "raw", "--newline"], b"")?;
+    assert!(output == input, "{} bytes went in, {} came out", input.len(), output.len());
+
+    let json = succeed(home, &["-e", &url, "-o", "json", "cluster", "status"], b"")?;
+    let status: serde_json::Value = serde_json::from_slice(&json)?;
+    assert_eq!(status["verdict"]["can_append"], true);
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exit_code_says_what_went_wrong() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let (home, url) = (cluster.folder(), cluster.url(0));
+    for (arguments, code) in [
+        (&["-e", &url, "read", "nobody"][..], 3),
+        (&["-e", &url, "append", "nobody"][..], 3),
+        (&["-e", &url, "read", "a b"][..], 2),
+        (&["-e", &url, "frobnicate"][..], 2),
+        (&["-e", "http://127.0.0.1:9", "--timeout", "1s", "read", "orders"][..], 5),
+        (&["serve", "--bootstrap", "--data", "x", "--listen", "0.0.0.0:17999"][..], 2),
+    ] {
+        let output = run(home, arguments, b"x\n")?;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?} does not say why");
+        assert!(output.stdout.is_empty(), "{arguments:?} says it on standard output");
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[test]
+fn an_address_beyond_this_machine_is_refused_with_the_way_out() -> Result<()> {
+    let home = TempDir::with_prefix("quorate-e2e-")?;
+    let folder = home.path().join("data");
+    let folder = folder.to_str().context("a temporary path is UTF-8")?;
+    let output = run(
+        home.path(),
+        &["serve", "--bootstrap", "--data", folder, "--listen", "0.0.0.0:17998"],
+        b"",
+    )?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--insecure-no-auth"), "{said}");
+    assert!(!Path::new(folder).exists(), "a refused start left something behind");
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Replicas that die at any moment come back by themselves, whole and soon.
+//!
+//! Method: `kill -9` of one replica after another, of any role, under load; and of all of them once
+//! there is much to open. `just prove` runs the long form, whose figures are the ones that count.
+
+use anyhow::{Result, ensure};
+use client::types::{Batch, BatchLimits, LogSettings, NewRecord};
+use quorate_e2e::{
+    chance::Chance,
+    check::{Coverage, check},
+    cluster::Cluster,
+    process::print,
+    rest,
+    scale::{is_long, short_or_long},
+    wait::until,
+    workload::{self, Load, Workload},
+};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_replica_killed_at_any_moment_comes_back_whole() -> Result<()> {
+    const KILL: &str = "kill any";
+    let kills = short_or_long(6, 200);
+    let mut chance = Chance::new(5);
+    let mut cluster = Cluster::start(3).await?;
+    let workload = Workload::start(&cluster, Load::on("orders", 5)?).await?;
+    for _ in 0..kills {
+        let victim = chance.index(cluster.len());
+        workload.recorder().record_fault(KILL);
+        cluster.replica_mut(victim).kill()?;
+        cluster.replica_mut(victim).start()?;
+        cluster.replica_mut(victim).ready().await?;
+        workload.progress(usize::try_from(1 + chance.below(50))?).await?;
+    }
+    let history = workload.finish(&mut cluster).await?;
+    let required = Coverage {
+        faults: BTreeMap::from([(KILL.to_owned(), kills)]),
+        replicas: 3,
+        appends: 100,
+        reads: 10,
+    };
+    print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}
+
+/// Appends `count` records of 1 KiB in large batches.
+async fn fill(cluster: &Cluster, log: &str, count: usize) -> Result<()> {
+    let log = workload::client(&cluster.urls())?.log(log.parse()?);
+    log.create(&LogSettings::default()).await?;
+    let batch: Vec<NewRecord> =
+        (0..1_000).map(|number| NewRecord::new(format!("{number:01024}").into_bytes())).collect();
+    let batch = Batch::new(&batch, &BatchLimits::default())?;
+    for _ in 0..count.div_ceil(1_000) {
+        log.append_batch(&batch).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_with_much_to_open_serves_again_soon() -> Result<()> {
+    let records = short_or_long(20_000, 1_000_000);
+    let mut cluster = Cluster::start(3).await?;
+    fill(&cluster, "orders", records).await?;
+
+    let victim = cluster.follower().await?;
+    cluster.replica_mut(victim).kill()?;
+    let start = Instant::now();
+    cluster.replica_mut(victim).start()?;
+    cluster.replica_mut(victim).ready().await?;
+    let one = start.elapsed();
+    let tail = cluster.describe(victim, &"orders".parse()?).await?.tail.get();
+    assert_eq!(tail, records as u64, "everything is still there");
+
+    cluster.kill_all()?;
+    let start = Instant::now();
+    cluster.start_all()?;
+    let url = cluster.url(0);
+    until("an append is acknowledged", Duration::from_mins(1), async || {
+        let answer = rest::append(cluster.http(), &url, "orders", b"after").await;
+        Ok(answer.ok().filter(|answer| answer.status == 200).map(|_| ()))
+    })
+    .await?;
+    let all = start.elapsed();
+    print(&format!(
+        "{records} records: one replica serves after {one:.1?}, the group after {all:.1?}"
+    ));
+    if is_long() {
+        ensure!(one <= Duration::from_secs(2), "one replica needed {one:?}");
+        ensure!(all <= Duration::from_millis(2_500), "the group needed {all:?}");
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_folder_is_refused() -> Result<()> {
+    let mut cluster = Cluster::start(1).await?;
+    let recipe = cluster.replica(0).recipe().clone();
+    let mut other = quorate_e2e::process::Recipe::in_folder(recipe.folder.clone())?;
+    other.folder = recipe.folder;
+    let mut second = quorate_e2e::process::Process::spawn(other)?;
+    let status = second.ended(Duration::from_secs(20)).await?;
+    assert!(!status.success(), "two processes must not share a folder");
+    cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
