@@ -29,13 +29,10 @@ pub enum AppendOutcome {
 /// How far an append is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendStage {
-    /// From the call until its bytes were admitted.
-    Admitted,
-    /// From there until its command was proposed.
+    /// From its admission until its command was proposed: what it waited for others.
     Proposed,
-    /// From there until a quorum held it durably.
-    Committed,
-    /// From there until the machine had applied it and the answer was known.
+    /// From there until a quorum held it durably, the machine had applied it and the answer was
+    /// known.
     Applied,
 }
 
@@ -87,9 +84,7 @@ label_words! {
         Interrupted => "interrupted",
     }
     AppendStage {
-        Admitted => "admitted",
         Proposed => "proposed",
-        Committed => "committed",
         Applied => "applied",
     }
     Door { Clients => "clients", Peers => "peers" }

@@ -267,7 +267,7 @@ impl Metrics {
 
 struct AppendMetrics {
     by_outcome: [Counter; 6],
-    stages: [Histogram; 4],
+    stages: [Histogram; 2],
     seconds: Histogram,
     records: Counter,
     bytes: Counter,
@@ -296,13 +296,8 @@ impl AppendMetrics {
             AppendOutcome::Interrupted,
         ]
         .map(|outcome| outcomes.get_or_create(&AppendLabels { outcome }).clone());
-        let stages = [
-            AppendStage::Admitted,
-            AppendStage::Proposed,
-            AppendStage::Committed,
-            AppendStage::Applied,
-        ]
-        .map(|stage| by_stage.get_or_create(&StageLabels { stage }).clone());
+        let stages = [AppendStage::Proposed, AppendStage::Applied]
+            .map(|stage| by_stage.get_or_create(&StageLabels { stage }).clone());
         Self {
             by_outcome,
             stages,

@@ -10,6 +10,7 @@
 
 mod error;
 mod folder;
+mod gauges;
 pub mod measure;
 mod open;
 mod syncs;
@@ -29,6 +30,7 @@ use tower::ServiceExt as _;
 
 pub use self::error::{RunError, RunErrorKind};
 use self::folder::Entered;
+use self::gauges::Gauges;
 use self::open::Opened;
 use crate::config::Config;
 use crate::http::{Front, HttpOptions};
@@ -195,6 +197,7 @@ impl Running {
         let (client_address, peer_address) = (config.listen, config.peer_listen);
         let learning = self.peers.clone().learn_addresses(self.raft.membership());
         world.tasks.spawn("peer addresses", learning);
+        world.tasks.spawn("gauges", self.gauges(world, metrics).run());
         let (mut front, mut back) = self.open_doors(doors, world, metrics);
         self.raft.run();
         let found = self.found_if_asked(config, world);
@@ -229,6 +232,16 @@ impl Running {
         front.end().await;
         back.end().await;
         result
+    }
+
+    fn gauges(&self, world: &World, metrics: &Metrics) -> Gauges {
+        Gauges {
+            raft: self.raft.clone(),
+            state: self.opened.state.clone(),
+            state_file: self.entered.layout().state(migrations::GroupId::FIRST),
+            metrics: metrics.clone(),
+            clock: world.clock.clone(),
+        }
     }
 
     fn open_doors(&self, doors: Doors, world: &World, metrics: &Metrics) -> (Served, Served) {
