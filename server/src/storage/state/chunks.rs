@@ -5,7 +5,8 @@
 //! before it once it is nearly their size, so a slow log ends up with whole chunks, and each byte is written again only
 //! a few times. A chunk that fails its check is never merged: what is damaged keeps its damage.
 //!
-//! Records never change, so chunks that overlap agree. Not here: which records are written when (`flusher`).
+//! Records never change, so chunks that overlap agree: what is written removes the chunks that begin within it, and one
+//! that reaches into it from before may stay. Not here: which records are written when (`flusher`).
 
 use bytes::Bytes;
 use client::types::{LogId, Position, Timestamp};
@@ -35,6 +36,7 @@ type KeyAndValue = (Vec<u8>, Vec<u8>);
 pub(super) struct ChunkTable<'t> {
     table: Table<'t, Bytewise, Bytewise>,
     database: &'t Database,
+    written_bytes: usize,
 }
 
 /// The end of a log that is being gathered into a chunk.
@@ -90,7 +92,12 @@ impl<'t> ChunkTable<'t> {
         txn: &'t WriteTransaction,
     ) -> Result<Self, StorageError> {
         let table = txn.open_table(CHUNKS).map_err(database.failed("write"))?;
-        Ok(Self { table, database })
+        Ok(Self { table, database, written_bytes: 0 })
+    }
+
+    /// Bytes of the page runs that were filled with chunks.
+    pub(super) const fn written_bytes(&self) -> usize {
+        self.written_bytes
     }
 
     /// Writes a run; its end stays in `open`, for the next run of the log or for [`Self::finish`].
@@ -203,6 +210,7 @@ impl<'t> ChunkTable<'t> {
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+        self.written_bytes += page_run_bytes(value.len());
         self.table.insert(key, value).map(drop).map_err(self.database.failed("write"))
     }
 
@@ -345,7 +353,13 @@ impl<'d> ChunkReader<'d> {
                 return Ok(());
             }
             let (key, value) = found.map_err(|error| self.failed(error))?;
-            let Some(chunk) = read_chunk(log, key.value(), value.value(), next) else { break };
+            let Some(chunk) = read_chunk(log, key.value(), value.value()) else { break };
+            if chunk.until() <= next {
+                continue;
+            }
+            if chunk.first > next {
+                break;
+            }
             next = chunk.until();
             if visit(chunk) == Walk::Enough {
                 return Ok(());
@@ -377,7 +391,7 @@ impl<'d> ChunkReader<'d> {
         for found in range {
             let (key, value) = found.map_err(|error| self.failed(error))?;
             let Ok((_, first)) = decode_chunk_key(key.value()) else { continue };
-            if read_chunk(log, key.value(), value.value(), first).is_some() {
+            if read_chunk(log, key.value(), value.value()).is_some() {
                 return Ok(first.clamp(from + 1, until.max(from + 1)));
             }
         }
@@ -398,17 +412,21 @@ pub(super) enum Walk {
     Enough,
 }
 
-/// The chunk of a key and value, if it passes its check and holds `position`.
-fn read_chunk(log: u64, key: &[u8], value: &[u8], position: u64) -> Option<FoundChunk> {
+/// The chunk of a key and value, if it passes its check.
+fn read_chunk(log: u64, key: &[u8], value: &[u8]) -> Option<FoundChunk> {
     let chunk = Chunk::decode(key, value).ok()?;
     let head = chunk.head();
-    let holds = head.log == log && head.first <= position && position < head.until();
-    holds.then(|| FoundChunk {
+    (head.log == log).then(|| FoundChunk {
         first: head.first,
         count: head.count,
         bytes_before: head.bytes_before,
         records: Bytes::copy_from_slice(chunk.record_bytes()),
     })
+}
+
+/// What redb writes for a value in a page run of its own: runs are powers of two.
+const fn page_run_bytes(value_bytes: usize) -> usize {
+    (value_bytes + LEAF_OVERHEAD_BYTES).next_power_of_two()
 }
 
 fn length(untimed: &[u8]) -> u64 {

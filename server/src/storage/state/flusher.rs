@@ -5,10 +5,14 @@
 //! tiles and rows, the entry's id among them; what it wrote is then let go from memory. Runs are taken in the order in
 //! which they came, so what lag has dropped from memory is read from the journal from front to back.
 //!
+//! redb writes twice what it cannot keep in memory until the commit. So the records of a very large flush go ahead in
+//! transactions of their own, beyond every pointer, where nobody sees them: they are right for ever, and a crash leaves
+//! chunks that the next flush writes again. Everything else, and the last of the records, is in the one transaction.
+//!
 //! Nothing is tried again: a failure is reported, and the process ends. So is a flusher without progress. Not here: how
 //! records become chunks (`chunks`), and what is deleted between two flushes (`trim`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -29,8 +33,6 @@ use crate::world::{Instant, crash_point};
 
 /// So many runs are copied out of the suffix at a time.
 const BATCH_RUNS: usize = 1024;
-/// Beyond so many bytes in open chunks, all are written.
-const OPEN_BYTES_MAX: usize = 16 << 20;
 /// How long one wait for the journal is.
 const DURABLE_WAIT: Duration = Duration::from_millis(100);
 /// A stop waits so long for the journal, then leaves the rest to the next start.
@@ -74,7 +76,7 @@ pub trait StateObserver: Send + Sync {
     fn flushed(&self, flushed: &Flushed);
     /// Records were found damaged, and were not served.
     fn damage_found(&self, log: LogId, range: PositionRange);
-    /// The flusher gave up.
+    /// The flusher gave up: the process is to end. Told once.
     fn failed(&self, failure: &FlushFailure);
 }
 
@@ -115,7 +117,7 @@ pub(super) struct Control {
     /// Leftovers are to be looked for again.
     is_replaced: bool,
     stage: Stage,
-    failure: Option<Arc<io::Error>>,
+    failure: Option<Arc<FlushFailure>>,
 }
 
 /// How far the flusher's life is.
@@ -182,7 +184,7 @@ impl Flusher {
         let shared = Arc::clone(&self.state.0);
         let result = catch_unwind(AssertUnwindSafe(|| self.work()));
         if let Err(failure) = result.unwrap_or(Err(FlushFailure::Panicked)) {
-            shared.report(&failure);
+            shared.report(failure);
         }
         shared.lock_control().stage = Stage::Over;
         shared.signal.notify_all();
@@ -253,8 +255,7 @@ impl Flusher {
         }
         let written_before = shared.database.written_bytes();
         crash_point("flusher/before-begin");
-        let txn = shared.database.write()?;
-        let record_bytes = self.write_records(shared, &txn, &cut)?;
+        let (txn, record_bytes) = self.write_records(shared, &cut)?;
         crash_point("flusher/chunks-written");
         tiles::write(&shared.database, &txn, &cut.changes.tiles)?;
         manifest::write_rows(&shared.database, &txn, &cut.changes.rows)?;
@@ -276,41 +277,60 @@ impl Flusher {
         Ok(true)
     }
 
-    /// Writes the cut's records as chunks. Says how many bytes of records there were.
+    /// Writes the cut's records as chunks. Gives the transaction in which the rest is to be written, and how many bytes
+    /// of records there were.
     fn write_records(
         &mut self,
         shared: &Shared,
-        txn: &WriteTransaction,
         cut: &Cut<'_>,
-    ) -> Result<u64, StorageError> {
-        let mut table = ChunkTable::open(&shared.database, txn)?;
-        let gone: BTreeSet<LogId> = cut.changes.deleted_logs.iter().copied().collect();
-        let mut open: BTreeMap<LogId, Option<OpenChunk>> = BTreeMap::new();
-        let mut record_bytes = 0;
-        let (mut next, until) = cut.runs;
-        while next < until {
-            let runs = shared.live().suffix.batch(next, until, BATCH_RUNS);
-            for run in runs.iter().filter(|run| !gone.contains(&run.log)) {
-                let records = self.body(shared, run)?;
-                record_bytes += widen(records.len());
-                let slice = RunSlice {
-                    log: run.log,
-                    first: run.first,
-                    time: run.time,
-                    bytes_before: run.bytes_before,
-                    records: &records,
-                };
-                table.append(open.entry(run.log).or_default(), slice)?;
+    ) -> Result<(WriteTransaction, u64), StorageError> {
+        let mut left = RecordsLeft::of(cut);
+        // Half of the cache is for what is being written; branches and rows need some of it.
+        let enough = shared.options.cache_bytes / 8 * 3;
+        loop {
+            let txn = shared.database.write()?;
+            let mut table = ChunkTable::open(&shared.database, &txn)?;
+            self.write_some(shared, &mut left, &mut table, enough)?;
+            let written = table.written_bytes();
+            if left.is_gathered() && (written == 0 || written + left.open_bytes() <= enough) {
+                left.finish(&mut table)?;
+                drop(table);
+                return Ok((txn, left.record_bytes));
             }
-            next += widen(runs.len());
-            let open_bytes: usize = open.values().flatten().map(OpenChunk::value_bytes).sum();
-            if open_bytes > OPEN_BYTES_MAX {
-                finish(&mut table, &mut open)?;
-            }
-            shared.note_progress();
+            drop(table);
+            shared.database.commit(txn)?;
+            crash_point("flusher/records-ahead");
         }
-        finish(&mut table, &mut open)?;
-        Ok(record_bytes)
+    }
+
+    /// Writes records until a transaction has enough.
+    fn write_some(
+        &mut self,
+        shared: &Shared,
+        left: &mut RecordsLeft,
+        table: &mut ChunkTable<'_>,
+        enough: usize,
+    ) -> Result<(), StorageError> {
+        while table.written_bytes() < enough {
+            if left.runs.is_empty() && left.open_bytes() > enough {
+                left.finish(table)?;
+            }
+            let Some(run) = left.next_run(shared) else { return Ok(()) };
+            if left.gone.contains(&run.log) {
+                continue;
+            }
+            let records = self.body(shared, &run)?;
+            left.record_bytes += widen(records.len());
+            let slice = RunSlice {
+                log: run.log,
+                first: run.first,
+                time: run.time,
+                bytes_before: run.bytes_before,
+                records: &records,
+            };
+            table.append(left.open.entry(run.log).or_default(), slice)?;
+        }
+        Ok(())
     }
 
     /// The records of a run. Those of one entry come one after the other, so its payload is read once.
@@ -329,11 +349,53 @@ impl Flusher {
     }
 }
 
-fn finish(
-    table: &mut ChunkTable<'_>,
-    open: &mut BTreeMap<LogId, Option<OpenChunk>>,
-) -> Result<(), StorageError> {
-    std::mem::take(open).into_values().try_for_each(|chunk| table.finish(chunk))
+/// What of a cut's records is still to be written.
+struct RecordsLeft {
+    /// Logs that are gone at the cut: their records are of no use to anybody.
+    gone: BTreeSet<LogId>,
+    /// Copied out of the suffix, in order.
+    runs: VecDeque<HeldRun>,
+    /// Numbers of the runs that follow.
+    next: u64,
+    until: u64,
+    /// The end of each log, until it fills a chunk.
+    open: BTreeMap<LogId, Option<OpenChunk>>,
+    record_bytes: u64,
+}
+
+impl RecordsLeft {
+    fn of(cut: &Cut<'_>) -> Self {
+        Self {
+            gone: cut.changes.deleted_logs.iter().copied().collect(),
+            runs: VecDeque::new(),
+            next: cut.runs.0,
+            until: cut.runs.1,
+            open: BTreeMap::new(),
+            record_bytes: 0,
+        }
+    }
+
+    fn next_run(&mut self, shared: &Shared) -> Option<HeldRun> {
+        if self.runs.is_empty() && self.next < self.until {
+            self.runs = shared.live().suffix.batch(self.next, self.until, BATCH_RUNS).into();
+            self.next += widen(self.runs.len());
+            shared.note_progress();
+        }
+        self.runs.pop_front()
+    }
+
+    /// Whether what is left is in open chunks.
+    fn is_gathered(&self) -> bool {
+        self.runs.is_empty() && self.next == self.until
+    }
+
+    fn open_bytes(&self) -> usize {
+        self.open.values().flatten().map(OpenChunk::value_bytes).sum()
+    }
+
+    fn finish(&mut self, table: &mut ChunkTable<'_>) -> Result<(), StorageError> {
+        std::mem::take(&mut self.open).into_values().try_for_each(|chunk| table.finish(chunk))
+    }
 }
 
 /// Takes what is to be flushed, if there is something.
@@ -393,9 +455,11 @@ impl Shared {
         if control.served >= ticket {
             return Ok(());
         }
-        let failure = control.failure.clone();
-        let source = failure.unwrap_or_else(|| Arc::new(io::Error::other("state is closed")));
-        Err(StorageError::Poisoned { source })
+        let source = match control.failure.clone() {
+            Some(failure) => io::Error::other(failure),
+            None => io::Error::other("state is closed"),
+        };
+        Err(StorageError::Poisoned { source: Arc::new(source) })
     }
 
     pub(super) fn levels(&self) -> StateLevels {
@@ -461,20 +525,21 @@ impl Shared {
         let waited = progress.map_or(Duration::ZERO, |since| running.clock.since(since));
         // The flusher itself counts what it spends on waiting for the journal.
         if waited >= self.options.stall_max + DURABLE_WAIT {
-            self.report(&FlushFailure::Stalled { waited });
+            self.report(FlushFailure::Stalled { waited });
         }
     }
 
     /// Says once that the flusher gave up.
-    fn report(&self, failure: &FlushFailure) {
+    pub(super) fn report(&self, failure: FlushFailure) {
+        let failure = Arc::new(failure);
         {
             let mut control = self.lock_control();
             if control.failure.is_some() {
                 return;
             }
-            control.failure = Some(Arc::new(io::Error::other(failure.to_string())));
+            control.failure = Some(Arc::clone(&failure));
         }
-        self.tell(|observer| observer.failed(failure));
+        self.tell(|observer| observer.failed(&failure));
         self.lock_control().stage = Stage::Over;
         self.signal.notify_all();
     }

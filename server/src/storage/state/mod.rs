@@ -203,8 +203,13 @@ impl State {
         assert!(self.0.running.set(running).is_ok(), "the state is started once");
         let flusher = Flusher::new(self.clone());
         let thread = std::thread::Builder::new().name("flusher".to_owned());
-        let thread = thread.spawn(move || flusher.run()).expect("the system has room for a thread");
-        *self.0.thread.lock().expect(UNBROKEN) = Some(thread);
+        match thread.spawn(move || flusher.run()) {
+            Ok(thread) => *self.0.thread.lock().expect(UNBROKEN) = Some(thread),
+            Err(error) => {
+                let refused = StorageError::io("start a thread for", self.0.database.path())(error);
+                self.0.report(refused.into());
+            }
+        }
     }
 
     /// Takes over what applying an entry changed. The caller holds the machine's lock, so that a flush sees all of an
