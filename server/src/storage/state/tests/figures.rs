@@ -20,12 +20,23 @@ fn print(what: &str, figure: f64, unit: &str) {
 }
 
 fn fill(scene: &mut Scene, logs: u64, batches: u64, batch: u64, length: usize) -> f64 {
+    fill_with_pauses(scene, (logs, batches, batch, length), Duration::ZERO)
+}
+
+fn fill_with_pauses(
+    scene: &mut Scene,
+    (logs, batches, batch, length): (u64, u64, u64, usize),
+    pause: Duration,
+) -> f64 {
     let new = bodies(0..batch, length);
     for log in 0..logs {
         scene.create(&format!("log/{log}"));
     }
     for number in 0..batches {
         scene.append(&format!("log/{}", number % logs), &new);
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
         while scene.state.is_lagging() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -126,6 +137,7 @@ fn opening_costs_this_much() {
     let mut scene = Scene::on(Arc::new(RealDisk), &path, options, journal.clone());
     fill(&mut scene, 1000, 10_000, 100, 1024);
     scene.state.close();
+    print("memory at most, test journal included", memory_max(), "MB");
     drop(scene);
     let begun = Instant::now();
     let disk: Arc<dyn crate::storage::disk::Disk> = Arc::new(RealDisk);
@@ -137,13 +149,21 @@ fn opening_costs_this_much() {
     drop(state);
 }
 
+/// The most memory this process ever had.
+fn memory_max() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    let kilobytes: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kilobytes * 1024.0 / MEGABYTE
+}
+
 /// What the syncs of a journal on the same disk take while the state is flushed.
 #[test]
 #[ignore = "a measurement: prints figures of a release build"]
 fn flushing_leaves_the_journal_this_much() {
     use crate::storage::disk::Disk;
     use std::sync::atomic::{AtomicBool, Ordering};
-    for unsynced_bytes_max in [512 << 10, 2 << 20, 256 << 20] {
+    for unsynced_bytes_max in [1 << 20, 2 << 20, 256 << 20] {
         let options = StateOptions { unsynced_bytes_max, ..StateOptions::default() };
         let mut scene = Scene::on_file(options);
         let file = RealDisk.open(&scene.path.with_extension("journal")).unwrap();
@@ -167,7 +187,8 @@ fn flushing_leaves_the_journal_this_much() {
             waits
         });
         let begun = Instant::now();
-        let payload = fill(&mut scene, 1, 3000, 128, 1024);
+        let pause = Duration::from_millis(2);
+        let payload = fill_with_pauses(&mut scene, (1, 3000, 128, 1024), pause);
         let rate = payload / begun.elapsed().as_secs_f64() / MEGABYTE;
         over.store(true, Ordering::Relaxed);
         let waits = syncing.join().unwrap();
