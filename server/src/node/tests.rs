@@ -29,7 +29,7 @@ use super::{
 use crate::machine::{Founding, Machine, MachineLimits, Timings};
 use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
-use crate::peer::{Acquaintances, Detours, Http2, Identity, Myself, Peers};
+use crate::peer::{Acquaintances, Detours, Http, Identity, Myself, Peers};
 use crate::raft::{Parts, Raft};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
@@ -120,7 +120,7 @@ async fn parts(
     let timings = crate::raft::Timings::default();
     let starts = [identity.incarnation].into();
     let peers = Peers::new(
-        Http2::new(detours.clone(), world.clock.clone()),
+        Http::new(detours.clone(), world.clock.clone()),
         Myself { identity, starts, journal: journal.clone() },
         timings,
         acquaintances,

@@ -5,7 +5,7 @@
 //! answer   = 200 body  |  403 the refusal's name  |  503
 //! ```
 //!
-//! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP/2: introduce,
+//! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
 //! append, vote, pre-vote, take-leadership, read-index. Nothing is decoded before the envelope was
 //! compared; nothing is listened to from a start of a replica that was not introduced. Two things
 //! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
@@ -29,7 +29,7 @@ pub use self::client::{Condemned, Myself, PeerError};
 pub use self::detours::Detours;
 pub use self::envelope::{Identity, Refusal};
 pub use self::routes::{Desk, router};
-pub use self::transport::{Http2, Transport, TransportError};
+pub use self::transport::{Http, Transport, TransportError};
 
-/// Asks the others, over HTTP/2.
-pub type Peers = client::Peers<Http2>;
+/// Asks the others, over HTTP.
+pub type Peers = client::Peers<Http>;

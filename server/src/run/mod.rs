@@ -38,7 +38,7 @@ use crate::listen::{self, ListenOptions, Listening};
 use crate::metrics::{Door, Metrics};
 use crate::node::{self, Node, NodeOptions, NodeParts, Probes};
 use crate::peer::forward::Forward;
-use crate::peer::{self, Acquaintances, Desk, Detours, Http2, Identity, Myself, Peers};
+use crate::peer::{self, Acquaintances, Desk, Detours, Http, Identity, Myself, Peers};
 use crate::raft::{Parts, Raft, Timings};
 use crate::storage::disk::{Disk as _, RealDisk};
 use crate::telemetry;
@@ -147,7 +147,7 @@ impl Running {
         let myself =
             Myself { identity, starts: entered.starts().into(), journal: opened.journal.clone() };
         let peers = Peers::new(
-            Http2::new(detours.clone(), world.clock.clone()),
+            Http::new(detours.clone(), world.clock.clone()),
             myself,
             timings,
             acquaintances.clone(),
