@@ -26,7 +26,7 @@ use quorate::node::{
     Route, Start, bootstrap,
 };
 use quorate::peer::forward::Forward;
-use quorate::peer::{Acquaintances, Desk, Detours, Http2, Identity, Myself, Peers, router};
+use quorate::peer::{Acquaintances, Desk, Detours, Http, Identity, Myself, Peers, router};
 use quorate::raft::{Parts, Raft};
 use quorate::storage::disk::{Disk, RealDisk};
 use quorate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
@@ -101,7 +101,7 @@ async fn parts(
     let detours = Detours::default();
     let timings = quorate::raft::Timings::default();
     let peers = Peers::new(
-        Http2::new(detours.clone(), world.clock.clone()),
+        Http::new(detours.clone(), world.clock.clone()),
         Myself { identity, starts: [identity.incarnation].into(), journal: journal.clone() },
         timings,
         acquaintances.clone(),

@@ -206,11 +206,11 @@ impl Node {
 }
 
 async fn admit_while_leading(core: Arc<Core>) {
-    let mut post = core.post.clone();
+    let mut leadership = core.leadership.clone();
     let mut changed = core.joiners.changed.subscribe();
     let mut joint_since = None;
     loop {
-        if post.wait_for(|post| post.is_here).await.is_err() {
+        if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
         let is_busy = core.admit_step(&mut joint_since).await;
@@ -308,9 +308,8 @@ impl Core {
 
     fn scene(&self, membership: &MembershipState, expected: usize, now: Instant) -> Scene {
         let arriving = self.joiners.arriving(now);
-        let leadership = self.leadership.borrow();
-        let last = leadership.last.map_or(0, EntryIndex::get);
-        let replication = self.replication.borrow();
+        let last = self.raft.progress().last.map_or(0, EntryIndex::get);
+        let replication = self.raft.replication();
         let voters: BTreeSet<_> = replica_ids(membership.row.configs.iter().flatten()).collect();
         let mut scene =
             Scene { waiting: self.joiners.waiting(now).len(), expected, ..Scene::default() };

@@ -74,10 +74,11 @@ impl Node {
         let node = &*self.core;
         let applied = *node.applied.borrow();
         let epoch = node.membership.borrow().entry.map_or(0, |entry| entry.index.get());
-        let leadership = node.leadership.borrow();
+        let progress = node.raft.progress();
+        let is_leader = node.leadership.borrow().here;
         let reached = applied.map_or(0, EntryIndex::get);
-        let lag = leadership.committed.map(|committed| committed.get().saturating_sub(reached));
-        let heard = if leadership.here { leadership.quorum_acked } else { None };
+        let lag = progress.committed.map(|committed| committed.get().saturating_sub(reached));
+        let heard = if is_leader { progress.quorum_acked } else { None };
         AsOf {
             applied,
             epoch: Epoch::new(epoch),

@@ -60,9 +60,9 @@ fn note_free(core: &Core, free: u64) {
 /// A leader that commits nothing, although somebody else could, steps aside.
 async fn watch_stalls(node: Node) {
     let core = &*node.core;
-    let mut post = core.post.clone();
+    let mut leadership = core.leadership.clone();
     loop {
-        if post.wait_for(|post| post.is_here).await.is_err() {
+        if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
         let still = core.pulse.still_for();
@@ -77,9 +77,9 @@ async fn watch_stalls(node: Node) {
 }
 
 async fn ask_for_facts(node: Node) {
-    let mut post = node.core.post.clone();
+    let mut leadership = node.core.leadership.clone();
     loop {
-        if post.wait_for(|post| post.is_here).await.is_err() {
+        if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
         node.refresh_facts().await;
@@ -89,11 +89,11 @@ async fn ask_for_facts(node: Node) {
 
 /// Forgets producers that appended nothing for long.
 async fn expire(core: Arc<Core>) {
-    let mut post = core.post.clone();
+    let mut leadership = core.leadership.clone();
     let mut looked_at: Option<EntryIndex> = None;
     loop {
         core.world.clock.sleep(core.options.housekeeping_interval).await;
-        if post.wait_for(|post| post.is_here).await.is_err() {
+        if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
         if *core.applied.borrow() == looked_at {

@@ -13,13 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::types::{EntryId, EntryIndex, ReplicaAddr, ReplicaId};
 use http::{Response, request};
-use tokio::sync::watch;
 
 use super::Node;
 use super::error::{ForwardError, HandOverError};
 use super::propose::NO_LEADER_RETRY;
 use crate::peer::forward;
-use crate::raft::{Leadership, MembershipState, Replication};
+use crate::raft::{MembershipState, Replication};
 use crate::world::Instant;
 
 /// Where a request that needs the leader goes.
@@ -39,37 +38,6 @@ pub enum Route {
         /// When to try again.
         retry_after: Duration,
     },
-}
-
-/// The leadership without what changes with every entry: what tasks wait on that care for nothing
-/// else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Post {
-    /// Who leads, if that is known.
-    pub(super) leader: Option<ReplicaId>,
-    /// This replica leads.
-    pub(super) is_here: bool,
-}
-
-/// Copies the leadership to a watch that only changes when the post does.
-pub(super) async fn watch_post(
-    mut leadership: watch::Receiver<Leadership>,
-    post: watch::Sender<Post>,
-) {
-    loop {
-        let now = {
-            let leadership = leadership.borrow_and_update();
-            Post { leader: leadership.leader, is_here: leadership.here }
-        };
-        post.send_if_modified(|seen| {
-            let is_new = *seen != now;
-            *seen = now;
-            is_new
-        });
-        if leadership.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 /// The leader's address, parsed once per leader and membership.
@@ -123,12 +91,12 @@ impl Node {
         }
         let clock = &self.core.world.clock;
         let deadline = clock.after(self.core.options.election_wait);
-        let mut post = self.core.post.clone();
+        let mut leadership = self.core.leadership.clone();
         let mut membership = self.core.membership.clone();
         loop {
             let changed = async {
                 tokio::select! {
-                    changed = post.changed() => changed.is_ok(),
+                    changed = leadership.changed() => changed.is_ok(),
                     // A leader may be known before its address is.
                     changed = membership.changed() => changed.is_ok(),
                     () = self.stopping() => false,
@@ -188,20 +156,19 @@ impl Node {
     async fn wait_until_led_by_another(&self, to: ReplicaId) -> Result<ReplicaId, HandOverError> {
         let clock = &self.core.world.clock;
         let deadline = clock.after(self.core.options.hand_over_deadline);
-        let mut post = self.core.post.clone();
+        let mut leadership = self.core.leadership.clone();
         let ourselves = self.replica();
-        let taken = post.wait_for(|post| {
-            !post.is_here && post.leader.is_some_and(|leader| leader != ourselves)
+        let taken = leadership.wait_for(|leadership| {
+            !leadership.here && leadership.leader.is_some_and(|leader| leader != ourselves)
         });
         let taken = clock.until(deadline, taken).await;
-        let leader = taken.ok().and_then(|post| post.ok()?.leader);
+        let leader = taken.ok().and_then(|leadership| leadership.ok()?.leader);
         leader.ok_or(HandOverError::NotTaken { to })
     }
 
     fn choose_successor(&self) -> Result<ReplicaId, HandOverError> {
         let core = &*self.core;
-        let leadership = core.leadership.borrow().clone();
-        if !leadership.here {
+        if !core.leadership.borrow().here {
             return Err(HandOverError::NotLeader);
         }
         let membership = core.membership.borrow().row.configs.clone();
@@ -212,7 +179,7 @@ impl Node {
             lag_max: core.options.hand_over_lag_max,
         };
         search
-            .successor(&membership, &leadership, &core.replication.borrow())
+            .successor(&membership, core.raft.progress().last, &core.raft.replication())
             .ok_or(HandOverError::NobodyReady)
     }
 }
@@ -230,10 +197,10 @@ impl Search {
     fn successor(
         &self,
         configs: &[BTreeSet<u64>],
-        leadership: &Leadership,
+        last: Option<EntryIndex>,
         replication: &Replication,
     ) -> Option<ReplicaId> {
-        let last = leadership.last.map_or(0, EntryIndex::get);
+        let last = last.map_or(0, EntryIndex::get);
         let ready = replication.iter().filter(|(replica, progress)| {
             let is_recent = progress.heard.is_some_and(|heard| {
                 self.now.saturating_duration_since(heard) <= self.heard_within
@@ -264,8 +231,7 @@ mod tests {
             lag_max: 100,
         };
         let configs: Vec<_> = voters.iter().map(|set| set.iter().copied().collect()).collect();
-        let leadership =
-            Leadership { here: true, last: Some(EntryIndex::new(1_000)), ..Leadership::default() };
+        let last = Some(EntryIndex::new(1_000));
         let replication = others
             .iter()
             .map(|(replica, matched, heard_ms_ago)| {
@@ -276,7 +242,7 @@ mod tests {
                 (id(*replica), progress)
             })
             .collect();
-        search.successor(&configs, &leadership, &replication)
+        search.successor(&configs, last, &replication)
     }
 
     #[test]

@@ -54,7 +54,7 @@ use self::admission::Joiners;
 use self::batcher::{Batcher, Pulse, Queue};
 use self::freshness::IndexAsker;
 use self::gate::Gate;
-use self::leader::{Post, RouteCache};
+use self::leader::RouteCache;
 use self::permit::{Permits, Room};
 use self::propose::Proposer;
 use self::rounds::Rounds;
@@ -63,7 +63,7 @@ use self::tails::Tails;
 use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
 use crate::peer::{Identity, Peers};
-use crate::raft::{Leadership, MembershipState, Raft, Replication};
+use crate::raft::{Leadership, MembershipState, Raft};
 use crate::storage::state::State;
 use crate::world::{Tasks, World};
 
@@ -104,7 +104,6 @@ struct Core {
     raft: Raft,
     leadership: watch::Receiver<Leadership>,
     membership: watch::Receiver<MembershipState>,
-    replication: watch::Receiver<Replication>,
     applied: watch::Receiver<Option<EntryIndex>>,
     state: State,
     probes: Arc<Probes>,
@@ -123,7 +122,6 @@ struct Core {
     tails: Tails,
     joiners: Joiners,
     route_cache: RouteCache,
-    post: watch::Receiver<Post>,
     facts: Facts,
     disk_free_bytes: AtomicU64,
     is_disk_full: AtomicBool,
@@ -150,8 +148,6 @@ impl Node {
         let asker = IndexAsker::new(&raft, &peers, &world.clock, &metrics, options.read_deadline);
         let (rounds, asking) = Rounds::new(asker, options.reads_waiting_max);
         let tails = Tails::new(read::look(state.clone()));
-        let (post_sender, post) = watch::channel(Post::default());
-        tasks.spawn("leadership", leader::watch_post(raft.leadership(), post_sender));
         tasks.spawn("batcher", batcher.run());
         tasks.spawn("read rounds", asking);
         tasks.spawn("followed tails", tails.run(raft.applied(), world.clock.clone()));
@@ -165,12 +161,10 @@ impl Node {
             is_disk_full: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
             probes: Arc::new(probes),
-            post,
             facts: Facts::default(),
             disk_free_bytes: AtomicU64::new(UNKNOWN_FREE),
             leadership: raft.leadership(),
             membership: raft.membership(),
-            replication: raft.replication(),
             applied: raft.applied(),
             identity,
             front,

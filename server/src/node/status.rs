@@ -21,7 +21,7 @@ use migrations::latest::NodeRow;
 
 use super::verdict::{Judgement, Lead, Pause, Situation};
 use super::{Core, Node, Route};
-use crate::raft::{Leadership, MembershipState, Replication};
+use crate::raft::{Leadership, MembershipState, Progress, Replication};
 use crate::world::Instant;
 
 /// How long the leader may take to answer another replica's question for the status.
@@ -83,7 +83,7 @@ impl Node {
         let core = &*self.core;
         let leadership = core.leadership.borrow().clone();
         let lead = match leadership.leader {
-            _ if leadership.here && core.is_confirmed(&leadership) => Lead::Ours,
+            _ if leadership.here && core.is_confirmed() => Lead::Ours,
             _ if leadership.here => Lead::Unconfirmed,
             Some(leader) if leader != self.replica() => Lead::Hearsay(leader.get()),
             Some(_) | None => Lead::Nobody,
@@ -171,11 +171,16 @@ impl Core {
     fn status(&self, lead: Lead) -> ClusterStatus {
         let leadership = self.leadership.borrow().clone();
         let membership = self.membership.borrow().clone();
-        let replication = self.replication.borrow().clone();
+        let replication = self.raft.replication();
         let now = self.world.clock.now();
         let situation = self.situation(lead, &membership, &replication, now);
         let judgement = situation.judge();
-        let scene = Scene { core: self, leadership: &leadership, membership: &membership };
+        let scene = Scene {
+            core: self,
+            leadership: &leadership,
+            progress: self.raft.progress(),
+            membership: &membership,
+        };
         let replicas = membership.row.nodes.iter().filter_map(|(id, node)| {
             let id = ReplicaId::new(*id)?;
             scene.replica(id, node, &replication, now)
@@ -232,14 +237,15 @@ impl Core {
     }
 
     /// A quorum answered this leader recently; alone it is its own quorum.
-    fn is_confirmed(&self, leadership: &Leadership) -> bool {
+    fn is_confirmed(&self) -> bool {
         let is_alone = {
             let ourselves = self.identity.replica.get();
             let membership = self.membership.borrow();
             membership.row.configs.iter().flatten().all(|voter| *voter == ourselves)
         };
         let earliest = self.world.clock.now().checked_sub(self.options.heard_within);
-        is_alone || earliest.is_none_or(|earliest| leadership.is_confirmed_since(earliest))
+        let acked = self.raft.progress().quorum_acked;
+        is_alone || earliest.is_none_or(|earliest| acked.is_some_and(|at| at >= earliest))
     }
 
     /// What only this replica knows of itself.
@@ -249,7 +255,7 @@ impl Core {
         place.heard_ms_ago = Some(0);
         place.version = Some(env!("CARGO_PKG_VERSION").to_owned());
         place.incarnation = Some(self.identity.incarnation);
-        place.tail = self.leadership.borrow().last;
+        place.tail = self.raft.progress().last;
         place.applied = *self.applied.borrow();
         place.sync = (self.probes.sync_latency)();
         place.free_bytes = (free != UNKNOWN_FREE).then_some(free);
@@ -263,6 +269,7 @@ pub(super) const UNKNOWN_FREE: u64 = u64::MAX;
 struct Scene<'a> {
     core: &'a Core,
     leadership: &'a Leadership,
+    progress: Progress,
     membership: &'a MembershipState,
 }
 
@@ -278,7 +285,7 @@ impl Scene<'_> {
         let facts = self.core.facts.lock().get(&id).cloned();
         let facts = facts.filter(|(_, told)| now - *told <= FACTS_AGE_MAX).map(|(facts, _)| facts);
         let silence = progress.heard.map(|heard| now - heard);
-        let last = self.leadership.last.map_or(0, EntryIndex::get);
+        let last = self.progress.last.map_or(0, EntryIndex::get);
         let lag = progress.matched.map(|at| Lag { entries: last.saturating_sub(at.get()) });
         let mut replica = ReplicaStatus {
             id,
@@ -318,7 +325,7 @@ impl Scene<'_> {
 
     /// How far we are behind what is known to be committed.
     fn own_lag(&self) -> Option<Lag> {
-        let committed = self.leadership.committed?.get();
+        let committed = self.progress.committed?.get();
         let applied = self.core.applied.borrow().map_or(0, EntryIndex::get);
         Some(Lag { entries: committed.saturating_sub(applied) })
     }

@@ -19,7 +19,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use client::types::{EntryId, EntryIndex, ReplicaId};
@@ -39,7 +39,7 @@ use self::types::{
     SnapshotNetwork, SnapshotResponse, TransferRequest, TransferResponse, TypeConfig, VoteRequest,
     VoteResponse, log_id,
 };
-pub use self::watch::{Leadership, MembershipState, ReplicaProgress, Replication};
+pub use self::watch::{Leadership, MembershipState, Progress, ReplicaProgress, Replication};
 use crate::machine::{Machine, Outcome, Payload, Proposal};
 use crate::storage::journal::Journal;
 use crate::storage::state::State;
@@ -93,9 +93,11 @@ pub struct Raft {
     timings: Timings,
     /// The last entry in the journal when it was opened.
     last_at_open: Option<EntryIndex>,
+    /// What was committed when a leader was first heard of in this start.
+    goal: Arc<OnceLock<EntryIndex>>,
     applied: tokio_watch::Receiver<Option<EntryIndex>>,
     leadership: tokio_watch::Receiver<Leadership>,
-    replication: tokio_watch::Receiver<Replication>,
+    gauge: watch::Gauge,
     membership: tokio_watch::Receiver<MembershipState>,
     copies: Arc<Mutex<Option<watch::Copies>>>,
 }
@@ -193,6 +195,7 @@ impl Raft {
         let last_at_open = journal.last().map(|id| id.index);
         let start = lock_applied(&machine);
         let (applied_sender, applied) = tokio_watch::channel(start);
+        let anchor = watch::Anchor::now(&clock);
         let raft = openraft::Raft::build(
             replica.get(),
             Arc::new(config),
@@ -204,22 +207,18 @@ impl Raft {
         .map_err(|error| BuildError::Stored(error.to_string()))?;
 
         let (leadership_sender, leadership) = tokio_watch::channel(Leadership::default());
-        let (replication_sender, replication) = tokio_watch::channel(Replication::new());
         let (membership_sender, membership) = tokio_watch::channel(MembershipState::default());
-        let copies = watch::Copies {
-            anchor: watch::Anchor::now(&clock),
-            leadership: leadership_sender,
-            replication: replication_sender,
-            membership: membership_sender,
-        };
+        let copies = watch::Copies { leadership: leadership_sender, membership: membership_sender };
+        let gauge = watch::Gauge { metrics: raft.metrics(), anchor };
         Ok(Self {
             core: raft,
             replica,
             timings,
             last_at_open,
+            goal: Arc::default(),
             applied,
             leadership,
-            replication,
+            gauge,
             membership,
             copies: Arc::new(Mutex::new(Some(copies))),
         })
@@ -230,7 +229,7 @@ impl Raft {
         let copies = self.copies.lock().expect("no panic while starting").take();
         if let Some(copies) = copies {
             self.core.run();
-            tasks::spawn("raft watch", copies.run(self.core.metrics()));
+            tasks::spawn("raft watch", copies.run(self.core.server_metrics(), self.gauge.clone()));
         }
     }
 
@@ -298,17 +297,18 @@ impl Raft {
         }
     }
 
-    /// After a start: everything that was committed before the stop has been applied again, as a
-    /// live leader confirms. Until then a local read could show less than it did before.
+    /// After a start: everything that was committed before the stop has been applied again, and
+    /// what the group had committed when a leader was first heard of. Until then a local read could
+    /// show less than it did before. Once true, it stays so.
     pub fn is_recovered(&self) -> bool {
-        let leadership = self.leadership.borrow().clone();
-        let Some(committed) = leadership.committed else {
+        let progress = self.progress();
+        let Some(committed) = progress.committed else {
             return false;
         };
+        let goal = *self.goal.get_or_init(|| committed);
         // Entries beyond the current last one were cut by a later leader: never committed.
-        let expected = self.last_at_open.min(leadership.last);
-        expected.is_none_or(|expected| committed >= expected)
-            && self.applied.borrow().is_some_and(|applied| applied >= committed)
+        let kept = self.last_at_open.min(progress.last);
+        self.applied.borrow().is_some_and(|applied| Some(applied) >= kept && applied >= goal)
     }
 
     /// Who leads.
@@ -321,9 +321,14 @@ impl Raft {
         self.applied.clone()
     }
 
-    /// How far the others are; empty unless this replica leads.
-    pub fn replication(&self) -> tokio_watch::Receiver<Replication> {
-        self.replication.clone()
+    /// How far this replica and the group are now.
+    pub fn progress(&self) -> Progress {
+        self.gauge.progress()
+    }
+
+    /// How far the others are now; empty unless this replica leads.
+    pub fn replication(&self) -> Replication {
+        self.gauge.replication()
     }
 
     /// Who counts.

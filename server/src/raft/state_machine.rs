@@ -2,7 +2,7 @@
 //!
 //! `apply` touches memory only and never waits for redb: the machine decides, its delta is
 //! published to readers while the machine is still locked (so a flush always sees a consistent
-//! cut), the outcome is sent, and the applied watch moves. Installing a manifest is one redb
+//! cut), the applied watch moves, and the outcome is sent. Installing a manifest is one redb
 //! transaction, because a replica is deaf while openraft installs.
 //!
 //! Not here: what a command does (`machine`), and when it reaches redb (`storage/state/flusher.rs`).
@@ -78,10 +78,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let (entry, responder) = next?;
             let entry = journal_entry(entry);
             let outcome = self.apply_one(entry.id, &entry.body);
+            // Before the answer: who was answered finds here what was done.
+            self.applied.send_replace(Some(entry.id.index));
             if let Some(responder) = responder {
                 responder.send(outcome);
             }
-            self.applied.send_replace(Some(entry.id.index));
         }
         Ok(())
     }

@@ -1,16 +1,19 @@
-//! openraft's metrics, as the three things the house wants to know.
+//! openraft's metrics, as what the house wants to know.
 //!
-//! openraft's own watch may block its core while a reader holds it, so one task copies what
-//! changed at once and everybody else watches the copies. Calls go down, these come up.
+//! Who leads and who counts changes seldom, and is watched: one task copies it, and whoever waits
+//! is woken by an election or a change and by nothing else. How far everybody is changes with every
+//! entry, so nobody waits for that: it is read when it is asked for. openraft's own watch may block
+//! its core while a reader holds it; every look takes what it needs and lets go at once.
+//! Calls go down, these come up.
 
 use std::collections::BTreeMap;
 
 use client::types::{EntryId, EntryIndex, ReplicaId, Term};
 use migrations::latest::MembershipRow;
 use openraft::Instant as _;
-use openraft::alias::InstantOf;
+use openraft::alias::{InstantOf, WatchReceiverOf};
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::metrics::RaftMetrics;
+use openraft::metrics::{RaftMetrics, RaftServerMetrics};
 use tokio::sync::watch;
 
 use super::types::{TypeConfig, entry_id, membership_row};
@@ -23,25 +26,23 @@ pub struct Leadership {
     pub leader: Option<ReplicaId>,
     /// The term.
     pub term: Term,
-    /// This replica leads, and its term's first entry is committed.
+    /// This replica leads.
     pub here: bool,
     /// This replica stands for election.
     pub candidate: bool,
+    /// Set once the replica has stopped for good, with the reason.
+    pub stopped: Option<String>,
+}
+
+/// How far this replica and the group are, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
     /// On the leader: when a quorum last answered.
     pub quorum_acked: Option<Instant>,
     /// The last entry in this replica's journal.
     pub last: Option<EntryIndex>,
     /// The last entry known to be committed by the group; from a live leader only.
     pub committed: Option<EntryIndex>,
-    /// Set once the replica has stopped for good, with the reason.
-    pub stopped: Option<String>,
-}
-
-impl Leadership {
-    /// A quorum has answered this leader since `earliest`.
-    pub fn is_confirmed_since(&self, earliest: Instant) -> bool {
-        self.here && self.quorum_acked.is_some_and(|at| at >= earliest)
-    }
 }
 
 /// How far another replica is, as the leader sees it.
@@ -68,6 +69,7 @@ pub struct MembershipState {
 }
 
 /// The same moment on openraft's clock and on ours: its instants do not show what they wrap.
+#[derive(Clone)]
 pub(super) struct Anchor {
     theirs: InstantOf<TypeConfig>,
     ours: Instant,
@@ -84,11 +86,49 @@ impl Anchor {
     }
 }
 
+/// Reads how far everybody is.
+#[derive(Clone)]
+pub(super) struct Gauge {
+    pub(super) metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+    pub(super) anchor: Anchor,
+}
+
+impl Gauge {
+    pub(super) fn progress(&self) -> Progress {
+        let metrics = self.metrics.borrow_watched();
+        Progress {
+            quorum_acked: metrics.last_quorum_acked.map(|at| self.anchor.instant(*at)),
+            last: metrics.last_log_index.map(EntryIndex::new),
+            committed: metrics.cluster_committed.as_ref().map(|id| EntryIndex::new(id.index)),
+        }
+    }
+
+    pub(super) fn replication(&self) -> Replication {
+        let metrics = self.metrics.borrow_watched();
+        let mut replication = Replication::new();
+        for (id, matched) in metrics.replication.iter().flatten() {
+            let Some(id) = ReplicaId::new(*id) else { continue };
+            let progress = replication.entry(id).or_default();
+            progress.matched = matched.as_ref().map(|id| EntryIndex::new(id.index));
+        }
+        for (id, heard) in metrics.heartbeat.iter().flatten() {
+            let Some(id) = ReplicaId::new(*id) else { continue };
+            let progress = replication.entry(id).or_default();
+            progress.heard = heard.map(|at| self.anchor.instant(*at));
+        }
+        replication
+    }
+
+    /// Why openraft has stopped.
+    fn stopped(&self) -> String {
+        let state = &self.metrics.borrow_watched().running_state;
+        state.as_ref().err().map_or_else(|| "stopped".to_owned(), ToString::to_string)
+    }
+}
+
 /// The sending ends of the watches, owned by the task that copies.
 pub(super) struct Copies {
-    pub(super) anchor: Anchor,
     pub(super) leadership: watch::Sender<Leadership>,
-    pub(super) replication: watch::Sender<Replication>,
     pub(super) membership: watch::Sender<MembershipState>,
 }
 
@@ -96,29 +136,23 @@ impl Copies {
     /// Copies until openraft has stopped.
     pub(super) async fn run(
         self,
-        mut metrics: openraft::alias::WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+        mut metrics: WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>,
+        gauge: Gauge,
     ) {
         loop {
             // Cloned at once: the reference may never be held across an await.
-            let now = metrics.borrow_watched().clone();
-            let stopped = now.running_state.is_err();
-            self.copy(&now);
-            if stopped || metrics.changed().await.is_err() {
+            let now = metrics.borrow_and_update().clone();
+            send_if_new(&self.leadership, leadership(&now));
+            send_if_new(&self.membership, membership_state(&now));
+            if metrics.changed().await.is_err() {
                 break;
             }
         }
         self.leadership.send_modify(|leadership| {
             leadership.here = false;
             leadership.leader = None;
-            leadership.stopped.get_or_insert_with(|| "stopped".to_owned());
+            leadership.stopped = Some(gauge.stopped());
         });
-    }
-
-    fn copy(&self, metrics: &RaftMetrics<TypeConfig>) {
-        send_if_new(&self.leadership, leadership(metrics, &self.anchor));
-        send_if_new(&self.replication, replication(metrics, &self.anchor));
-        let membership = membership_state(metrics);
-        send_if_new(&self.membership, membership);
     }
 }
 
@@ -132,36 +166,18 @@ fn send_if_new<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
     });
 }
 
-fn leadership(metrics: &RaftMetrics<TypeConfig>, anchor: &Anchor) -> Leadership {
+fn leadership(metrics: &RaftServerMetrics<TypeConfig>) -> Leadership {
     let is_leader = metrics.state == openraft::ServerState::Leader;
     Leadership {
         leader: metrics.current_leader.and_then(ReplicaId::new),
-        term: Term::new(metrics.current_term),
+        term: Term::new(metrics.vote.leader_id.term),
         here: is_leader && metrics.current_leader == Some(metrics.id),
         candidate: metrics.state == openraft::ServerState::Candidate,
-        quorum_acked: metrics.last_quorum_acked.map(|at| anchor.instant(*at)),
-        last: metrics.last_log_index.map(EntryIndex::new),
-        committed: metrics.cluster_committed.map(|id| EntryIndex::new(id.index)),
-        stopped: metrics.running_state.as_ref().err().map(ToString::to_string),
+        stopped: None,
     }
 }
 
-fn replication(metrics: &RaftMetrics<TypeConfig>, anchor: &Anchor) -> Replication {
-    let mut replication = Replication::new();
-    for (id, matched) in metrics.replication.iter().flatten() {
-        let Some(id) = ReplicaId::new(*id) else { continue };
-        let progress = replication.entry(id).or_default();
-        progress.matched = matched.map(|id| EntryIndex::new(id.index));
-    }
-    for (id, heard) in metrics.heartbeat.iter().flatten() {
-        let Some(id) = ReplicaId::new(*id) else { continue };
-        let progress = replication.entry(id).or_default();
-        progress.heard = heard.map(|at| anchor.instant(*at));
-    }
-    replication
-}
-
-fn membership_state(metrics: &RaftMetrics<TypeConfig>) -> MembershipState {
+fn membership_state(metrics: &RaftServerMetrics<TypeConfig>) -> MembershipState {
     let stored = &metrics.membership_config;
     MembershipState {
         entry: stored.log_id().map(|id| entry_id(&id)),

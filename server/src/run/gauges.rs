@@ -39,13 +39,14 @@ impl Gauges {
         let leadership = self.raft.leadership().borrow().clone();
         let applied = index(*self.raft.applied().borrow());
         let flushed = index(self.state.flushed().map(|id| id.index));
-        self.metrics.raft_progress(index(leadership.committed), applied, flushed);
+        let progress = self.raft.progress();
+        self.metrics.raft_progress(index(progress.committed), applied, flushed);
         self.metrics.raft_term(leadership.term.get(), u64::from(leadership.here));
         if leadership.leader.is_some() && leadership.leader != *known {
             *known = leadership.leader;
             self.metrics.raft_leader_changed();
         }
-        self.look_at_others(index(leadership.last));
+        self.look_at_others(index(progress.last));
         if let Ok(file) = std::fs::metadata(&self.state_file) {
             self.metrics.state_size(file.len());
         }
@@ -53,7 +54,7 @@ impl Gauges {
 
     /// Only a leader knows how far the others are.
     fn look_at_others(&self, last: u64) {
-        let replication = self.raft.replication().borrow().clone();
+        let replication = self.raft.replication();
         if replication.is_empty() {
             self.metrics.raft_replica_lags_void();
         }
