@@ -1,10 +1,12 @@
 //! The command line, as somebody at a terminal meets it: the first five minutes, and what goes wrong.
 
 use anyhow::{Context, Result, ensure};
+use client::api::{cluster::ClusterStatus, paths};
 use quorate_e2e::{
     cluster::Cluster,
-    process::{print, program},
+    process::{Process, Recipe, print, program},
     scale::short_or_long,
+    wait::until,
 };
 use std::{
     io::{BufRead, BufReader, Write},
@@ -150,5 +152,101 @@ fn an_address_beyond_this_machine_is_refused_with_the_way_out() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("--insecure-no-auth"), "{said}");
     assert!(!Path::new(folder).exists(), "a refused start left something behind");
+    Ok(())
+}
+
+/// A process that is no member yet, once it says that it waits for `what`.
+async fn waiting(recipe: Recipe, what: &str) -> Result<Process> {
+    let process = Process::spawn(recipe)?;
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
+    let ready = format!("{}/readyz", process.url());
+    until(&format!("{ready} says {what}"), Duration::from_mins(1), async || {
+        let Ok(answer) = http.get(&ready).send().await else { return Ok(None) };
+        let status = answer.status().as_u16();
+        let text = answer.text().await?;
+        Ok((status == 503 && text.contains(what)).then_some(()))
+    })
+    .await
+    .with_context(|| process.quoted())?;
+    Ok(process)
+}
+
+async fn status_of(process: &Process) -> Result<ClusterStatus> {
+    let url = format!("{}{}", process.url(), paths::CLUSTER);
+    Ok(serde_json::from_slice(&reqwest::get(url).await?.bytes().await?)?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_that_nobody_admits_answers_what_it_waits_for_and_stops_when_told() -> Result<()> {
+    // A group that wants one voter and has it: nobody is let in.
+    let cluster = Cluster::start(1).await?;
+    let mut recipe = Recipe::in_folder(cluster.folder().join("joiner"))?;
+    recipe.first_start = vec!["--join".to_owned(), cluster.url(0)];
+    let mut joiner = waiting(recipe, "waiting to join").await?;
+
+    let live = reqwest::get(format!("{}/livez", joiner.url())).await?;
+    assert_eq!(live.status().as_u16(), 200);
+    let status = status_of(&joiner).await?;
+    assert!(!status.verdict.can_append && status.this_replica.is_none(), "{status:?}");
+    assert!(status.verdict.sentence.contains("waiting to join"), "{}", status.verdict.sentence);
+    let refused = reqwest::get(format!("{}/v1/logs", joiner.url())).await?;
+    assert_eq!(refused.status().as_u16(), 503);
+    assert!(refused.headers().contains_key("retry-after"), "{refused:?}");
+    let problem: serde_json::Value = serde_json::from_slice(&refused.bytes().await?)?;
+    assert_eq!(problem["code"], "not_member");
+
+    let ended = joiner.stop().await?;
+    assert_eq!(ended.code(), Some(0), "{}", joiner.quoted());
+    assert!(!joiner.recipe().folder.join("marker").exists(), "it became nobody");
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_founded_by_one_request_to_a_process_that_was_told_nothing() -> Result<()> {
+    let home = TempDir::with_prefix("quorate-e2e-")?;
+    let recipe = Recipe::in_folder(home.path().join("replica"))?;
+    let mut replica = waiting(recipe, "waiting to be told to found a cluster").await?;
+    let url = format!("{}{}", replica.url(), paths::BOOTSTRAP);
+    let ask = |body: &'static str| {
+        let request = reqwest::Client::new().post(&url);
+        request.header("content-type", "application/json").body(body).send()
+    };
+
+    let bad = ask(r#"{"expect": 100}"#).await?;
+    assert_eq!(bad.status().as_u16(), 400);
+    let founded = ask(r#"{"expect": 1}"#).await?;
+    assert_eq!(founded.status().as_u16(), 201, "{}", replica.quoted());
+    let founded: serde_json::Value = serde_json::from_slice(&founded.bytes().await?)?;
+    assert_eq!(founded["replica"], 1);
+    let again = ask("").await?;
+    assert_eq!(again.status().as_u16(), 409, "it was founded twice");
+
+    replica.ready().await?;
+    let status = status_of(&replica).await?;
+    assert!(status.verdict.can_append, "{}", status.verdict.sentence);
+    assert_eq!(serde_json::to_value(status.cluster)?, founded["cluster"]);
+    // It goes on as itself when it is started in the same way again.
+    assert!(replica.stop().await?.success(), "{}", replica.quoted());
+    replica.start()?;
+    replica.ready().await?;
+    assert_eq!(status_of(&replica).await?.cluster, status.cluster);
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_holds_something_else_is_refused_before_any_waiting() -> Result<()> {
+    let home = TempDir::with_prefix("quorate-e2e-")?;
+    let data = home.path().join("data");
+    std::fs::create_dir(&data)?;
+    std::fs::write(data.join("thesis.txt"), "mine")?;
+    let folder = data.to_str().context("a temporary path is UTF-8")?;
+    for begin in [&[][..], &["--join", "http://127.0.0.1:9"]] {
+        let arguments =
+            [&["serve", "--data", folder, "--listen", "127.0.0.1:17997"], begin].concat();
+        let output = run(home.path(), &arguments, b"")?;
+        assert_eq!(output.status.code(), Some(75), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("thesis.txt"), "{output:?}");
+    }
     Ok(())
 }

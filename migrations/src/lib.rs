@@ -64,6 +64,14 @@ pub fn create(dir: &Path, identity: Identity) -> Result<Current, OpenError> {
     Ok(Current { layout, marker, start, _lock: lock })
 }
 
+/// Whether a new replica could be made in this folder: it is not there, or holds nothing of anybody.
+/// Changes nothing.
+pub fn check_vacant(dir: &Path) -> Result<(), OpenError> {
+    let layout = Layout::new(dir);
+    refuse_taken(&layout)?;
+    if dir.exists() { refuse_foreign(&layout) } else { Ok(()) }
+}
+
 fn open_in(dir: &Path, formats: &Formats) -> Result<Current, OpenError> {
     let layout = Layout::new(dir);
     // Nothing is written, not even a lock, into a folder that is not ours.

@@ -57,7 +57,9 @@ fn a_folder_without_a_marker_is_only_made_on_purpose() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
     assert!(matches!(open(&dir), Err(OpenError::Unmarked { .. })));
+    assert!(check_vacant(&dir).is_ok() && !dir.exists());
     fs::create_dir(&dir).unwrap();
+    assert!(check_vacant(&dir).is_ok());
     assert!(matches!(open(&dir), Err(OpenError::Unmarked { .. })));
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "nothing was written");
     drop(create(&dir, identity()).unwrap());
@@ -69,6 +71,7 @@ fn a_foreign_folder_is_left_alone() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path();
     fs::write(dir.join("thesis.txt"), "mine").unwrap();
+    assert!(matches!(check_vacant(dir), Err(OpenError::NotOurs { .. })));
     assert!(matches!(create(dir, identity()), Err(OpenError::NotOurs { .. })));
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1, "nothing was written");
     fs::write(dir.join("marker"), "of something else").unwrap();

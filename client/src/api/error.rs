@@ -127,8 +127,8 @@ error_codes! {
     NoQuorum = "no_quorum", "A majority of the replicas does not answer";
     /// This replica has not applied what it must have applied to answer.
     ReplicaBehind = "replica_behind", "This replica has to catch up first";
-    /// This process has no cluster yet.
-    NotMember = "not_member", "This process belongs to no cluster yet";
+    /// This process has no cluster yet, or still opens what it keeps.
+    NotMember = "not_member", "This process serves no cluster yet";
     /// This replica is about to stop.
     Stopping = "stopping", "This replica is stopping";
     /// Stored bytes are damaged; they are never served.

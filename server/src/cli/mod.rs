@@ -72,7 +72,10 @@ struct Shared {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run one replica.
+    /// Run one replica: go on with the one in the folder, or begin with --bootstrap or --join.
+    ///
+    /// In an empty folder, with neither of them, it waits: its front door answers that it is no member
+    /// yet, and `POST /v1/cluster/bootstrap` (body empty, or `{"expect": 3}`) founds a group with it.
     Serve(Box<serve::Arguments>),
     /// Run three replicas on this machine, with sample traffic; kill and partition them.
     Demo(demo::Arguments),

@@ -1,7 +1,7 @@
 //! `quorate serve`: start, bootstrap or join a replica.
 //!
 //! Invariant: flags win over the environment and that over the file; how a start is meant
-//! (bootstrap, join, or go on) is said by flags alone. The exit code tells broken storage and a
+//! (bootstrap, join, or go on, which waits in an empty folder) is said by flags alone. The exit code tells broken storage and a
 //! folder that must not start from everything else.
 //!
 //! Not here: the order of start and stop (`run`).

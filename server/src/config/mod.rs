@@ -69,7 +69,7 @@ pub struct Config {
 /// How a start is meant. Never in a file: it is said once, by a person.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Start {
-    /// The folder holds a replica: go on with it.
+    /// Go on with the replica in the folder; in an empty one, wait for a request that founds a group.
     #[default]
     Resume,
     /// Begin a new group with this replica as its first voter.

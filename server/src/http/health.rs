@@ -8,6 +8,7 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
+use client::api::cluster::Readiness;
 use client::api::media;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Request, StatusCode};
@@ -39,25 +40,45 @@ pub(super) async fn ready(
     State(api): State<Api>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let ReadyQuery { verbose, purpose } = extract::query(request.uri())?;
-    let purpose = match purpose.as_deref() {
-        None => Purpose::Serve,
-        Some("append") => Purpose::Append,
-        Some(_) => return Err(ApiError::parameter("for", "only append has a meaning here")),
-    };
-    let readiness = api.node.readiness(purpose);
-    let status = if readiness.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    if verbose.is_some_and(|text| !matches!(text.as_str(), "false" | "0")) {
-        return Ok(told::json(status, &readiness));
+    let asked = Asked::of(&request)?;
+    Ok(asked.answer(&api.node.readiness(asked.purpose)))
+}
+
+/// What a question for readiness asks for.
+pub(super) struct Asked {
+    purpose: Purpose,
+    is_verbose: bool,
+}
+
+impl Asked {
+    /// Reads the question.
+    pub(super) fn of(request: &Request<Body>) -> Result<Self, ApiError> {
+        let ReadyQuery { verbose, purpose } = extract::query(request.uri())?;
+        let purpose = match purpose.as_deref() {
+            None => Purpose::Serve,
+            Some("append") => Purpose::Append,
+            Some(_) => return Err(ApiError::parameter("for", "only append has a meaning here")),
+        };
+        let is_verbose = verbose.is_some_and(|text| !matches!(text.as_str(), "false" | "0"));
+        Ok(Self { purpose, is_verbose })
     }
-    if readiness.is_ready {
-        return Ok(words(status, "ready\n".to_owned()));
+
+    /// Answers it: in one word and what failed, or check by check.
+    pub(super) fn answer(&self, readiness: &Readiness) -> Response {
+        let status =
+            if readiness.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        if self.is_verbose {
+            return told::json(status, readiness);
+        }
+        if readiness.is_ready {
+            return words(status, "ready\n".to_owned());
+        }
+        let mut text = "not ready\n".to_owned();
+        for check in readiness.checks.iter().filter(|check| !check.is_passed) {
+            text.extend([check.name.as_str(), ": not so: ", check.detail.as_str(), "\n"]);
+        }
+        words(status, text)
     }
-    let mut text = "not ready\n".to_owned();
-    for check in readiness.checks.iter().filter(|check| !check.is_passed) {
-        text.extend([check.name.as_str(), ": not so: ", check.detail.as_str(), "\n"]);
-    }
-    Ok(words(status, text))
 }
 
 /// All metrics.

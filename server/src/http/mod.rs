@@ -25,14 +25,13 @@ mod logs;
 mod media;
 mod pages;
 mod problem;
+mod reception;
 mod records;
 mod told;
 mod waiting;
 
 use std::ops::Deref;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -40,17 +39,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use client::api::error::ErrorCode;
 use client::api::{header, paths};
-use futures_util::FutureExt;
-use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderValue, Method, Request};
 use tower::ServiceExt;
-use tracing::{debug, error};
 
-pub use waiting::{BootstrapCall, WaitingFront};
+pub use waiting::{BootstrapCall, Standing, WaitingFront};
 
 use self::body::BodyRoom;
 use self::pages::Pages;
-use self::problem::{ApiError, Naming};
+use self::problem::ApiError;
+use self::reception::Reception;
 use crate::metrics::Metrics;
 use crate::node::{Node, Route};
 use crate::world::World;
@@ -108,25 +105,23 @@ impl Deref for Api {
 pub struct Front {
     api: Api,
     routes: Router,
-    names: Arc<Names>,
+    reception: Reception,
+    ourselves: Arc<Ourselves>,
 }
 
-/// What names requests, and what every answer says of this replica.
-struct Names {
-    prefix: String,
-    next: AtomicU64,
-    served_by: HeaderValue,
-    ourselves: HeaderValue,
+/// What every answer says of this replica.
+struct Ourselves {
+    replica: HeaderValue,
+    front: HeaderValue,
 }
 
 impl Front {
     /// The front door of this node.
     pub fn new(node: Node, options: HttpOptions, metrics: Metrics, world: World) -> Self {
-        let names = Names {
-            prefix: format!("{}-{:08x}-", node.replica(), world.chance.next_u64() >> 32),
-            next: AtomicU64::new(0),
-            served_by: node.replica().get().into(),
-            ourselves: HeaderValue::from_str(node.front().as_str())
+        let reception = Reception::new(&node.replica().to_string(), metrics.clone(), &world);
+        let ourselves = Ourselves {
+            replica: node.replica().get().into(),
+            front: HeaderValue::from_str(node.front().as_str())
                 .expect("an address was checked to be plain ASCII"),
         };
         let shared = Shared {
@@ -138,27 +133,13 @@ impl Front {
             world,
         };
         let api = Api { shared: Arc::new(shared) };
-        Self { routes: routes(&api), api, names: Arc::new(names) }
+        Self { routes: routes(&api), api, reception, ourselves: Arc::new(ourselves) }
     }
 
     /// Answers a request. Every error is a problem document, a panic in a route included.
-    pub async fn answer(&self, mut request: Request<Body>) -> Response {
-        let began = self.api.world.clock.now();
-        let request_id = self.names.name(&mut request);
-        let trace_id = extract::trace_id(request.headers()).map(str::to_owned);
-        let method = known_method(request.method());
-        let answering = AssertUnwindSafe(self.dispatch(request)).catch_unwind();
-        let (route, mut response) = answering.await.unwrap_or_else(|_panic| {
-            error!(request_id = ?request_id, "route panicked");
-            ("panic", ApiError::new(ErrorCode::Internal).into_response())
-        });
-        let naming = Naming { request_id: &request_id, trace_id: trace_id.as_deref() };
-        problem::finish(&mut response, &naming);
-        let status = response.status().as_u16();
-        self.tell_everywhere(&mut response, request_id);
-        let elapsed = self.api.world.clock.since(began);
-        self.api.metrics.request_answered(route, method, status, elapsed);
-        debug!(route, method, status, ?elapsed, "request answered");
+    pub async fn answer(&self, request: Request<Body>) -> Response {
+        let mut response = self.reception.receive(request, |request| self.dispatch(request)).await;
+        self.tell_everywhere(&mut response);
         response
     }
 
@@ -180,40 +161,18 @@ impl Front {
         (route, response)
     }
 
-    /// Puts on an answer what every answer carries.
-    fn tell_everywhere(&self, response: &mut Response, request_id: HeaderValue) {
+    /// Puts on an answer what every answer of a replica carries.
+    fn tell_everywhere(&self, response: &mut Response) {
         let headers = response.headers_mut();
-        headers.insert(header::REQUEST_ID, request_id);
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         // An answer that was carried here says who made it.
-        headers.entry(header::SERVED_BY).or_insert_with(|| self.names.served_by.clone());
+        headers.entry(header::SERVED_BY).or_insert_with(|| self.ourselves.replica.clone());
         match self.api.node.route() {
             Route::Here => {
-                headers.insert(header::LEADER, self.names.ourselves.clone());
+                headers.insert(header::LEADER, self.ourselves.front.clone());
             }
             Route::There { front, .. } => told::tell_text(headers, header::LEADER, front.as_str()),
             Route::Nowhere { .. } => {}
         }
-    }
-}
-
-impl Names {
-    /// The name of a request: as its caller names it, or a new one, which is then in its headers, too.
-    fn name(&self, request: &mut Request<Body>) -> HeaderValue {
-        if let Some(given) = request.headers().get(header::REQUEST_ID)
-            && (1..=128).contains(&given.len())
-            && given.as_bytes().iter().all(u8::is_ascii_graphic)
-        {
-            return given.clone();
-        }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut name = Vec::with_capacity(self.prefix.len() + 20);
-        name.extend_from_slice(self.prefix.as_bytes());
-        media::json::push_number(&mut name, number);
-        let name = HeaderValue::from_maybe_shared(bytes::Bytes::from(name))
-            .expect("a prefix and digits are plain ASCII");
-        request.headers_mut().insert(header::REQUEST_ID, name.clone());
-        name
     }
 }
 
@@ -278,17 +237,4 @@ fn cross_site() -> ApiError {
 fn log_of_records(path: &str) -> Option<&str> {
     let log = path.strip_prefix("/v1/logs/")?.strip_suffix("/records")?;
     (!log.contains('/')).then_some(log)
-}
-
-/// A method as a label: whatever a caller invents is one and the same.
-fn known_method(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        _ => "other",
-    }
 }

@@ -70,6 +70,8 @@ impl Situation {
         match self.leadership {
             Lead::Ours => self.judge_led(),
             Lead::Unconfirmed => stopped(self.reach()),
+            // Whether one leads is not known either, as long as nobody is known.
+            Lead::Nobody if self.all().is_empty() => stopped(self.reach()),
             Lead::Nobody => stopped(format!("no replica leads; {}", self.reach())),
             Lead::Hearsay(leader) => Judgement {
                 can_append: false,
@@ -158,7 +160,8 @@ impl Situation {
         let others: Vec<_> = reached.iter().copied().filter(|id| *id != self.ourselves).collect();
         let (ourselves, votes) = (self.ourselves, all.len());
         if all.is_empty() {
-            return format!("replica {ourselves} does not belong to a group yet");
+            // It has its number from a group, so there is one.
+            return format!("replica {ourselves} is starting and does not know yet who votes");
         }
         let only = if others.is_empty() {
             "only itself".to_owned()
@@ -282,7 +285,7 @@ mod tests {
             (
                 Situation { ourselves: 2, ..Situation::default() },
                 (false, 0),
-                "Not taking appends: no replica leads; replica 2 does not belong to a group yet.",
+                "Not taking appends: replica 2 is starting and does not know yet who votes.",
             ),
         ];
         for (situation, expected, sentence) in cases {

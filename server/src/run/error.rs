@@ -25,15 +25,6 @@ pub enum RunErrorKind {
 /// A replica did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The folder holds no replica, and the command did not say how to begin.
-    #[error(
-        "{folder} holds no replica yet: begin a new group with `quorate serve --bootstrap`, or ask \
-         a member to be admitted with `quorate serve --join URL`"
-    )]
-    NothingThere {
-        /// The folder.
-        folder: String,
-    },
     /// The folder holds a replica, and the command wants to found a group in it.
     #[error(
         "{folder} holds replica {replica} already: start it with `quorate serve`, or choose an \
@@ -111,10 +102,9 @@ impl RunError {
     /// What an operator would do about it.
     pub fn kind(&self) -> RunErrorKind {
         match self {
-            Self::NothingThere { .. }
-            | Self::AlreadyFounded { .. }
-            | Self::NoReplicaId
-            | Self::Telemetry(_) => RunErrorKind::Usage,
+            Self::AlreadyFounded { .. } | Self::NoReplicaId | Self::Telemetry(_) => {
+                RunErrorKind::Usage
+            }
             Self::Folder(error) => folder_kind(error),
             Self::Storage(_)
             | Self::Io { .. }

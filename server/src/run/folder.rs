@@ -1,8 +1,9 @@
 //! Entering a data folder: going on with the replica that is there, founding the first one of a
 //! group, or being admitted to one.
 //!
-//! A folder without a marker never becomes a replica by itself. The id is the group's to give; it
-//! is in the marker before anything else is written.
+//! A folder without a marker never becomes a replica by itself: somebody says `--bootstrap` or `--join`,
+//! or asks the waiting process to found a cluster. The id is the group's to give; it is in the marker
+//! before anything else is written.
 //!
 //! Not here: the marker's bytes (`migrations`), and who is admitted (`node`).
 
@@ -10,13 +11,16 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::api::cluster::{Admission, JoinNonce, JoinRequest};
+use client::api::cluster::{Admission, BootstrapAnswer, JoinNonce, JoinRequest};
+use client::api::error::{ErrorCode, Problem};
 use client::types::{ClusterId, Generation, Incarnation, ReplicaAddr, ReplicaId};
 use migrations::latest::GenerationRow;
 use migrations::{Current, OpenError};
+use tokio::sync::{mpsc, oneshot};
 
 use super::RunError;
 use crate::config::{Config, Start};
+use crate::http::{BootstrapCall, Standing, WaitingFront};
 use crate::machine::{Founding, MachineLimits};
 use crate::node;
 use crate::peer::Identity;
@@ -33,29 +37,109 @@ pub(super) struct Entered {
     starts: Vec<Incarnation>,
     /// What the group said when it admitted this replica.
     admission: Option<Admission>,
-    /// This start was told to found a group.
-    is_founder: bool,
+    /// Who wants a group to be founded in this start.
+    founder: Option<Founder>,
 }
 
-/// Goes into the folder as the start is meant.
-pub(super) async fn enter(config: &Config, world: &World) -> Result<Entered, RunError> {
-    match (migrations::open(&config.data), &config.start) {
-        (Ok(current), Start::Bootstrap { .. }) if !is_unused(&current) => {
-            let folder = config.data.display().to_string();
-            Err(RunError::AlreadyFounded { folder, replica: identity_of(&current)?.replica })
+/// Somebody wants a group to be founded.
+struct Founder {
+    voters_expected: u32,
+    /// Where the answer goes, if it was asked for by a request.
+    answer: Mutex<Option<Answer>>,
+}
+
+type Answer = oneshot::Sender<Result<BootstrapAnswer, Box<Problem>>>;
+
+impl Founder {
+    fn by_command(voters_expected: u32) -> Self {
+        Self { voters_expected, answer: Mutex::new(None) }
+    }
+
+    fn by_request(call: BootstrapCall) -> Self {
+        let voters_expected = call.request.expect.unwrap_or(1);
+        Self { voters_expected, answer: Mutex::new(Some(call.answer)) }
+    }
+
+    /// Tells whoever asked what came of it.
+    fn tell(&self, founded: Result<Identity, &RunError>) {
+        let answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(answer) = answer else { return };
+        let told = match founded {
+            Ok(Identity { cluster, generation, replica, .. }) => {
+                Ok(BootstrapAnswer { cluster, generation, replica })
+            }
+            Err(error) => {
+                Err(Box::new(Problem::new(ErrorCode::Internal).with_detail(error.to_string())))
+            }
+        };
+        // Whoever asked may have gone away; the group is founded all the same.
+        drop(answer.send(told));
+    }
+}
+
+/// Goes into the folder as the start is meant; while it waits, `front` says what for.
+pub(super) async fn enter(
+    config: &Config,
+    world: &World,
+    front: &WaitingFront,
+    calls: mpsc::Receiver<BootstrapCall>,
+) -> Result<Entered, RunError> {
+    let entered = match (migrations::open(&config.data), &config.start) {
+        (Ok(current), Start::Bootstrap { voters_expected }) => {
+            if !is_unused(&current) {
+                let folder = config.data.display().to_string();
+                let replica = identity_of(&current)?.replica;
+                return Err(RunError::AlreadyFounded { folder, replica });
+            }
+            Entered::new(current, None, Some(Founder::by_command(*voters_expected)))
         }
-        (Ok(current), start) => {
-            let is_founder = matches!(start, Start::Bootstrap { .. });
-            Entered::new(current, None, is_founder)
-        }
-        (Err(OpenError::Unmarked { folder }), Start::Resume) => {
-            Err(RunError::NothingThere { folder: folder.display().to_string() })
-        }
-        (Err(OpenError::Unmarked { .. }), Start::Bootstrap { .. }) => found(config, world),
-        (Err(OpenError::Unmarked { .. }), Start::Join { doors }) => {
-            join(config, world, doors).await
+        (Ok(current), Start::Resume | Start::Join { .. }) => Entered::new(current, None, None),
+        (Err(OpenError::Unmarked { .. }), start) => {
+            // Better now than after hours of waiting.
+            migrations::check_vacant(&config.data)?;
+            begin(config, world, front, calls, start).await
         }
         (Err(error), _) => Err(error.into()),
+    }?;
+    let Identity { cluster, generation, replica, .. } = entered.identity;
+    front.say(Standing::Opening { cluster, generation, replica });
+    Ok(entered)
+}
+
+/// Makes a replica of an empty folder.
+async fn begin(
+    config: &Config,
+    world: &World,
+    front: &WaitingFront,
+    calls: mpsc::Receiver<BootstrapCall>,
+    start: &Start,
+) -> Result<Entered, RunError> {
+    match start {
+        Start::Bootstrap { voters_expected } => {
+            found(config, world, Founder::by_command(*voters_expected))
+        }
+        Start::Join { doors } => {
+            drop(calls);
+            front.say(Standing::Joining);
+            join(config, world, doors).await
+        }
+        Start::Resume => {
+            front.say(Standing::Unfounded);
+            tracing::warn!(
+                folder = %config.data.display(),
+                "no replica here yet: waiting for POST /v1/cluster/bootstrap; \
+                 or start with --bootstrap, or --join URL"
+            );
+            found(config, world, asked_to_found(calls).await)
+        }
+    }
+}
+
+/// Waits for the one request that founds a cluster here.
+async fn asked_to_found(mut calls: mpsc::Receiver<BootstrapCall>) -> Founder {
+    match calls.recv().await {
+        Some(call) => Founder::by_request(call),
+        None => std::future::pending().await,
     }
 }
 
@@ -69,14 +153,21 @@ fn is_empty(folder: &Path) -> bool {
     std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
 }
 
-fn found(config: &Config, world: &World) -> Result<Entered, RunError> {
+fn found(config: &Config, world: &World, founder: Founder) -> Result<Entered, RunError> {
     let generation = migrations::Generation { number: 1, random: world.chance.next_u64() };
     let identity = migrations::Identity {
         cluster: world.chance.next_id(),
         generation,
         replica: Some(ReplicaId::FIRST.get()),
     };
-    Entered::new(migrations::create(&config.data, identity)?, None, true)
+    match migrations::create(&config.data, identity) {
+        Ok(current) => Entered::new(current, None, Some(founder)),
+        Err(error) => {
+            let error = error.into();
+            founder.tell(Err(&error));
+            Err(error)
+        }
+    }
 }
 
 async fn join(config: &Config, world: &World, doors: &[ReplicaAddr]) -> Result<Entered, RunError> {
@@ -101,7 +192,7 @@ async fn join(config: &Config, world: &World, doors: &[ReplicaAddr]) -> Result<E
         },
         replica: Some(admission.replica.get()),
     };
-    Entered::new(migrations::create(&config.data, identity)?, Some(admission), false)
+    Entered::new(migrations::create(&config.data, identity)?, Some(admission), None)
 }
 
 fn identity_of(current: &Current) -> Result<Identity, RunError> {
@@ -123,7 +214,7 @@ impl Entered {
     fn new(
         current: Current,
         admission: Option<Admission>,
-        is_founder: bool,
+        founder: Option<Founder>,
     ) -> Result<Self, RunError> {
         let identity = identity_of(&current)?;
         let starts = current
@@ -132,7 +223,7 @@ impl Entered {
             .map(|start| Incarnation { start: start.number, random: start.random })
             .collect();
         let current = Arc::new(Mutex::new(current));
-        Ok(Self { current, identity, starts, admission, is_founder })
+        Ok(Self { current, identity, starts, admission, founder })
     }
 
     /// Who this replica is, in this start.
@@ -168,8 +259,8 @@ impl Entered {
 
     /// What the group is to be founded with, if this start founds it.
     pub(super) fn founding(&self, config: &Config) -> Option<Founding> {
-        let Start::Bootstrap { voters_expected } = config.start else { return None };
-        self.is_founder.then(|| Founding {
+        let founder = self.founder.as_ref()?;
+        Some(Founding {
             cluster: self.identity.cluster,
             generation: GenerationRow {
                 number: self.identity.generation.number,
@@ -181,8 +272,15 @@ impl Entered {
                 election_max: config.timings.election_max,
             },
             limits: machine_limits(config),
-            expect_voters: u8::try_from(voters_expected).unwrap_or(u8::MAX),
+            expect_voters: u8::try_from(founder.voters_expected).unwrap_or(u8::MAX),
         })
+    }
+
+    /// Tells whoever asked for the founding what came of it.
+    pub(super) fn tell_founder(&self, founded: &Result<(), RunError>) {
+        if let Some(founder) = &self.founder {
+            founder.tell(founded.as_ref().map(|()| self.identity));
+        }
     }
 
     /// Marks the folder for good: it must not run again.

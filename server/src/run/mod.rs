@@ -1,13 +1,16 @@
 //! The composition root: opens, wires, serves, drains and stops one replica.
 //!
 //! This is the only file that knows the order, and it reads in that order: doors are bound before
-//! anything is changed on disk; the folder is entered (resumed, founded or admitted); journal and
-//! state are opened and must fit; agreement is built, which replays what is committed; then the
-//! node, then both doors, then agreement runs. Stopping is the same list backwards: leadership is
-//! handed on, doors are drained, agreement stops, the state is flushed, the journal is closed.
+//! anything is changed on disk, and the client door says from then on what is waited for; the folder
+//! is entered (resumed, founded or admitted); journal and state are opened and must fit; agreement is
+//! built, which replays what is committed; then the node, to which the client door is given, then the
+//! peer door, then agreement runs. Stopping is the same list backwards: leadership is handed on, doors
+//! are drained, agreement stops, the state is flushed, the journal is closed. Told to stop before
+//! there is a node, a process just ends: nobody depends on it yet.
 //!
 //! Not here: logic of any kind.
 
+mod doors;
 mod error;
 mod folder;
 mod gauges;
@@ -20,20 +23,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
 use migrations::latest::NodeRow;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
+use self::doors::{ClientDoor, Served, bind};
 pub use self::error::{RunError, RunErrorKind};
 use self::folder::Entered;
 use self::gauges::Gauges;
 use self::open::Opened;
 use crate::config::Config;
-use crate::http::{Front, HttpOptions};
+use crate::http::{Front, HttpOptions, WaitingFront};
 use crate::listen::{self, ListenOptions, Listening};
 use crate::metrics::{Door, Metrics};
 use crate::node::{self, Node, NodeOptions, NodeParts, Probes};
@@ -64,18 +67,39 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     let world = World::real();
     let metrics = Metrics::new();
     let descriptors = listen::raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT);
-    let doors = Doors {
-        clients: bind(config.listen)?,
-        peers: bind(config.peer_listen)?,
-        client_options: config.clients.clone().within_descriptors(descriptors),
-        peer_options: config.peers.clone(),
-    };
-    let entered = folder::enter(&config, &world).await?;
+    let clients = config.clients.clone().within_descriptors(descriptors);
+    let clients = listening(&world, &metrics, Door::Clients, bind(config.listen)?, clients);
+    let peers = bind(config.peer_listen)?;
+    let peers = listening(&world, &metrics, Door::Peers, peers, config.peers.clone());
+    let options = HttpOptions::default();
+    let (founding, asked_to_found) = mpsc::channel(1);
+    let waiting = WaitingFront::new(options, metrics.clone(), &world, Some(founding));
+    let mut front = ClientDoor::open(&world, clients, waiting.clone());
     let broken = Broken::new();
-    let opened = open::open(&config, &entered, &world, &metrics, &broken).await?;
-    let running = Running::start(&config, entered, opened, &world, &metrics).await?;
-    let result = running.until_ended(doors, &world, &metrics, &broken, &config).await;
-    running.stop(&config).await;
+    let starting = async {
+        let entered = folder::enter(&config, &world, &waiting, asked_to_found).await?;
+        let opened = open::open(&config, &entered, &world, &metrics, &broken).await?;
+        Running::start(&config, entered, opened, &world, &metrics).await
+    };
+    let mut told = Box::pin(told_to_stop(&config));
+    let started = tokio::select! {
+        result = Box::pin(starting) => result.map(Some),
+        () = &mut told => Ok(None),
+    };
+    let result = match started {
+        Ok(Some(running)) => {
+            front.serve(Front::new(running.node.clone(), options, metrics.clone(), world.clone()));
+            let doors = Doors { front, peers, told };
+            let result = running.until_ended(&config, &world, &metrics, &broken, doors).await;
+            running.stop(&config).await;
+            result
+        }
+        nobody => {
+            tracing::info!("stopping before anything was served");
+            front.end().await;
+            nobody.map(|_| Ended::Stopped)
+        }
+    };
     world.tasks.stop(config.clients.drain_max).await;
     result
 }
@@ -107,16 +131,21 @@ impl Broken {
     }
 }
 
-/// Both listeners, bound and not yet served.
-struct Doors {
-    clients: TcpListener,
-    peers: TcpListener,
-    client_options: ListenOptions,
-    peer_options: ListenOptions,
+fn listening(
+    world: &World,
+    metrics: &Metrics,
+    door: Door,
+    listener: TcpListener,
+    options: ListenOptions,
+) -> Listening {
+    Listening { listener, door, options, metrics: metrics.clone(), clock: world.clock.clone() }
 }
 
-fn bind(address: std::net::SocketAddr) -> Result<TcpListener, RunError> {
-    listen::bind(address).map_err(|error| RunError::Listen { address, error })
+/// Where others come in, and how this process is told to leave.
+struct Doors<T> {
+    front: ClientDoor,
+    peers: Listening,
+    told: T,
 }
 
 /// A replica whose parts are wired.
@@ -185,24 +214,24 @@ impl Running {
         Ok(Self { entered, opened, raft, node, peers, acquaintances, identity })
     }
 
-    /// Serves both doors, takes part in the agreement, and waits for the end.
+    /// Opens the peer door, takes part in the agreement, and waits for the end.
     async fn until_ended(
         &self,
-        doors: Doors,
+        config: &Config,
         world: &World,
         metrics: &Metrics,
         broken: &Broken,
-        config: &Config,
+        doors: Doors<impl Future<Output = ()> + Unpin>,
     ) -> Result<Ended, RunError> {
         let (client_address, peer_address) = (config.listen, config.peer_listen);
+        let Doors { mut front, peers, mut told } = doors;
         let learning = self.peers.clone().learn_addresses(self.raft.membership());
         world.tasks.spawn("peer addresses", learning);
         world.tasks.spawn("gauges", self.gauges(world, metrics).run());
-        let (mut front, mut back) = self.open_doors(doors, world, metrics);
+        let mut back = self.open_peer_door(peers, world, metrics);
         self.raft.run();
         let found = self.found_if_asked(config, world);
-        let told = told_to_stop(config);
-        tokio::pin!(found, told);
+        tokio::pin!(found);
         tracing::info!(
             replica = %self.identity.replica,
             start = self.identity.incarnation.start,
@@ -244,40 +273,22 @@ impl Running {
         }
     }
 
-    fn open_doors(&self, doors: Doors, world: &World, metrics: &Metrics) -> (Served, Served) {
-        let Doors { clients, peers, client_options, peer_options } = doors;
-        let listening = |listener, door, options| Listening {
-            listener,
-            door,
-            options,
-            metrics: metrics.clone(),
-            clock: world.clock.clone(),
-        };
-        let desk = Desk {
+    fn open_peer_door(&self, peers: Listening, world: &World, metrics: &Metrics) -> Served {
+        let router = peer::router(Desk {
             identity: self.identity,
             acquaintances: self.acquaintances.clone(),
             raft: self.raft.clone(),
             metrics: metrics.clone(),
-        };
-        let options = HttpOptions::default();
-        let front = Front::new(self.node.clone(), options, metrics.clone(), world.clone());
-        let answer = move |request| {
-            let front = front.clone();
-            async move { front.answer(request).await }
-        };
-        let clients = listening(clients, Door::Clients, client_options);
-        let front = Served::begin("client door", world, clients, answer);
-        let peers = listening(peers, Door::Peers, peer_options);
-        let router = peer::router(desk).into_service::<Body>();
+        });
+        let router = router.into_service::<Body>();
         let answer = move |request| {
             let router = router.clone();
             async move { router.oneshot(request).await.unwrap_or_else(|never| match never {}) }
         };
-        let back = Served::begin("peer door", world, peers, answer);
-        (front, back)
+        Served::begin("peer door", world, peers, answer)
     }
 
-    /// The founding command, if this start bootstraps or an earlier one was interrupted in it.
+    /// The founding command, if this start founds a group; whoever asked for it is told.
     async fn found_if_asked(&self, config: &Config, world: &World) -> Result<(), RunError> {
         let Some(founding) = self.entered.founding(config) else { return Ok(()) };
         let myself = NodeRow {
@@ -287,9 +298,10 @@ impl Running {
             front_addr: config.advertise.to_string(),
             zone: config.zone.clone(),
         };
-        node::bootstrap(&self.raft, world, myself, founding, FOUND_WITHIN)
-            .await
-            .map_err(|error| RunError::NotFounded(error.to_string()))
+        let founded = node::bootstrap(&self.raft, world, myself, founding, FOUND_WITHIN).await;
+        let founded = founded.map_err(|error| RunError::NotFounded(error.to_string()));
+        self.entered.tell_founder(&founded);
+        founded
     }
 
     async fn raft_stopped(&self) -> String {
@@ -334,39 +346,6 @@ impl Running {
         if tokio::time::timeout(config.clients.drain_max, closed).await.is_err() {
             tracing::warn!("storage did not close in time; the next start makes up for it");
         }
-    }
-}
-
-/// One door being served until it is told to close.
-struct Served {
-    close: watch::Sender<bool>,
-    closed: watch::Receiver<bool>,
-}
-
-impl Served {
-    fn begin<A, F>(name: &'static str, world: &World, listening: Listening, answer: A) -> Self
-    where
-        A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response<Body>> + Send + 'static,
-    {
-        let (close, mut told) = watch::channel(false);
-        let (ended, closed) = watch::channel(false);
-        world.tasks.spawn_to_end(name, async move {
-            let stop = async {
-                // If nobody can tell any more, it is time as well.
-                drop(told.wait_for(|is_told| *is_told).await);
-            };
-            let cut = listening.serve(answer, stop).await;
-            tracing::debug!(door = name, cut, "door closed");
-            ended.send_replace(true);
-        });
-        Self { close, closed }
-    }
-
-    /// Lets requests under way finish, as long as the door's options allow.
-    async fn end(&mut self) {
-        self.close.send_replace(true);
-        drop(self.closed.wait_for(|is_closed| *is_closed).await);
     }
 }
 
