@@ -686,7 +686,7 @@ idempotency_key_body_differs  422 final     none
 trimmed                       410 final     none
 beyond_tail                   416 final     none
 logs_full                     409 final     none
-producers_full                409 final     none
+producers_full                429 retryable none
 cursors_full                  409 final     none
 already_bootstrapped          409 final     none
 join_refused                  409 final     none

@@ -26,7 +26,7 @@ use quorate_migrations::v1::tables::{self, Table};
 use quorate_migrations::v1::values::{
     AdmissionRow, AppliedMembershipRow, BatchRow, CatalogRow, CursorRow, EntryIdRow, FoundingRow,
     GenerationRow, KeyRow, LimitsRow, MembershipRow, NodeRow, ProducerRow, ProgressRow, Row,
-    SettingsRow, decode_tile, encode_tile,
+    SettingsChangeRow, SettingsRow, decode_tile, encode_tile,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -45,6 +45,15 @@ fn settings() -> SettingsRow {
     }
 }
 
+fn change() -> SettingsChangeRow {
+    SettingsChangeRow {
+        retention_age_ms: Some(None),
+        retention_bytes: None,
+        content_type: Some(Some("text/plain".to_owned())),
+        record_bytes_max: Some(Some(4096)),
+    }
+}
+
 fn limits() -> LimitsRow {
     LimitsRow {
         logs_max: 1,
@@ -53,6 +62,8 @@ fn limits() -> LimitsRow {
         keys_max: 4,
         keys_per_log_max: 5,
         key_age_max_ms: 600_000,
+        producer_idle_max_ms: 604_800_000,
+        producer_idle_min_ms: 60_000,
     }
 }
 
@@ -150,7 +161,7 @@ fn all_commands() -> Vec<(&'static str, CommandView<'static>)> {
     vec![
         ("found", CommandView::Found(founding())),
         ("create log", CommandView::CreateLog { name: "shop/orders", settings: settings() }),
-        ("change settings", CommandView::ChangeSettings { log, settings: settings() }),
+        ("change settings", CommandView::ChangeSettings { log, change: change() }),
         ("delete log", CommandView::DeleteLog { log }),
         ("trim", CommandView::Trim { log, to: 5, bytes_before: 70 }),
         ("seal", CommandView::Seal { log }),

@@ -105,7 +105,7 @@ error_codes! {
     BeyondTail = "beyond_tail", "The position lies beyond the tail";
     /// There are as many logs as there may be.
     LogsFull = "logs_full", "There are as many logs as there may be";
-    /// There are as many producers as there may be.
+    /// There are as many producers as there may be, and none has been silent for long.
     ProducersFull = "producers_full", "There are as many producers as there may be";
     /// There are as many cursors as there may be.
     CursorsFull = "cursors_full", "There are as many cursors as there may be";
@@ -154,7 +154,6 @@ impl ErrorCode {
             | Self::SequenceGap
             | Self::SequenceForgotten
             | Self::LogsFull
-            | Self::ProducersFull
             | Self::CursorsFull
             | Self::AlreadyBootstrapped
             | Self::JoinRefused => 409,
@@ -167,7 +166,7 @@ impl ErrorCode {
             Self::UnsupportedMediaType => 415,
             Self::BeyondTail => 416,
             Self::EmptyBatch | Self::SequenceBodyDiffers | Self::KeyBodyDiffers => 422,
-            Self::Overloaded => 429,
+            Self::Overloaded | Self::ProducersFull => 429,
             Self::RequestHeadTooLarge => 431,
             Self::Damaged | Self::Internal => 500,
             Self::TooManyConnections
@@ -187,6 +186,7 @@ impl ErrorCode {
         match self {
             Self::RequestTimeout
             | Self::Overloaded
+            | Self::ProducersFull
             | Self::TooManyConnections
             | Self::StorageBehind
             | Self::DiskFull
@@ -227,7 +227,6 @@ impl ErrorCode {
             | Self::Trimmed
             | Self::BeyondTail
             | Self::LogsFull
-            | Self::ProducersFull
             | Self::CursorsFull
             | Self::AlreadyBootstrapped
             | Self::JoinRefused

@@ -17,7 +17,7 @@ use bytes::BufMut;
 use sha2::{Digest as _, Sha256};
 
 use super::fields::{Fields, Malformed, put_length, put_optional, put_short_text};
-use super::values::{BodyHash, FoundingRow, NodeRow, SettingsRow};
+use super::values::{BodyHash, FoundingRow, NodeRow, SettingsChangeRow, SettingsRow};
 
 /// The form of commands that this version writes.
 const COMMAND_VERSION: u8 = 1;
@@ -165,7 +165,7 @@ pub enum CommandView<'a> {
     Found(FoundingRow),
     Append(AppendItems<'a>),
     CreateLog { name: &'a str, settings: SettingsRow },
-    ChangeSettings { log: TargetView<'a>, settings: SettingsRow },
+    ChangeSettings { log: TargetView<'a>, change: SettingsChangeRow },
     DeleteLog { log: TargetView<'a> },
     Trim { log: TargetView<'a>, to: u64, bytes_before: u64 },
     Seal { log: TargetView<'a> },
@@ -210,7 +210,7 @@ fn read_command<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<CommandView<'a>
         },
         KIND_CHANGE_SETTINGS => CommandView::ChangeSettings {
             log: TargetView::read(fields)?,
-            settings: SettingsRow::read(fields)?,
+            change: SettingsChangeRow::read(fields)?,
         },
         KIND_DELETE_LOG => CommandView::DeleteLog { log: TargetView::read(fields)? },
         KIND_TRIM => CommandView::Trim {
@@ -374,9 +374,9 @@ pub fn encode(stamp: u64, command: &CommandView<'_>) -> Vec<u8> {
             put_short_text(&mut out, name);
             settings.write(&mut out);
         }
-        CommandView::ChangeSettings { log, settings } => {
+        CommandView::ChangeSettings { log, change } => {
             log.write(&mut out);
-            settings.write(&mut out);
+            change.write(&mut out);
         }
         CommandView::DeleteLog { log } | CommandView::Seal { log } => log.write(&mut out),
         CommandView::Trim { log, to, bytes_before } => {

@@ -119,6 +119,46 @@ impl SettingsRow {
     }
 }
 
+/// What becomes of the settings of a log: what is absent stays, what is `Some(None)` is no longer set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct SettingsChangeRow {
+    /// Records older than this may be trimmed.
+    pub retention_age_ms: Option<Option<u64>>,
+    /// Records beyond these bytes may be trimmed, oldest first.
+    pub retention_bytes: Option<Option<u64>>,
+    /// Content type of its bodies.
+    pub content_type: Option<Option<String>>,
+    /// Longest body.
+    pub record_bytes_max: Option<Option<u64>>,
+}
+
+impl SettingsChangeRow {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let number = |out: &mut Vec<u8>, value| put_optional(out, value, Vec::put_u64_le);
+        put_optional(out, self.retention_age_ms, number);
+        put_optional(out, self.retention_bytes, number);
+        put_optional(out, self.content_type.as_ref(), |out, value| {
+            put_optional(out, value.as_deref(), put_short_text);
+        });
+        put_optional(out, self.record_bytes_max, number);
+    }
+
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let number = |fields: &mut Fields<'_>, what| {
+            fields.optional(what, |f| f.optional(what, |f| f.u64(what)))
+        };
+        Ok(Self {
+            retention_age_ms: number(fields, "retention age")?,
+            retention_bytes: number(fields, "retention bytes")?,
+            content_type: fields.optional("content type", |f| {
+                let text = f.optional("content type", |f| f.short_text("content type"))?;
+                Ok(text.map(str::to_owned))
+            })?,
+            record_bytes_max: number(fields, "record limit")?,
+        })
+    }
+}
+
 /// A log, under its id in `catalog`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogRow {
@@ -363,6 +403,10 @@ pub struct LimitsRow {
     pub keys_per_log_max: u32,
     /// How long an idempotency key is remembered.
     pub key_age_max_ms: u64,
+    /// How long a silent producer is remembered.
+    pub producer_idle_max_ms: u64,
+    /// How long it is remembered at least, although others want its place.
+    pub producer_idle_min_ms: u64,
 }
 
 impl LimitsRow {
@@ -377,6 +421,8 @@ impl LimitsRow {
             out.put_u32_le(max);
         }
         out.put_u64_le(self.key_age_max_ms);
+        out.put_u64_le(self.producer_idle_max_ms);
+        out.put_u64_le(self.producer_idle_min_ms);
     }
 
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
@@ -387,6 +433,8 @@ impl LimitsRow {
             keys_max: fields.u32("keys limit")?,
             keys_per_log_max: fields.u32("keys limit of a log")?,
             key_age_max_ms: fields.u64("age limit of keys")?,
+            producer_idle_max_ms: fields.u64("longest silence of producers")?,
+            producer_idle_min_ms: fields.u64("shortest silence of producers")?,
         })
     }
 }

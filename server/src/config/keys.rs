@@ -166,6 +166,12 @@ pub const KEYS: &[Key] = &[
     key("group.logs_max", Kind::Count, "100000", "Logs."),
     key("group.producers_max", Kind::Count, "100000", "Producers of all logs together."),
     key("group.producer_idle_max", Kind::Time, "168h", "How long a silent producer is remembered."),
+    key(
+        "group.producer_idle_min",
+        Kind::Time,
+        "10m",
+        "How long at least: beyond it, one makes room for a newcomer if there are as many as may be.",
+    ),
     key("group.cursors_max", Kind::Count, "100000", "Cursors of all logs together."),
     key("group.keys_max", Kind::Count, "100000", "Idempotency keys of all logs together."),
     key(

@@ -125,6 +125,8 @@ pub struct GroupLimits {
     pub producers_max: u32,
     /// How long a silent producer is remembered.
     pub producer_idle_max: Duration,
+    /// How long one is remembered at least, although newcomers want its place.
+    pub producer_idle_min: Duration,
     /// Cursors of all logs together.
     pub cursors_max: u32,
     /// Idempotency keys of all logs together.
@@ -354,6 +356,7 @@ impl Reader<'_> {
             logs_max: self.count("group.logs_max"),
             producers_max: self.count("group.producers_max"),
             producer_idle_max: self.time("group.producer_idle_max"),
+            producer_idle_min: self.time("group.producer_idle_min"),
             cursors_max: self.count("group.cursors_max"),
             keys_max: self.count("group.keys_max"),
             keys_per_log_max: self.count("group.keys_per_log_max"),
@@ -407,6 +410,10 @@ impl Reader<'_> {
         if config.journal.segment_bytes < (batch.bytes_max as u64).saturating_mul(2) {
             let reason = "must hold two appends: at least twice limits.batch_bytes_max";
             self.bad("journal.segment_bytes", reason.to_owned());
+        }
+        if config.group.producer_idle_min > config.group.producer_idle_max {
+            let reason = "must be at most group.producer_idle_max".to_owned();
+            self.bad("group.producer_idle_min", reason);
         }
         if config.listen == config.peer_listen {
             self.bad("peer_listen", "is the same as listen".to_owned());

@@ -18,8 +18,8 @@ use crate::node::error::{
     AppendError, ChangeLogError, ForwardError, JoinError, NotFresh, ReadError, Rejection, Unserved,
 };
 
-/// When to try again if all idempotency keys are taken: they are forgotten with time.
-const KEYS_RETRY: Duration = Duration::from_secs(10);
+/// When to try again if all idempotency keys or producers are taken: they are forgotten with time.
+const ROOM_RETRY: Duration = Duration::from_secs(10);
 
 impl From<AppendError> for ApiError {
     fn from(error: AppendError) -> Self {
@@ -173,11 +173,13 @@ impl From<Rejection> for ApiError {
                 "the log has had as many records as can be counted",
             ),
             Rejection::LogsFull { max } => limited(ErrorCode::LogsFull, max),
-            Rejection::ProducersFull { max } => limited(ErrorCode::ProducersFull, max),
+            Rejection::ProducersFull { max } => {
+                limited(ErrorCode::ProducersFull, max).retry_after(ROOM_RETRY)
+            }
             Rejection::CursorsFull { max } => limited(ErrorCode::CursorsFull, max),
             Rejection::KeysFull { max } => limited(ErrorCode::Overloaded, max)
                 .detail("all idempotency keys are taken")
-                .retry_after(KEYS_RETRY),
+                .retry_after(ROOM_RETRY),
             Rejection::BeyondTail { tail } => {
                 Self::new(ErrorCode::BeyondTail).actual(Actual { tail: Some(tail), ..none })
             }

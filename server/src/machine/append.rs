@@ -10,7 +10,7 @@
 //! end the process.
 
 use bytes::Bytes;
-use client::types::{Digest, LogId, Position, ProducerEpoch, Sequence};
+use client::types::{Digest, LogId, Position, ProducerEpoch, ProducerId, Sequence};
 use migrations::latest::commands::{AppendItemView, AppendItems, RetryView};
 use migrations::latest::records::{RUN_RECORD_HEAD_BYTES, run_records};
 
@@ -123,11 +123,13 @@ impl Logs {
     fn remember(&mut self, id: LogId, item: &AppendItemView<'_>, place: Place) {
         let log = self.by_id.get_mut(&id).expect("the log was just appended to");
         if let Some(batch) = numbered(item) {
-            let before = log.producers.count();
-            if let Some(producer) = log.producers.record(&batch, place) {
-                self.changed.producers.push((id, producer));
+            let recorded = log.producers.record(&batch, place);
+            if recorded.was_clean {
+                self.changed.producers.push((id, batch.owned_id()));
             }
-            self.counts.producers += log.producers.count() - before;
+            if recorded.before != Some(place.time) {
+                self.silent.stir(id, batch.owned_id(), recorded.before, place.time);
+            }
         } else if let RetryView::Key(key) = item.target.retry {
             let ordinal = log.keys.push(key, place);
             self.counts.keys += 1;
@@ -144,11 +146,25 @@ impl Logs {
         }
     }
 
-    fn make_room_for_producer(&self) -> Result<(), Rejection> {
-        if is_full(self.counts.producers, self.limits.producers_max) {
-            return Err(Rejection::ProducersFull { max: u64::from(self.limits.producers_max) });
+    /// If there are as many as may be, the longest silent one goes, unless it may still retry.
+    fn make_room_for_producer(&mut self) -> Result<(), Rejection> {
+        let max = self.limits.producers_max;
+        if !is_full(self.silent.count(), max) {
+            return Ok(());
         }
+        let now = self.now.as_millis();
+        let enough = super::codec::whole_millis(self.limits.producer_idle_min);
+        let silent = self.silent.take(|last| now.saturating_sub(last.as_millis()) >= enough);
+        let (log, id) = silent.ok_or(Rejection::ProducersFull { max: u64::from(max) })?;
+        self.forget_producer(log, id);
         Ok(())
+    }
+
+    /// Forgets a producer that has no place among the silent ones any more.
+    pub(super) fn forget_producer(&mut self, log: LogId, id: ProducerId) {
+        let owner = self.by_id.get_mut(&log).expect("a producer belongs to a log that is there");
+        owner.producers.forget(&id);
+        self.changed.producers.push((log, id));
     }
 
     /// A ring that is full lets its oldest key go; one that is empty cannot.

@@ -38,7 +38,7 @@ impl Changed {
     /// Notes every row of a log that is gone.
     pub(super) fn delete(&mut self, log: &Log) {
         self.logs.push(log.id);
-        self.producers.extend(log.producers.ids().map(|producer| (log.id, producer.clone())));
+        self.producers.extend(log.producers.stamps().map(|(id, _)| (log.id, id.clone())));
         self.keys.extend(log.keys.ordinals().map(|ordinal| (log.id, ordinal)));
         self.cursors.extend(log.cursors.positions().map(|(cursor, _)| (log.id, cursor.clone())));
         self.deleted.push(log.id);

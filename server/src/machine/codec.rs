@@ -17,12 +17,12 @@ use migrations::latest::commands::{
     self, AppendItems, AppendTargetView, CommandView, RetryView, RunView, TargetView,
 };
 use migrations::latest::records::check_run;
-use migrations::latest::values::{FoundingRow, LimitsRow, SettingsRow};
+use migrations::latest::values::{FoundingRow, LimitsRow, SettingsChangeRow, SettingsRow};
 
 use super::command::{
     AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, ChangeSettings, Command,
     CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget, MachineLimits,
-    MalformedCommand, SealLog, SetCursor, SetFence, Timings, TrimLog,
+    MalformedCommand, SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
 };
 use super::payload::Payload;
 
@@ -50,8 +50,8 @@ pub(super) fn encode_command(command: &Command) -> Payload {
             (c.stamp, CommandView::CreateLog { name: c.name.as_str(), settings })
         }
         Command::ChangeSettings(c) => {
-            let settings = settings_row(&c.settings);
-            (c.stamp, CommandView::ChangeSettings { log: target_view(&c.log), settings })
+            let change = change_row(&c.change);
+            (c.stamp, CommandView::ChangeSettings { log: target_view(&c.log), change })
         }
         Command::DeleteLog(c) => (c.stamp, CommandView::DeleteLog { log: target_view(&c.log) }),
         Command::TrimLog(c) => {
@@ -102,10 +102,10 @@ pub(super) fn read_command(
             name: log_name(name)?,
             settings: self::settings(settings),
         }),
-        CommandView::ChangeSettings { log, settings } => Command::ChangeSettings(ChangeSettings {
+        CommandView::ChangeSettings { log, change } => Command::ChangeSettings(ChangeSettings {
             stamp,
             log: log_target(log)?,
-            settings: self::settings(settings),
+            change: self::change(change),
         }),
         CommandView::DeleteLog { log } => {
             Command::DeleteLog(DeleteLog { stamp, log: log_target(log)? })
@@ -238,6 +238,24 @@ pub(super) fn settings(row: SettingsRow) -> LogSettings {
     }
 }
 
+fn change_row(change: &SettingsChange) -> SettingsChangeRow {
+    SettingsChangeRow {
+        retention_age_ms: change.retention_age.map(|age| age.map(whole_millis)),
+        retention_bytes: change.retention_bytes,
+        content_type: change.content_type.clone(),
+        record_bytes_max: change.record_bytes_max,
+    }
+}
+
+fn change(row: SettingsChangeRow) -> SettingsChange {
+    SettingsChange {
+        retention_age: row.retention_age_ms.map(|age| age.map(Duration::from_millis)),
+        retention_bytes: row.retention_bytes,
+        content_type: row.content_type,
+        record_bytes_max: row.record_bytes_max,
+    }
+}
+
 pub(super) fn limits_row(limits: &MachineLimits) -> LimitsRow {
     LimitsRow {
         logs_max: limits.logs_max,
@@ -246,6 +264,8 @@ pub(super) fn limits_row(limits: &MachineLimits) -> LimitsRow {
         keys_max: limits.keys_max,
         keys_per_log_max: limits.keys_per_log_max,
         key_age_max_ms: whole_millis(limits.key_age_max),
+        producer_idle_max_ms: whole_millis(limits.producer_idle_max),
+        producer_idle_min_ms: whole_millis(limits.producer_idle_min),
     }
 }
 
@@ -257,6 +277,8 @@ pub(super) const fn limits(row: &LimitsRow) -> MachineLimits {
         keys_max: row.keys_max,
         keys_per_log_max: row.keys_per_log_max,
         key_age_max: Duration::from_millis(row.key_age_max_ms),
+        producer_idle_max: Duration::from_millis(row.producer_idle_max_ms),
+        producer_idle_min: Duration::from_millis(row.producer_idle_min_ms),
     }
 }
 

@@ -244,6 +244,10 @@ pub struct MachineLimits {
     pub keys_per_log_max: u32,
     /// How long an idempotency key is remembered. Whole milliseconds.
     pub key_age_max: Duration,
+    /// How long a silent producer is remembered. Whole milliseconds.
+    pub producer_idle_max: Duration,
+    /// How long one is remembered at least, although others want its place. Whole milliseconds.
+    pub producer_idle_min: Duration,
 }
 
 impl Default for MachineLimits {
@@ -255,6 +259,8 @@ impl Default for MachineLimits {
             keys_max: 100_000,
             keys_per_log_max: 10_000,
             key_age_max: Duration::from_mins(10),
+            producer_idle_max: Duration::from_hours(7 * 24),
+            producer_idle_min: Duration::from_mins(10),
         }
     }
 }
@@ -279,15 +285,41 @@ pub struct CreateLog {
     pub settings: LogSettings,
 }
 
-/// Replaces all settings of a log.
+/// Changes some settings of a log. Two changes are done one after the other, whoever proposed them,
+/// so neither undoes what only the other names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeSettings {
     /// The leader's clock.
     pub stamp: Timestamp,
     /// Which log.
     pub log: LogTarget,
-    /// What they are from now on.
-    pub settings: LogSettings,
+    /// What becomes of them.
+    pub change: SettingsChange,
+}
+
+/// What becomes of the settings of a log: what is absent stays, what is `Some(None)` is no longer set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsChange {
+    /// Records older than this may be trimmed.
+    pub retention_age: Option<Option<Duration>>,
+    /// Records beyond these bytes may be trimmed, oldest first.
+    pub retention_bytes: Option<Option<u64>>,
+    /// Media type that a single record is served with.
+    pub content_type: Option<Option<String>>,
+    /// Longest body of a record.
+    pub record_bytes_max: Option<Option<u64>>,
+}
+
+impl SettingsChange {
+    /// The settings that these become.
+    pub fn apply(self, to: &LogSettings) -> LogSettings {
+        LogSettings {
+            retention_age: self.retention_age.unwrap_or(to.retention_age),
+            retention_bytes: self.retention_bytes.unwrap_or(to.retention_bytes),
+            content_type: self.content_type.unwrap_or_else(|| to.content_type.clone()),
+            record_bytes_max: self.record_bytes_max.unwrap_or(to.record_bytes_max),
+        }
+    }
 }
 
 /// Deletes a log with all that belongs to it.

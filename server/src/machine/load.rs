@@ -24,6 +24,7 @@ use super::keys::KeyRing;
 use super::logs::{Counts, Log, Logs};
 use super::members::Members;
 use super::producers::Producers;
+use super::silent::SilentProducers;
 use super::tree::Frontier;
 use super::{MACHINE_VERSION, Machine};
 
@@ -68,11 +69,8 @@ pub(super) fn load(manifest: Manifest) -> Result<Machine, MachineError> {
         by_id: BTreeMap::new(),
         by_name: BTreeMap::new(),
         next: progress.next_log,
-        counts: Counts {
-            producers: manifest.producers.len(),
-            cursors: manifest.cursors.len(),
-            keys: manifest.keys.len(),
-        },
+        counts: Counts { cursors: manifest.cursors.len(), keys: manifest.keys.len() },
+        silent: SilentProducers::default(),
         limits: codec::limits(&progress.limits),
         now: Timestamp::new(progress.last_stamp),
         touched: Vec::new(),
@@ -140,8 +138,10 @@ fn load_named(logs: &mut Logs, manifest: &Manifest) -> Result<(), MachineError> 
     for (log, id, row) in &manifest.producers {
         let log = owner(logs, Table::Producers, *log)?;
         let id = codec::producer_id(id).map_err(|_| impossible(Table::Producers))?;
-        let loaded = log.producers.load(id, row, log.tail);
+        let loaded = log.producers.load(id.clone(), row, log.tail);
         loaded.ok_or(impossible(Table::Producers))?;
+        let log = log.id;
+        logs.silent.stir(log, id, None, Timestamp::new(row.last_stamp));
     }
     for (log, name, row) in &manifest.cursors {
         let log = owner(logs, Table::Cursors, *log)?;

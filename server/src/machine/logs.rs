@@ -13,12 +13,13 @@ use std::sync::Arc;
 use client::types::{CursorName, Digest, Fence, LogId, LogName, LogSettings, Position, Timestamp};
 
 use super::changes::Changed;
-use super::command::{LogTarget, MachineLimits};
+use super::command::{LogTarget, MachineLimits, SettingsChange};
 use super::cursors::Cursors;
 use super::delta::{Delta, LogView};
 use super::keys::KeyRing;
 use super::outcome::{LogCreated, LogTrimmed, ProducersExpired, Rejection};
 use super::producers::Producers;
+use super::silent::SilentProducers;
 use super::tree::Frontier;
 
 /// A log with all that the machine keeps of it.
@@ -120,7 +121,6 @@ impl Log {
 /// What all logs together have, where that is limited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    pub(super) producers: usize,
     pub(super) cursors: usize,
     pub(super) keys: usize,
 }
@@ -132,6 +132,8 @@ pub(super) struct Logs {
     pub(super) by_name: BTreeMap<LogName, LogId>,
     pub(super) next: u64,
     pub(super) counts: Counts,
+    /// The producers of all logs.
+    pub(super) silent: SilentProducers,
     pub(super) limits: MachineLimits,
     /// The machine's clock: the newest stamp.
     pub(super) now: Timestamp,
@@ -147,6 +149,7 @@ impl Logs {
             by_name: BTreeMap::new(),
             next: 1,
             counts: Counts::default(),
+            silent: SilentProducers::default(),
             limits,
             now: Timestamp::new(0),
             touched: Vec::new(),
@@ -236,10 +239,11 @@ impl Logs {
     pub(super) fn change_settings(
         &mut self,
         target: &LogTarget,
-        settings: LogSettings,
+        change: SettingsChange,
     ) -> Result<LogId, Rejection> {
         let id = self.peek(target)?.id;
-        self.touch(id).settings = Arc::new(settings);
+        let log = self.touch(id);
+        log.settings = Arc::new(change.apply(&log.settings));
         Ok(id)
     }
 
@@ -251,7 +255,9 @@ impl Logs {
         let id = self.peek(target)?.id;
         let log = self.by_id.remove(&id).expect("the log was just found");
         self.by_name.remove(&log.name);
-        self.counts.producers -= log.producers.count();
+        for (id, stamp) in log.producers.stamps() {
+            self.silent.remove(log.id, id.clone(), stamp);
+        }
         self.counts.keys -= log.keys.count();
         self.counts.cursors -= log.cursors.count();
         self.changed.delete(&log);
@@ -353,12 +359,11 @@ impl Logs {
         let oldest_producer = before(self.now, idle_ms);
         let oldest_key = self.oldest_key();
         let mut expired = ProducersExpired { producer_count: 0, key_count: 0 };
+        while let Some((log, id)) = self.silent.take(|last| last < oldest_producer) {
+            expired.producer_count += 1;
+            self.forget_producer(log, id);
+        }
         for log in self.by_id.values_mut() {
-            for producer in log.producers.expire(oldest_producer) {
-                self.counts.producers -= 1;
-                expired.producer_count += 1;
-                self.changed.producers.push((log.id, producer));
-            }
             while let Some(ordinal) = log.keys.pop_before(oldest_key) {
                 self.counts.keys -= 1;
                 expired.key_count += 1;

@@ -30,6 +30,7 @@ mod producers;
 mod proof;
 #[cfg(test)]
 mod scripts;
+mod silent;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -42,7 +43,7 @@ use migrations::latest::values::{MembershipRow, NodeRow};
 pub use command::{
     AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, ChangeSettings, Command,
     CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget, MachineLimits,
-    MalformedCommand, Proposal, SealLog, SetCursor, SetFence, Timings, TrimLog,
+    MalformedCommand, Proposal, SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
 };
 pub use delta::{Applied, Changes, Delta, LogView, RowChange, Run, Table};
 pub use load::MachineError;
@@ -227,7 +228,7 @@ impl Machine {
             Command::Found(c) => Outcome::Founded(self.found(c.founding)),
             Command::CreateLog(c) => Outcome::LogCreated(logs.create(c.name, c.settings)),
             Command::ChangeSettings(c) => {
-                Outcome::SettingsChanged(logs.change_settings(&c.log, c.settings))
+                Outcome::SettingsChanged(logs.change_settings(&c.log, c.change))
             }
             Command::DeleteLog(c) => Outcome::LogDeleted(logs.delete(&c.log, delta)),
             Command::TrimLog(c) => Outcome::LogTrimmed(logs.trim(&c.log, c.to, c.bytes_before)),

@@ -14,9 +14,10 @@ use client::types::{
 use proptest::prelude::*;
 
 use super::{
-    Append, AppendItem, AppendOutcome, AppendRetry, AppendTarget, Appended, Command, CreateLog,
-    DeleteLog, EntryBody, ExpireProducers, LogCreated, LogTarget, LogTrimmed, MachineLimits,
-    Outcome, ProducersExpired, Proposal, Rejection, SealLog, SetCursor, SetFence, TrimLog,
+    Append, AppendItem, AppendOutcome, AppendRetry, AppendTarget, Appended, ChangeSettings,
+    Command, CreateLog, DeleteLog, EntryBody, ExpireProducers, LogCreated, LogTarget, LogTrimmed,
+    MachineLimits, Outcome, ProducersExpired, Proposal, Rejection, SealLog, SetCursor, SetFence,
+    SettingsChange, TrimLog,
 };
 
 /// Small enough that histories run into them.
@@ -27,6 +28,8 @@ pub(super) const LIMITS: MachineLimits = MachineLimits {
     keys_max: 3,
     keys_per_log_max: 3,
     key_age_max: Duration::from_millis(20),
+    producer_idle_max: Duration::from_millis(100),
+    producer_idle_min: Duration::from_millis(10),
 };
 
 /// What one command is to do, in small numbers that meet often.
@@ -40,7 +43,25 @@ pub(super) enum Step {
     Fence(u8, Option<u8>),
     Cursor(u8, u8, u8),
     Expire(u8),
+    /// Log, and what becomes of its age and of its bytes.
+    Settings(u8, Becomes, Becomes),
     Blank,
+}
+
+/// What becomes of a setting.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Becomes {
+    Same,
+    Other(Option<u8>),
+}
+
+impl Becomes {
+    fn of(self, before: Option<u8>) -> Option<u8> {
+        match self {
+            Self::Same => before,
+            Self::Other(value) => value,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +100,11 @@ prop_compose! {
     }
 }
 
+fn change() -> impl Strategy<Value = Becomes> {
+    let other = prop::option::of(0..3_u8).prop_map(Becomes::Other);
+    prop_oneof![Just(Becomes::Same), other]
+}
+
 pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         30 => prop::collection::vec(item(), 1..5).prop_map(Step::Append),
@@ -89,6 +115,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         3 => (0..3_u8, prop::option::of(0..2_u8)).prop_map(|(log, fence)| Step::Fence(log, fence)),
         3 => (0..3_u8, 0..3_u8, 0..20_u8).prop_map(|(log, name, at)| Step::Cursor(log, name, at)),
         1 => (0..30_u8).prop_map(Step::Expire),
+        3 => (0..3_u8, change(), change()).prop_map(|(log, age, bytes)| Step::Settings(log, age, bytes)),
         1 => Just(Step::Blank),
     ]
 }
@@ -104,6 +131,8 @@ pub(super) struct PlainLog {
     pub(super) producers: BTreeMap<u8, PlainProducer>,
     pub(super) keys: Vec<(u8, Stored)>,
     pub(super) cursors: BTreeMap<u8, u64>,
+    pub(super) age: Option<u8>,
+    pub(super) bytes: Option<u8>,
 }
 
 /// Every batch of the newest epoch, by sequence.
@@ -178,8 +207,9 @@ impl Model {
             Retry::None => {}
             Retry::Producer(producer, epoch, _) => {
                 if !log.producers.contains_key(&producer) && producers >= 3 {
-                    return Err(Rejection::ProducersFull { max: 3 });
+                    self.evict()?;
                 }
+                let log = self.logs.get_mut(&item.log).expect("it was found above");
                 let producer = log.producers.entry(producer).or_default();
                 if producer.epoch != epoch {
                     *producer = PlainProducer { epoch, batches: Vec::new() };
@@ -196,8 +226,35 @@ impl Model {
                 log.keys.push((key, stored.clone()));
             }
         }
+        let log = self.logs.get_mut(&item.log).expect("it was found above");
         log.records.extend(item.bodies.iter().map(|body| (now, vec![*body])));
         Ok(log.appended(&stored, false))
+    }
+}
+
+impl Model {
+    /// Of all producers, the one that is silent the longest leaves, if that is 10 ms or more.
+    fn evict(&mut self) -> Result<(), Rejection> {
+        let all = self.logs.iter().flat_map(|(name, log)| {
+            let place = |known: &PlainProducer| known.batches.last().unwrap().time;
+            log.producers.iter().map(move |(id, known)| (place(known), log.id, *id, *name))
+        });
+        let silent = all.min().filter(|(time, ..)| time + 10 <= self.now);
+        let (_, _, id, name) = silent.ok_or(Rejection::ProducersFull { max: 3 })?;
+        self.logs.get_mut(&name).unwrap().producers.remove(&id);
+        Ok(())
+    }
+
+    fn change_settings(
+        &mut self,
+        log: u8,
+        age: Becomes,
+        bytes: Becomes,
+    ) -> Result<LogId, Rejection> {
+        let log = self.logs.get_mut(&log).ok_or(Rejection::UnknownLog)?;
+        log.age = age.of(log.age);
+        log.bytes = bytes.of(log.bytes);
+        Ok(LogId::new(log.id))
     }
 }
 
@@ -361,6 +418,18 @@ pub(super) fn tell(model: &mut Model, step: &Step, stamp: Timestamp) -> (EntryBo
             let command = SetCursor { stamp, log: target(*log), cursor, position };
             (command.encode(), Outcome::CursorSet(set))
         }
+        Step::Settings(log, age, bytes) => {
+            let changed = model.change_settings(*log, *age, *bytes);
+            let mut change = SettingsChange::default();
+            if let Becomes::Other(age) = age {
+                change.retention_age = Some(age.map(|age| Duration::from_millis(age.into())));
+            }
+            if let Becomes::Other(bytes) = bytes {
+                change.retention_bytes = Some(bytes.map(u64::from));
+            }
+            let command = ChangeSettings { stamp, log: target(*log), change };
+            (command.encode(), Outcome::SettingsChanged(changed))
+        }
         Step::Expire(idle) => {
             let expired = model.expire(u64::from(*idle));
             let idle = Duration::from_millis(u64::from(*idle));
@@ -383,7 +452,11 @@ impl Model {
             self.logs.insert(log, plain);
         }
         // The model does not keep when a log was created; the caller compares the rest.
-        let id = LogId::new(self.logs[&log].id);
+        let plain = &self.logs[&log];
+        let id = LogId::new(plain.id);
+        if (plain.age, plain.bytes) != (None, None) {
+            return Err(Rejection::SettingsDiffer { log: id });
+        }
         Ok(LogCreated { log: id, created: Timestamp::new(self.now), is_new })
     }
 

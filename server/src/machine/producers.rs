@@ -6,8 +6,8 @@
 //! claims the id and begins at sequence 0.
 //!
 //! Judging and recording are two steps, so that an append refused for another reason uses up no
-//! sequence. Not here: how many producers there may be (`append`), and when they are proposed to
-//! expire (upper floors).
+//! sequence. Not here: how many producers there may be (`append`), in which order they fell silent
+//! (`silent`), and when they are proposed to expire (upper floors).
 
 use std::collections::BTreeMap;
 
@@ -61,6 +61,22 @@ pub(super) struct Numbered<'a> {
     pub(super) epoch: ProducerEpoch,
     pub(super) sequence: Sequence,
     pub(super) body_hash: BodyHash,
+}
+
+impl Numbered<'_> {
+    /// The id, to be kept.
+    pub(super) fn owned_id(&self) -> ProducerId {
+        ProducerId::new(self.id).expect("a producer's id was checked before proposing")
+    }
+}
+
+/// What a batch did to its producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Recorded {
+    /// When the producer did something before, if it was known.
+    pub(super) before: Option<Timestamp>,
+    /// Whether its row was clean until now.
+    pub(super) was_clean: bool,
 }
 
 /// What a batch is to the log.
@@ -143,8 +159,9 @@ impl Producers {
         self.producers.len()
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = &ProducerId> {
-        self.producers.keys()
+    /// All, each with when it did something last.
+    pub(super) fn stamps(&self) -> impl Iterator<Item = (&ProducerId, Timestamp)> {
+        self.producers.iter().map(|(id, producer)| (id, producer.last_stamp))
     }
 
     /// Says what a batch is; changes nothing.
@@ -155,18 +172,15 @@ impl Producers {
         }
     }
 
-    /// Remembers a batch that was judged to be the next one. Gives the id if its row was clean
-    /// until now.
-    pub(super) fn record(&mut self, batch: &Numbered<'_>, place: Place) -> Option<ProducerId> {
+    /// Remembers a batch that was judged to be the next one.
+    pub(super) fn record(&mut self, batch: &Numbered<'_>, place: Place) -> Recorded {
         if let Some(producer) = self.producers.get_mut(batch.id) {
+            let before = Some(producer.last_stamp);
             producer.record(batch, place);
-            if producer.is_dirty {
-                return None;
-            }
-            producer.is_dirty = true;
-            return self.producers.get_key_value(batch.id).map(|(id, _)| id.clone());
+            let was_clean = !std::mem::replace(&mut producer.is_dirty, true);
+            return Recorded { before, was_clean };
         }
-        let id = ProducerId::new(batch.id).expect("a producer's id was checked before proposing");
+        let id = batch.owned_id();
         let producer = Producer {
             epoch: batch.epoch,
             last_stamp: place.time,
@@ -174,14 +188,14 @@ impl Producers {
             batches: vec![place],
             is_dirty: true,
         };
-        self.producers.insert(id.clone(), producer);
-        Some(id)
+        self.producers.insert(id, producer);
+        Recorded { before: None, was_clean: true }
     }
 
-    /// Forgets those that did nothing since before `oldest`, and gives their ids.
-    pub(super) fn expire(&mut self, oldest: Timestamp) -> Vec<ProducerId> {
-        let is_idle = |_: &ProducerId, producer: &mut Producer| producer.last_stamp < oldest;
-        self.producers.extract_if(.., is_idle).map(|(id, _)| id).collect()
+    /// Forgets a producer.
+    pub(super) fn forget(&mut self, id: &ProducerId) {
+        let forgotten = self.producers.remove(id);
+        assert!(forgotten.is_some(), "a producer is forgotten once");
     }
 
     /// The row of a producer, which is clean from now on; nothing if there is no such producer any

@@ -28,7 +28,7 @@ use super::{
     AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, ChangeSettings, Command,
     CreateLog, DeleteCursor, DeleteLog, Delta, EntryBody, ExpireProducers, Found, Founding,
     LogTarget, Machine, MachineLimits, Outcome, Payload, Proposal, Rejection, SealLog, SetCursor,
-    SetFence, Table, Timings, TrimLog,
+    SetFence, SettingsChange, Table, Timings, TrimLog,
 };
 
 /// So many behaviours are told at least.
@@ -105,6 +105,22 @@ impl<'a> Words<'a> {
             retention_bytes: self.number("bytes"),
             content_type: self.pairs.get("type").map(ToString::to_string),
             record_bytes_max: self.number("record"),
+        }
+    }
+
+    /// What is named, with `none` for what is no longer set.
+    fn change(&self) -> SettingsChange {
+        let number =
+            |key| self.pairs.get(key).map(|text| (*text != "none").then(|| text.parse().unwrap()));
+        let age: Option<Option<u64>> = number("age");
+        SettingsChange {
+            retention_age: age.map(|age| age.map(Duration::from_millis)),
+            retention_bytes: number("bytes"),
+            content_type: self
+                .pairs
+                .get("type")
+                .map(|text| (*text != "none").then(|| (*text).to_owned())),
+            record_bytes_max: number("record"),
         }
     }
 
@@ -204,8 +220,8 @@ impl Story {
                 })
             }
             "settings" => {
-                let (log, settings) = (words.log(), words.settings());
-                said(self.propose(ChangeSettings { stamp, log, settings }), |_| "ok".to_owned())
+                let (log, change) = (words.log(), words.change());
+                said(self.propose(ChangeSettings { stamp, log, change }), |_| "ok".to_owned())
             }
             "delete" => said(self.propose(DeleteLog { stamp, log: words.log() }), |log| {
                 format!("deleted {log}")
@@ -437,13 +453,16 @@ fn founding(words: &Words<'_>) -> Founding {
 fn limits(words: &Words<'_>) -> MachineLimits {
     let all = MachineLimits::default();
     let max = |key, default| words.number(key).map_or(default, |max| u32::try_from(max).unwrap());
+    let time = |key, default| words.number(key).map_or(default, Duration::from_millis);
     MachineLimits {
         logs_max: max("logs", all.logs_max),
         producers_max: max("producers", all.producers_max),
         cursors_max: max("cursors", all.cursors_max),
         keys_max: max("keys", all.keys_max),
         keys_per_log_max: max("keys_per_log", all.keys_per_log_max),
-        key_age_max: words.number("key_age").map_or(all.key_age_max, Duration::from_millis),
+        key_age_max: time("key_age", all.key_age_max),
+        producer_idle_max: time("idle_max", all.producer_idle_max),
+        producer_idle_min: time("idle_min", all.producer_idle_min),
     }
 }
 

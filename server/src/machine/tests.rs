@@ -6,6 +6,7 @@
 //! Not here: single behaviours (`scripts`), and bytes (`migrations`).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use client::types::{Digest, EntryId, EntryIndex, LogId, Term, Timestamp};
 use migrations::latest::manifest::{Manifest, ManifestBuilder};
@@ -118,6 +119,9 @@ proptest! {
             prop_assert_eq!((view.trim.get(), view.tail.get()), (plain.trim, plain.tail()));
             prop_assert_eq!(view.bytes_at_tail, PlainLog::bytes_before(plain.tail()));
             prop_assert_eq!(view.bytes_at_trim, PlainLog::bytes_before(plain.trim));
+            let settings = (view.settings.retention_age, view.settings.retention_bytes);
+            let age = plain.age.map(|age| Duration::from_millis(age.into()));
+            prop_assert_eq!(settings, (age, plain.bytes.map(u64::from)));
             let cursors: Vec<_> = log.cursors().map(|(name, at)| (name.to_string(), at.get())).collect();
             let expected: Vec<_> = plain.cursors.iter().map(|(name, at)| (name.to_string(), *at)).collect();
             prop_assert_eq!(cursors, expected);

@@ -99,7 +99,9 @@ async fn expire(core: Arc<Core>) {
         if *core.applied.borrow() == looked_at {
             continue;
         }
-        let idle = core.options.producer_idle_max;
+        // The same whoever leads; before the group is founded there is nobody to forget.
+        let Some(founding) = (core.probes.founding)() else { continue };
+        let idle = founding.limits.producer_idle_max;
         let command = ExpireProducers { stamp: core.proposer.stamp(), idle };
         match core.proposer.propose(command, core.options.command_deadline).await {
             Ok(expired) if expired.producer_count > 0 => {

@@ -8,6 +8,7 @@
 //! Not here: describing one log (`read`), and deleting the bytes behind a trim point (`storage`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::api::logs::{
     Cursor, CursorList, Dropped, LogDescription, LogList, LogSummary, Sealed, SettingsPatch,
@@ -22,7 +23,7 @@ use super::propose::NO_LEADER_RETRY;
 use super::read::{Seen, describe};
 use crate::machine::{
     ChangeSettings, CreateLog, DeleteCursor, DeleteLog, LogTrimmed, LogView, Proposal, Rejection,
-    SealLog, SetCursor, SetFence, TrimLog,
+    SealLog, SetCursor, SetFence, SettingsChange, TrimLog,
 };
 use crate::storage::state;
 
@@ -70,11 +71,9 @@ impl Node {
         patch: SettingsPatch,
     ) -> Result<LogDescription, ChangeLogError> {
         check_name(&log.name)?;
-        let view = self.view_before(&log).await?;
-        let settings = patch.apply(&view.settings);
-        let log = target(&view);
-        let id = self.change(ChangeSettings { stamp: self.stamp(), log, settings }).await??;
-        self.describe_after(&view.name, id)
+        let (name, change) = (log.name.clone(), settings_change(patch));
+        let id = self.change(ChangeSettings { stamp: self.stamp(), log, change }).await??;
+        self.describe_after(&name, id)
     }
 
     /// Lists logs by name.
@@ -260,6 +259,15 @@ impl Node {
 /// Exactly the log that was looked at.
 fn target(view: &LogView) -> LogTarget {
     LogTarget { name: view.name.clone(), id: Some(view.id) }
+}
+
+fn settings_change(patch: SettingsPatch) -> SettingsChange {
+    SettingsChange {
+        retention_age: patch.retention_age_ms.map(|age| age.map(Duration::from_millis)),
+        retention_bytes: patch.retention_bytes,
+        content_type: patch.content_type,
+        record_bytes_max: patch.record_bytes_max,
+    }
 }
 
 fn summary(view: &LogView) -> LogSummary {

@@ -53,8 +53,6 @@ pub struct NodeOptions {
     pub hand_over_lag_max: u64,
     /// A voter that leadership is handed to, or that counts as alive, was heard within this time.
     pub heard_within: Duration,
-    /// Producers that appended nothing for so long are forgotten.
-    pub producer_idle_max: Duration,
     /// How often the leader looks whether there is something to forget.
     pub housekeeping_interval: Duration,
     /// Processes that may wait to join at once.
@@ -88,7 +86,6 @@ impl Default for NodeOptions {
             hand_over_deadline: Duration::from_secs(1),
             hand_over_lag_max: 1_000,
             heard_within: Duration::from_millis(500),
-            producer_idle_max: Duration::from_hours(7 * 24),
             housekeeping_interval: Duration::from_mins(1),
             joiners_max: 64,
             joiner_silence_max: Duration::from_secs(15),

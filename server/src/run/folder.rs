@@ -298,8 +298,45 @@ fn machine_limits(config: &Config) -> MachineLimits {
         logs_max: group.logs_max,
         producers_max: group.producers_max,
         cursors_max: group.cursors_max,
-        keys_per_log_max: group.keys_max,
+        keys_max: group.keys_max,
+        keys_per_log_max: group.keys_per_log_max,
         key_age_max: group.key_age_max,
-        ..MachineLimits::default()
+        producer_idle_max: group.producer_idle_max,
+        producer_idle_min: group.producer_idle_min,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layers;
+
+    #[test]
+    fn each_limit_of_the_group_is_founded_as_it_was_set() {
+        let settings = [
+            ("group.logs_max", "1"),
+            ("group.producers_max", "2"),
+            ("group.cursors_max", "3"),
+            ("group.keys_max", "4"),
+            ("group.keys_per_log_max", "5"),
+            ("group.key_age_max", "6s"),
+            ("group.producer_idle_max", "8s"),
+            ("group.producer_idle_min", "7s"),
+        ];
+        let layers = settings
+            .iter()
+            .fold(Layers::new(), |layers, (key, value)| layers.flag(key, "--set", *value));
+        let config = Config::build(&layers, Start::Resume).unwrap();
+        let founded = MachineLimits {
+            logs_max: 1,
+            producers_max: 2,
+            cursors_max: 3,
+            keys_max: 4,
+            keys_per_log_max: 5,
+            key_age_max: Duration::from_secs(6),
+            producer_idle_max: Duration::from_secs(8),
+            producer_idle_min: Duration::from_secs(7),
+        };
+        assert_eq!(machine_limits(&config), founded);
     }
 }

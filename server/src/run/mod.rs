@@ -411,7 +411,6 @@ fn node_options(config: &Config) -> NodeOptions {
         wait_max: limits.wait_max,
         followers_max: limits.followers_max,
         disk_free_min: limits.disk_free_min,
-        producer_idle_max: config.group.producer_idle_max,
         ..NodeOptions::default()
     }
 }
