@@ -21,6 +21,7 @@ use tempfile::TempDir;
 fn quorate(home: &Path, arguments: &[&str]) -> Result<Command> {
     let mut command = program()?;
     command.args(arguments).env("HOME", home).env("QUORATE_STATE_DIR", home).env("NO_COLOR", "1");
+    command.env_remove("XDG_CONFIG_HOME");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(command)
 }
@@ -135,6 +136,107 @@ async fn an_exit_code_says_what_went_wrong() -> Result<()> {
         assert!(!output.stderr.is_empty(), "{arguments:?} does not say why");
         assert!(output.stdout.is_empty(), "{arguments:?} says it on standard output");
     }
+    cluster.finish();
+    Ok(())
+}
+
+/// Runs a command to its end and reads what it answers as JSON.
+fn json(home: &Path, arguments: &[&str], input: &[u8]) -> Result<serde_json::Value> {
+    let stdout = succeed(home, &[arguments, &["-o", "json"]].concat(), input)?;
+    serde_json::from_slice(&stdout)
+        .with_context(|| format!("{arguments:?}: {}", String::from_utf8_lossy(&stdout)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_that_ends_answers_in_json() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let (home, url) = (cluster.folder(), cluster.url(0));
+    for line in [
+        "logs create a --retention-bytes 1MiB",
+        "append a --text hello",
+        "append a --text hello",
+        "read a",
+        "logs list",
+        "logs show a",
+        "logs set a --content-type text/plain",
+        "logs fence a f-1",
+        "logs fence a --clear",
+        "logs trim a --to 1 --yes",
+        "cursors set a billing 1",
+        "cursors show a billing",
+        "cursors list a",
+        "cursors delete a billing",
+        "logs seal a --yes",
+        "logs delete a --yes",
+        "cluster status",
+        "config init",
+        "config show",
+        "completions bash",
+    ] {
+        let arguments: Vec<&str> = ["-e", &url].into_iter().chain(line.split(' ')).collect();
+        let answer = json(home, &arguments, b"")?;
+        assert!(answer.is_object() || answer.is_array(), "{line}: {answer}");
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_says_what_a_change_would_do_and_changes_nothing() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let (home, url) = (cluster.folder(), cluster.url(0));
+    let ask = |line: &str| {
+        let arguments: Vec<&str> = ["-e", &url].into_iter().chain(line.split(' ')).collect();
+        json(home, &arguments, b"")
+    };
+    assert_eq!(ask("logs create b --dry-run")?["would"], "create it");
+    assert_eq!(ask("logs list")?, serde_json::json!([]), "it was created");
+    ask("logs create a --retention-bytes 1MiB")?;
+    ask("append a --text hello")?;
+    ask("cursors set a billing 1")?;
+    let before = (ask("logs show a")?, ask("cursors list a")?);
+    for (line, would) in [
+        ("logs create a --retention-bytes 1MiB --dry-run", "change nothing"),
+        ("logs set a --retention-bytes none --dry-run", "change its settings"),
+        ("logs fence a f-1 --dry-run", "set its fence"),
+        ("logs fence a --clear --dry-run", "change nothing"),
+        ("logs seal a --dry-run", "end it for ever"),
+        ("cursors set a billing 0 --dry-run", "store it"),
+        ("cursors delete a billing --dry-run", "delete it"),
+    ] {
+        assert_eq!(ask(line)?["would"], would, "{line}");
+    }
+    for line in ["logs trim a --to 1 --dry-run", "logs delete a --dry-run"] {
+        assert_eq!(ask(line)?["dry_run"], true, "{line}");
+    }
+    assert_eq!((ask("logs show a")?, ask("cursors list a")?), before, "something was changed");
+    for (line, code) in [
+        ("logs create a --dry-run", 4),
+        ("logs set b --retention-bytes none --dry-run", 3),
+        ("cursors set a billing 9 --dry-run", 4),
+    ] {
+        let arguments: Vec<&str> = ["-e", &url].into_iter().chain(line.split(' ')).collect();
+        let output = run(home, &arguments, b"")?;
+        assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_says_where_to_go_and_how_to_answer() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let home = cluster.folder();
+    let folder = home.join(".config/quorate");
+    std::fs::create_dir_all(&folder)?;
+    let profile = format!("endpoint = \"{}\"\noutput = \"json\"\n", cluster.url(0));
+    std::fs::write(folder.join("here.toml"), profile)?;
+    let answer = succeed(home, &["--profile", "here", "logs", "list"], b"")?;
+    assert_eq!(answer, b"[]\n");
+    let answer = succeed(home, &["--profile", "here", "logs", "list", "-o", "ndjson"], b"")?;
+    assert_eq!(answer, b"", "a flag wins over a profile");
+    let absent = run(home, &["--profile", "absent", "logs", "list"], b"")?;
+    assert_eq!(absent.status.code(), Some(2), "{absent:?}");
     cluster.finish();
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::output::Table;
 use super::serve::{Settings, refused};
 use super::{Failure, Output};
-use crate::config::{Config, Layers, Start, example};
+use crate::config::{Config, KEYS, Key, Layers, Start, example};
 
 /// What `quorate config` can do.
 #[derive(Debug, Subcommand)]
@@ -44,6 +44,15 @@ struct Shown {
     origin: Option<String>,
 }
 
+/// A setting for a program; `default` is empty if it follows from others.
+#[derive(Debug, Serialize)]
+struct Described {
+    key: &'static str,
+    default: &'static str,
+    expected: String,
+    about: &'static str,
+}
+
 #[derive(Debug, Serialize)]
 struct Checked {
     file: PathBuf,
@@ -52,10 +61,21 @@ struct Checked {
 
 pub(super) fn run(command: ConfigCommand, output: Output) -> Result<(), Failure> {
     match command {
-        ConfigCommand::Init => Ok(output.text(&example())?),
+        ConfigCommand::Init => init(output),
         ConfigCommand::Check { file } => check(file, output),
         ConfigCommand::Show(arguments) => show(&arguments, output),
     }
+}
+
+fn init(output: Output) -> Result<(), Failure> {
+    let about = |key: &'static Key| Described {
+        key: key.name,
+        default: key.default,
+        expected: key.kind.expected(),
+        about: key.about,
+    };
+    let keys: Vec<Described> = KEYS.iter().map(about).collect();
+    Ok(output.document(&keys, |_| example())?)
 }
 
 fn check(file: PathBuf, output: Output) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! `quorate logs` and `quorate cursors`: what is done with a log besides its records.
 //!
-//! Invariant: what drops records asks for `--yes`, and tells with `--dry-run` what it would do.
+//! Invariant: every change tells with `--dry-run` what it would do, and changes nothing; what drops
+//! records or cannot be undone asks for `--yes`.
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde::Serialize;
 
 use super::output;
 use super::output::Table;
+use super::rehearse;
 use super::service;
 use super::{Context, Exit, Failure, duration, size};
 
@@ -33,6 +35,8 @@ pub(super) enum LogsCommand {
         log: LogName,
         #[command(flatten)]
         settings: SettingsArguments,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
     /// Show a log: its positions, size, settings and digest.
     Show {
@@ -45,6 +49,8 @@ pub(super) enum LogsCommand {
         log: LogName,
         #[command(flatten)]
         settings: PatchArguments,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
     /// Drop the oldest records.
     Trim {
@@ -60,9 +66,8 @@ pub(super) enum LogsCommand {
     Seal {
         /// The log.
         log: LogName,
-        /// Do it without asking; it cannot be undone.
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Set a fence, so that appends naming another are refused; or take it away.
     Fence {
@@ -74,6 +79,8 @@ pub(super) enum LogsCommand {
         /// Take the fence away.
         #[arg(long, conflicts_with = "fence")]
         clear: bool,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
     /// Delete a log and all its records.
     Delete {
@@ -107,6 +114,8 @@ pub(super) enum CursorsCommand {
         cursor: CursorName,
         /// The next position its consumer wants.
         position: u64,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
     /// Delete one.
     Delete {
@@ -114,6 +123,8 @@ pub(super) enum CursorsCommand {
         log: LogName,
         /// The cursor.
         cursor: CursorName,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
 }
 
@@ -162,7 +173,15 @@ fn or_none<T>(
     move |text| if text == "none" { Ok(Choice(None)) } else { Ok(Choice(Some(parse(text)?))) }
 }
 
-/// Consent to drop records.
+/// Whether a change is only rehearsed.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Rehearsal {
+    /// Only tell what it would do.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Consent to what cannot be undone.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Consent {
     /// Do it; it cannot be undone.
@@ -201,9 +220,12 @@ pub(super) async fn run(command: LogsCommand, context: &Context) -> Result<(), F
     let client = service::connect(context)?;
     match command {
         LogsCommand::List { prefix } => list(&client, prefix, context).await,
-        LogsCommand::Create { log, settings } => {
-            let created =
-                client.log(log).create(&settings.settings()).await.map_err(service::failed)?;
+        LogsCommand::Create { log, settings, rehearsal } if rehearsal.dry_run => {
+            rehearse::create(&client.log(log), settings.settings(), context).await
+        }
+        LogsCommand::Create { log, settings, rehearsal: _ } => {
+            let created = client.log(log.clone()).create(&settings.settings()).await;
+            let created = created.map_err(|error| service::failed_on(&log, error))?;
             let said = if created.is_new { "created" } else { "was there, with the same settings" };
             context.output.note(&format!("{} {said}", created.log.log));
             described(&created.log, context)
@@ -212,15 +234,24 @@ pub(super) async fn run(command: LogsCommand, context: &Context) -> Result<(), F
             let found = client.log(log.clone()).describe().await;
             described(&found.map_err(|error| service::failed_on(&log, error))?, context)
         }
-        LogsCommand::Set { log, settings } => {
+        LogsCommand::Set { log, settings, rehearsal } if rehearsal.dry_run => {
+            rehearse::set(&client.log(log), settings.patch(), context).await
+        }
+        LogsCommand::Set { log, settings, rehearsal: _ } => {
             let changed = client.log(log.clone()).configure(&settings.patch()).await;
             described(&changed.map_err(|error| service::failed_on(&log, error))?, context)
         }
         LogsCommand::Trim { log, to, consent } => {
             trim(&client.log(log), Position::new(to), consent, context).await
         }
-        LogsCommand::Seal { log, yes } => seal(&client.log(log), yes, context).await,
-        LogsCommand::Fence { log, fence, clear: _ } => {
+        LogsCommand::Seal { log, consent } if consent.dry_run => {
+            rehearse::seal(&client.log(log), context).await
+        }
+        LogsCommand::Seal { log, consent } => seal(&client.log(log), consent.yes, context).await,
+        LogsCommand::Fence { log, fence, clear: _, rehearsal } if rehearsal.dry_run => {
+            rehearse::fence(&client.log(log), fence, context).await
+        }
+        LogsCommand::Fence { log, fence, clear: _, rehearsal: _ } => {
             let set = client.log(log.clone()).set_fence(fence.clone()).await;
             set.map_err(|error| service::failed_on(&log, error))?;
             let said = FenceSaid { log, fence };
@@ -232,6 +263,12 @@ pub(super) async fn run(command: LogsCommand, context: &Context) -> Result<(), F
         }
         LogsCommand::Delete { log, consent } => delete(&client.log(log), consent, context).await,
     }
+}
+
+#[derive(Debug, Serialize)]
+struct CursorDeleted {
+    log: LogName,
+    cursor: CursorName,
 }
 
 #[derive(Debug, Serialize)]
@@ -363,17 +400,28 @@ pub(super) async fn cursors(command: CursorsCommand, context: &Context) -> Resul
             })?;
             show_cursor(&Cursor { log, name: cursor, position }, context)
         }
-        CursorsCommand::Set { log, cursor, position } => {
+        CursorsCommand::Set { log, cursor, position, rehearsal } if rehearsal.dry_run => {
+            let position = Position::new(position);
+            rehearse::set_cursor(&client.log(log), &cursor, position, context).await
+        }
+        CursorsCommand::Set { log, cursor, position, rehearsal: _ } => {
             let position = Position::new(position);
             let set = client.log(log.clone()).set_cursor(&cursor, position).await;
             set.map_err(|error| service::failed_on(&log, error))?;
             show_cursor(&Cursor { log, name: cursor, position }, context)
         }
-        CursorsCommand::Delete { log, cursor } => {
+        CursorsCommand::Delete { log, cursor, rehearsal } if rehearsal.dry_run => {
+            rehearse::delete_cursor(&client.log(log), &cursor, context).await
+        }
+        CursorsCommand::Delete { log, cursor, rehearsal: _ } => {
             let deleted = client.log(log.clone()).delete_cursor(&cursor).await;
             deleted.map_err(|error| service::failed_on(&log, error))?;
-            context.output.note(&format!("cursor {cursor} of {log} is deleted"));
-            Ok(())
+            let deleted = CursorDeleted { log, cursor };
+            Ok(context.output.value(&deleted, |deleted| {
+                Table::pairs()
+                    .pair("log", deleted.log.to_string())
+                    .pair("deleted", deleted.cursor.to_string())
+            })?)
         }
     }
 }

@@ -15,7 +15,9 @@ mod failure;
 mod input;
 mod logs;
 mod output;
+mod profile;
 mod records;
+mod rehearse;
 mod serve;
 mod service;
 mod shown;
@@ -29,18 +31,40 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use jiff::SignedDuration;
+use serde::Serialize;
 use tokio::runtime;
 
 pub use failure::{Exit, Failure};
 pub use output::{Format, Output, Verbosity};
+use profile::Profile;
 
 use crate::world::{Clock, Instant};
+
+/// Below the help of `quorate --help`.
+const AFTER_HELP: &str = "\
+Begin with `quorate demo`: three replicas on this machine, in one command.
+
+Exit codes:
+   0  done
+   1  failed in a way without a code of its own
+   2  the command line or the settings are wrong
+   3  the log, cursor or replica does not exist, or the records were trimmed
+   4  a condition did not hold, or a name is taken
+   5  nobody could answer; certainly not done
+   6  refused because it would not be safe
+   7  it is not known whether it was done
+  74  the storage of this replica is broken or damaged
+  75  this folder must not start: foreign, a copy, rolled back or removed
+
+Profiles: ~/.config/quorate/NAME.toml with `endpoint` and `output`, taken with --profile NAME;
+default.toml is taken without. A flag wins over the environment, and that over a profile.";
 
 /// A replicated log service: a group of replicas keeps named logs in one agreed order.
 #[derive(Debug, Parser)]
 #[command(name = "quorate", version, propagate_version = true, arg_required_else_help = true)]
 #[command(
-    after_help = "Begin with `quorate demo`: three replicas on this machine, in one command."
+    after_help = "Begin with `quorate demo`: three replicas on this machine, in one command.",
+    after_long_help = AFTER_HELP
 )]
 struct Cli {
     #[command(flatten)]
@@ -53,11 +77,11 @@ struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Shared options")]
 struct Shared {
-    /// How the answer is written.
-    #[arg(short, long, global = true, value_enum, default_value_t, env = "QUORATE_OUTPUT")]
-    output: Format,
-    /// Where replicas can be reached, several with commas; otherwise those of a running demo, or
-    /// <http://127.0.0.1:7001>.
+    /// How the answer is written; otherwise as the profile says, or as a table.
+    #[arg(short, long, global = true, value_enum, env = "QUORATE_OUTPUT")]
+    output: Option<Format>,
+    /// Where replicas can be reached, several with commas; otherwise as the profile says, those of a
+    /// running demo, or <http://127.0.0.1:7001>.
     #[arg(short, long, global = true, value_name = "URL", value_delimiter = ',')]
     #[arg(env = "QUORATE_ENDPOINT")]
     endpoint: Vec<String>,
@@ -65,6 +89,9 @@ struct Shared {
     #[arg(long, global = true, value_name = "TIME", default_value = "30s")]
     #[arg(value_parser = duration, env = "QUORATE_TIMEOUT")]
     timeout: Duration,
+    /// Take endpoint and output from ~/.config/quorate/NAME.toml.
+    #[arg(long, global = true, value_name = "NAME", env = "QUORATE_PROFILE")]
+    profile: Option<String>,
     /// Tell no progress.
     #[arg(short, long, global = true)]
     quiet: bool,
@@ -129,10 +156,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let verbosity = if cli.shared.quiet { Verbosity::Quiet } else { Verbosity::Normal };
-    let output = Output::new(cli.shared.output, verbosity);
-    let context =
-        Context { output, endpoints: cli.shared.endpoint, timeout: cli.shared.timeout, began };
-    match dispatch(cli.command, &context) {
+    let profile = Profile::read(cli.shared.profile.as_deref());
+    let known = profile.as_ref().ok().and_then(|profile| profile.output);
+    let output = Output::new(cli.shared.output.or(known).unwrap_or_default(), verbosity);
+    let done = profile.and_then(|profile| {
+        let mut endpoints = cli.shared.endpoint;
+        if endpoints.is_empty() {
+            endpoints = profile.endpoint.all();
+        }
+        let context = Context { output, endpoints, timeout: cli.shared.timeout, began };
+        dispatch(cli.command, &context)
+    });
+    match done {
         Ok(()) => ExitCode::from(Exit::Ok.code()),
         Err(failure) => {
             if !failure.is_closed_pipe() {
@@ -165,10 +200,20 @@ fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
     }
 }
 
+/// Names of logs are not completed: the engine that could ask for them (`clap_complete::engine`) is
+/// marked as unstable by its makers, and a script that a person installs must outlive a version.
 fn completions(shell: clap_complete::Shell, output: Output) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "quorate", &mut script);
-    Ok(output.text(&String::from_utf8_lossy(&script))?)
+    let script = String::from_utf8_lossy(&script).into_owned();
+    let completions = Completions { shell: shell.to_string(), script };
+    Ok(output.document(&completions, |completions| completions.script.clone())?)
+}
+
+#[derive(Debug, Serialize)]
+struct Completions {
+    shell: String,
+    script: String,
 }
 
 /// A runtime with a thread per core.
@@ -181,12 +226,18 @@ fn single() -> Result<runtime::Runtime, Failure> {
     Ok(runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
-/// A length of time, as people write it.
+/// A length of time, as people write it, and not nothing.
 fn duration(text: &str) -> Result<Duration, String> {
+    duration_or_zero(text).and_then(|duration| {
+        if duration.is_zero() { Err("expected more than nothing".to_owned()) } else { Ok(duration) }
+    })
+}
+
+/// A length of time, as people write it.
+fn duration_or_zero(text: &str) -> Result<Duration, String> {
     SignedDuration::from_str(text)
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
-        .filter(|duration| !duration.is_zero())
         .ok_or_else(|| "expected a length of time, such as 500ms or 30s".to_owned())
 }
 

@@ -10,10 +10,11 @@ use std::io;
 use std::io::{BufWriter, IsTerminal, Stdout, Write};
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How an answer is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Format {
     /// For a person.
     #[default]
@@ -135,7 +136,19 @@ impl Output {
         write_out(render_list(self.format, items, head, row)?.as_bytes())
     }
 
-    /// Prints text that is the same in every format, such as a completion script.
+    /// Prints a text for a file, such as a completion script, or the document that holds it.
+    pub fn document<T: Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> io::Result<()> {
+        match self.format {
+            Format::Table | Format::Raw => write_out(text(value).as_bytes()),
+            Format::Json | Format::Ndjson => self.value(value, |_| Table::default()),
+        }
+    }
+
+    /// Prints text for a person.
     pub fn text(&self, text: &str) -> io::Result<()> {
         write_out(text.as_bytes())
     }
@@ -171,6 +184,9 @@ impl Output {
         match self.format {
             Format::Json | Format::Ndjson => {
                 write_err(&serde_json::to_string(value).unwrap_or_else(|_| text.to_owned()));
+            }
+            Format::Table | Format::Raw if is_coloured(&io::stderr()) => {
+                write_err(&text.replacen("error:", "\x1b[1;31merror:\x1b[0m", 1));
             }
             Format::Table | Format::Raw => write_err(text),
         }
@@ -208,6 +224,13 @@ fn render_list<T: Serialize>(
         }
         Format::Raw => table().bare(),
     })
+}
+
+/// Whether colour may be written there: to a terminal, unless somebody asked for none.
+fn is_coloured(stream: &impl IsTerminal) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb
 }
 
 fn write_out(bytes: &[u8]) -> io::Result<()> {

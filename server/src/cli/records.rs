@@ -61,6 +61,9 @@ pub(super) struct ReadArguments {
     /// At most so many records.
     #[arg(long, value_name = "RECORDS")]
     limit: Option<u64>,
+    /// `linearizable` shows all that was acknowledged before; `local` what the replica has.
+    #[arg(long, default_value = "linearizable")]
+    consistency: Consistency,
     #[command(flatten)]
     how: HowArguments,
 }
@@ -82,9 +85,6 @@ pub(super) struct FollowArguments {
 
 #[derive(Debug, Args)]
 struct HowArguments {
-    /// `linearizable` shows all that was acknowledged before; `local` what the replica has.
-    #[arg(long, default_value = "linearizable")]
-    consistency: Consistency,
     /// With -o raw: a newline after each record, so that lines come out as they went in.
     #[arg(long)]
     newline: bool,
@@ -153,7 +153,8 @@ pub(super) async fn append(arguments: AppendArguments, context: &Context) -> Res
     let source = arguments.source()?;
     let log = service::connect(context)?.log(arguments.log.clone());
     if arguments.create {
-        log.create(&client::types::LogSettings::default()).await.map_err(service::failed)?;
+        let created = log.create(&client::types::LogSettings::default()).await;
+        created.map_err(|error| service::failed_on(&arguments.log, error))?;
     }
     let clock = Clock::real();
     let began = clock.now();
@@ -236,7 +237,7 @@ pub(super) async fn read(arguments: ReadArguments, context: &Context) -> Result<
     let log = service::connect(context)?.log(arguments.log.clone());
     let mut shown = Shown::begin(context.output, arguments.how.ending());
     let mut query = ReadQuery::from(arguments.from);
-    query.consistency = arguments.how.consistency;
+    query.consistency = arguments.consistency;
     let mut left = arguments.limit;
     let mut end = None;
     loop {
@@ -262,7 +263,8 @@ pub(super) async fn read(arguments: ReadArguments, context: &Context) -> Result<
     }
 }
 
-/// Reads and waits for more, until interrupted or the log ends.
+/// Reads and waits for more, until interrupted or the log ends. There is nothing to choose: the SDK
+/// looks where it costs the leader nothing, and asks the group whenever that brought nothing.
 pub(super) async fn follow(arguments: FollowArguments, context: &Context) -> Result<(), Failure> {
     let log = service::connect(context)?.log(arguments.log.clone());
     let mut shown = Shown::begin_endless(context.output, arguments.how.ending());

@@ -29,51 +29,76 @@ pub(super) fn connect_to(addrs: Vec<ReplicaAddr>, deadline: Duration) -> Result<
 }
 
 /// What an error of the SDK means here.
-#[allow(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(super) fn failed(error: Error) -> Failure {
+    failure(&error, None)
+}
+
+/// The same, of a command about one log.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+pub(super) fn failed_on(log: &LogName, error: Error) -> Failure {
+    if is_unknown_log(&error) { unknown_log(log) } else { failure(&error, Some(log)) }
+}
+
+fn failure(error: &Error, log: Option<&LogName>) -> Failure {
     if error.outcome() == Outcome::Unknown {
         return Failure::new(Exit::Unknown, "it is not known whether this happened")
-            .because(&error)
+            .because(error)
             .hint("quorate cluster status   # then look before you repeat it");
     }
     match &error.failure() {
-        client::Failure::Refused(problem) => refused(problem),
+        client::Failure::Refused(problem) => refused(problem, log),
         client::Failure::Usage(reason) => Failure::usage(reason.clone()),
         client::Failure::Status { .. } | client::Failure::Protocol(_) => {
             Failure::new(Exit::Failed, "the service answers something else than a replica would")
-                .because(&error)
+                .because(error)
         }
         client::Failure::Transport(_) | client::Failure::TimedOut | _ => {
             Failure::new(Exit::Unavailable, "no replica answers")
-                .because(&error)
+                .because(error)
                 .hint("quorate demo   # or say --endpoint http://HOST:PORT")
         }
     }
 }
 
-/// The same, of a command about one log.
-pub(super) fn failed_on(log: &LogName, error: Error) -> Failure {
-    if error.code() == Some(ErrorCode::UnknownLog) { unknown_log(log) } else { failed(error) }
+/// Whether the log that was meant does not exist.
+pub(super) fn is_unknown_log(error: &Error) -> bool {
+    error.code() == Some(ErrorCode::UnknownLog)
 }
 
-fn refused(problem: &Problem) -> Failure {
+fn refused(problem: &Problem, log: Option<&LogName>) -> Failure {
     let mut failure = Failure::new(exit(problem), problem.title.to_lowercase());
     failure.why.clone_from(&problem.detail);
-    let next = NEXT.iter().find(|(code, _)| *code == problem.code);
-    failure.next = next.map(|(_, command)| (*command).to_owned());
+    failure.next = match (next(problem.code), log) {
+        (Some(Next::Command(command)), _) => Some(command.to_owned()),
+        (Some(Next::OnLog(begin, end)), Some(log)) => Some(format!("{begin} {log}{end}")),
+        (Some(Next::OnLog(..)), None) | (None, _) => None,
+    };
     failure
 }
 
+/// What to type after a refusal.
+#[derive(Clone, Copy)]
+enum Next {
+    /// This.
+    Command(&'static str),
+    /// This, with the name of the log in between.
+    OnLog(&'static str, &'static str),
+}
+
 /// What to type after a refusal, where there is something.
-const NEXT: &[(ErrorCode, &str)] = &[
-    (ErrorCode::NoLeader, "quorate cluster status"),
-    (ErrorCode::NoQuorum, "quorate cluster status"),
-    (ErrorCode::NotMember, "quorate cluster status"),
-    (ErrorCode::UnknownLog, "quorate logs list"),
-    (ErrorCode::LogDiffers, "quorate logs show LOG"),
-    (ErrorCode::Trimmed, "quorate read LOG --from first"),
-    (ErrorCode::BeyondTail, "quorate follow LOG --from tail"),
-];
+fn next(code: ErrorCode) -> Option<Next> {
+    const NEXT: &[(ErrorCode, Next)] = &[
+        (ErrorCode::NoLeader, Next::Command("quorate cluster status")),
+        (ErrorCode::NoQuorum, Next::Command("quorate cluster status")),
+        (ErrorCode::NotMember, Next::Command("quorate cluster status")),
+        (ErrorCode::UnknownLog, Next::Command("quorate logs list")),
+        (ErrorCode::LogDiffers, Next::OnLog("quorate logs show", "")),
+        (ErrorCode::Trimmed, Next::OnLog("quorate read", " --from first")),
+        (ErrorCode::BeyondTail, Next::OnLog("quorate follow", " --from tail")),
+    ];
+    NEXT.iter().find(|(of, _)| *of == code).map(|(_, next)| *next)
+}
 
 /// The exit code of a refusal, by its kind; codes of a later version by their status.
 fn exit(problem: &Problem) -> Exit {
@@ -118,8 +143,17 @@ mod tests {
     fn a_refusal_says_why_and_what_to_type() {
         let problem =
             Problem::new(ErrorCode::NoLeader).with_detail("the last one was heard 2 s ago");
-        let failure = refused(&problem);
+        let failure = refused(&problem, None);
         assert_eq!(failure.why.as_deref(), Some("the last one was heard 2 s ago"));
         assert_eq!(failure.next.as_deref(), Some("quorate cluster status"));
+    }
+
+    #[test]
+    fn what_to_type_names_the_log_that_was_meant() {
+        let log = LogName::new("shop/orders").unwrap();
+        let problem = Problem::new(ErrorCode::Trimmed);
+        let next = refused(&problem, Some(&log)).next;
+        assert_eq!(next.as_deref(), Some("quorate read shop/orders --from first"));
+        assert_eq!(refused(&problem, None).next, None, "no name is better than a wrong one");
     }
 }

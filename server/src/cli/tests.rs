@@ -51,6 +51,14 @@ fn documented_command_lines_are_taken() {
         "quorate logs delete demo --yes",
         "quorate cursors list demo",
         "quorate cursors set demo billing 42",
+        "quorate cursors set demo billing 42 --dry-run",
+        "quorate cursors delete demo billing --dry-run -o json",
+        "quorate logs create shop/orders --dry-run",
+        "quorate logs set demo --retention-age none --dry-run",
+        "quorate logs seal demo --dry-run",
+        "quorate logs fence demo --clear --dry-run",
+        "quorate logs list --profile work",
+        "quorate bench --warm-up 0s",
         "quorate cluster status --check -o raw",
         "quorate bench --clients 64 --record-bytes 1KiB --duration 5s --rounds 5 -o json",
         "quorate bench --batch 100 --record-bytes 100 --clients 16 --format frames --logs 4",
@@ -94,6 +102,7 @@ fn mistakes_are_refused_and_named() {
         ("quorate bench --disk --ceiling", ErrorKind::ArgumentConflict),
         ("quorate bench --mix 50/60", ErrorKind::ValueValidation),
         ("quorate bench --duration 0s", ErrorKind::ValueValidation),
+        ("quorate follow demo --consistency local", ErrorKind::UnknownArgument),
         ("quorate -o yaml cluster status", ErrorKind::InvalidValue),
     ];
     for (line, kind) in lines {
@@ -127,8 +136,79 @@ fn every_command_takes_every_format() {
     for line in ["demo status", "read demo", "logs list", "bench --disk", "config show"] {
         for format in ["table", "json", "ndjson", "raw"] {
             let cli = parse(&format!("quorate {line} -o {format}")).unwrap();
-            assert_eq!(format!("{:?}", cli.shared.output).to_lowercase(), format, "{line}");
+            let output = cli.shared.output.expect("it was given");
+            assert_eq!(format!("{output:?}").to_lowercase(), format, "{line}");
         }
+    }
+}
+
+/// Every command that does something, with all the arguments that it knows, those of above included.
+fn leaves() -> Vec<(String, clap::Command)> {
+    let mut whole = Cli::command();
+    whole.build();
+    let mut waiting = vec![(String::new(), whole)];
+    let mut leaves = Vec::new();
+    while let Some((path, command)) = waiting.pop() {
+        if !command.has_subcommands() || !command.is_subcommand_required_set() {
+            leaves.push((path.clone(), command.clone()));
+        }
+        for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+            waiting.push((format!("{path} {}", below.get_name()).trim().to_owned(), below.clone()));
+        }
+    }
+    leaves
+}
+
+fn takes(command: &clap::Command, long: &str) -> bool {
+    command.get_arguments().any(|argument| argument.get_long() == Some(long))
+}
+
+#[test]
+fn every_command_has_the_shared_options_and_every_change_can_be_rehearsed() {
+    // What only looks, and what is itself a rehearsal. A new command is a change until it stands here.
+    let no_changes = [
+        "",
+        "serve",
+        "demo",
+        "demo kill",
+        "demo start",
+        "demo partition",
+        "demo slow",
+        "demo heal",
+        "demo traffic",
+        "demo status",
+        "demo stop",
+        "append",
+        "read",
+        "follow",
+        "logs list",
+        "logs show",
+        "cursors list",
+        "cursors show",
+        "cluster status",
+        "bench",
+        "config init",
+        "config check",
+        "config show",
+        "completions",
+    ];
+    let leaves = leaves();
+    for (path, command) in &leaves {
+        for shared in ["output", "endpoint", "timeout", "profile", "quiet"] {
+            assert!(takes(command, shared), "`quorate {path}` does not take --{shared}");
+        }
+        let is_change = !no_changes.contains(&path.as_str());
+        assert_eq!(takes(command, "dry-run"), is_change, "`quorate {path}` and --dry-run");
+    }
+    let changes = leaves.iter().filter(|(path, _)| !no_changes.contains(&path.as_str())).count();
+    assert_eq!(changes, 8, "a command is missing in the walk");
+}
+
+#[test]
+fn the_help_says_every_exit_code() {
+    let help = Cli::command().render_long_help().to_string();
+    for code in [0, 1, 2, 3, 4, 5, 6, 7, 74, 75] {
+        assert!(help.contains(&format!("\n{code:>4}  ")), "{code} is not in\n{help}");
     }
 }
 

@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum};
 use tokio::runtime;
 
 use super::failure::Failure;
-use super::{Context, duration, size};
+use super::{Context, duration, duration_or_zero, size};
 use crate::run::measure;
 use crate::run::measure::ceiling::Ceiling;
 
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME")]
     duration: Duration,
     /// How long is not measured, before.
-    #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "2s", value_parser = duration_or_zero, value_name = "TIME")]
     warm_up: Duration,
     /// How records travel; by default `raw` for single records and `frames` for batches.
     #[arg(long, value_enum)]
