@@ -399,6 +399,7 @@ fn a_cluster() {
         heard_ms_ago: Some(12),
         sync: Some(SyncLatency { p50_us: 120, p99_us: 900 }),
         free_bytes: Some(1 << 30),
+        damaged_entries: None,
     };
     let status = ClusterStatus {
         verdict: Verdict {

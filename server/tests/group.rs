@@ -128,6 +128,7 @@ async fn parts(
             founding: Box::new(move || machine.lock().unwrap().cluster().copied()),
             disk_free: Box::new(|| Ok(u64::MAX / 2)),
             sync_latency: Box::new(|| None),
+            damaged_entries: Box::new(|| 0),
         },
         peers,
         forward: Forward::new(replica, detours).unwrap(),

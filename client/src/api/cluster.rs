@@ -98,6 +98,9 @@ pub struct ReplicaStatus {
     /// Free bytes on its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
+    /// Entries of its journal that were found damaged since its start, if any. They are never served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged_entries: Option<u64>,
 }
 
 /// What a replica does at a moment.

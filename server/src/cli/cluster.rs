@@ -45,6 +45,16 @@ fn page(status: &ClusterStatus) -> String {
     }
     text.push('\n');
     text.push_str(&replicas(status).aligned());
+    for replica in &status.replicas {
+        if let Some(count) = replica.damaged_entries {
+            let entries = if count == 1 { "entry" } else { "entries" };
+            let line = format!(
+                "\nreplica {}: {count} damaged {entries} in its journal, never served",
+                replica.id
+            );
+            text.push_str(&line);
+        }
+    }
     if let Some(cluster) = status.cluster {
         let epoch = status.epoch.map_or_else(|| "?".to_owned(), |epoch| epoch.to_string());
         let last = format!("\ncluster {cluster} · epoch {epoch} · term {}\n", status.term);

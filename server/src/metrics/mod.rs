@@ -126,6 +126,11 @@ impl Metrics {
         self.shared.journal.queue_bytes.set(bytes);
     }
 
+    /// An entry of the journal is damaged; it is not served.
+    pub fn journal_damage_found(&self) {
+        self.shared.journal.damaged_entries.inc();
+    }
+
     /// The journal takes this much room on disk.
     pub fn journal_size(&self, bytes: u64) {
         self.shared.journal.size_bytes.set(bytes);
@@ -140,6 +145,7 @@ struct JournalMetrics {
     queue_frames: Level,
     queue_bytes: Level,
     size_bytes: Level,
+    damaged_entries: Counter,
 }
 
 impl JournalMetrics {
@@ -153,6 +159,11 @@ impl JournalMetrics {
             queue_frames: level(to, "queue_frames", "Frames that wait for the journal's writer"),
             queue_bytes: level(to, "queue_bytes", "Bytes that wait for the journal's writer"),
             size_bytes: level(to, "size_bytes", "Room that the journal takes on disk"),
+            damaged_entries: counter(
+                to,
+                "damaged_entries",
+                "Damaged entries found in the journal and not served",
+            ),
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Probes {
     pub disk_free: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
     /// What the disk needs to make an entry durable, if that was measured.
     pub sync_latency: Box<dyn Fn() -> Option<SyncLatency> + Send + Sync>,
+    /// How many entries of the journal are known to be damaged.
+    pub damaged_entries: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 /// What readiness is asked for.
@@ -259,6 +261,7 @@ impl Core {
         place.applied = *self.applied.borrow();
         place.sync = (self.probes.sync_latency)();
         place.free_bytes = (free != UNKNOWN_FREE).then_some(free);
+        place.damaged_entries = Some((self.probes.damaged_entries)()).filter(|count| *count > 0);
     }
 }
 
@@ -301,7 +304,8 @@ impl Scene<'_> {
             lag,
             heard_ms_ago: silence.map(millis),
             sync: facts.as_ref().and_then(|facts| facts.sync),
-            free_bytes: facts.and_then(|facts| facts.free_bytes),
+            free_bytes: facts.as_ref().and_then(|facts| facts.free_bytes),
+            damaged_entries: facts.and_then(|facts| facts.damaged_entries),
         };
         if id == self.core.identity.replica {
             self.core.describe_ourselves(&mut replica);

@@ -17,6 +17,7 @@ mod gauges;
 pub mod measure;
 mod open;
 mod syncs;
+mod verification;
 
 use std::io;
 use std::sync::Arc;
@@ -204,6 +205,7 @@ impl Running {
                 founding: opened.founding(),
                 disk_free: disk_free(&entered),
                 sync_latency: opened.sync_latency(),
+                damaged_entries: opened.damaged_entries(),
             },
             peers: peers.clone(),
             forward,
@@ -228,6 +230,8 @@ impl Running {
         let learning = self.peers.clone().learn_addresses(self.raft.membership());
         world.tasks.spawn("peer addresses", learning);
         world.tasks.spawn("gauges", self.gauges(world, metrics).run());
+        let verification = self.opened.verification(metrics, world);
+        world.tasks.spawn("journal verification", verification.run());
         let mut back = self.open_peer_door(peers, world, metrics);
         self.raft.run();
         let found = self.found_if_asked(config, world);

@@ -11,6 +11,7 @@ use client::types::{EntryId, LogId, PositionRange};
 
 use super::folder::Entered;
 use super::syncs::Syncs;
+use super::verification::{DamageCount, Verification};
 use super::{Broken, RunError};
 use crate::config::Config;
 use crate::machine::{Founding, Machine, MachineLimits};
@@ -29,6 +30,9 @@ pub(super) struct Opened {
     pub(super) state: State,
     disk: Arc<dyn Disk>,
     syncs: Arc<Syncs>,
+    /// What was flushed when this was opened.
+    flushed: Option<EntryId>,
+    damage: DamageCount,
 }
 
 /// Opens state and journal, checks that they fit, makes the machine and starts flushing.
@@ -94,7 +98,8 @@ impl Inputs {
         watch_storage(&journal, &self.broken);
         let observer = Arc::new(Flushes { metrics: self.metrics, broken: self.broken });
         state.start(machine.clone(), journal.clone(), observer, self.clock);
-        Ok(Opened { journal, machine, state, disk, syncs: self.syncs })
+        let damage = DamageCount::default();
+        Ok(Opened { journal, machine, state, disk, syncs: self.syncs, flushed, damage })
     }
 }
 
@@ -178,6 +183,23 @@ impl Opened {
 }
 
 impl Opened {
+    /// The look at what the start did not read.
+    pub(super) fn verification(&self, metrics: &Metrics, world: &World) -> Verification {
+        Verification {
+            journal: self.journal.clone(),
+            flushed: self.flushed.map(|id| id.index.get()),
+            damage: self.damage.clone(),
+            metrics: metrics.clone(),
+            clock: world.clock.clone(),
+        }
+    }
+
+    /// How many entries that look has found damaged.
+    pub(super) fn damaged_entries(&self) -> Box<dyn Fn() -> u64 + Send + Sync> {
+        let damage = self.damage.clone();
+        Box::new(move || damage.get())
+    }
+
     /// What the disk needed lately to make an entry durable.
     pub(super) fn sync_latency(&self) -> Box<dyn Fn() -> Option<SyncLatency> + Send + Sync> {
         let syncs = self.syncs.clone();

@@ -74,6 +74,17 @@ pub struct JournalIdentity {
     pub replica: u64,
 }
 
+/// What a look at old payloads found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Where to go on; nothing that is in files remains if it is the end that was asked for.
+    pub next: u64,
+    /// So many bytes of payloads were read.
+    pub bytes: u64,
+    /// The entries that are not what was written, or cannot be read.
+    pub damaged: Vec<u64>,
+}
+
 /// What is observed of a journal.
 pub trait JournalObserver: Send + Sync {
     /// One write and its sync took so long and made so much durable.
@@ -248,10 +259,10 @@ impl Journal {
         self.shared.read_suffix(from, until, bytes_max)
     }
 
-    /// Reads the payloads of `[from, until)` and compares them with their hashes. Answers with the
-    /// entries that are damaged. Blocks; meant to run in the background, in small ranges.
-    pub fn verify_payloads(&self, from: u64, until: u64) -> io::Result<Vec<u64>> {
-        self.shared.verify_payloads(from, until)
+    /// Reads payloads of `[from, until)` from the files and compares them with their hashes: as many
+    /// as fit in `bytes_max`, but at least one. Blocks; meant to run in the background, piece by piece.
+    pub fn verify_payloads(&self, from: u64, until: u64, bytes_max: u64) -> Verified {
+        self.shared.verify_payloads(from, until, bytes_max)
     }
 
     /// The name of an entry, from memory alone.
