@@ -11,10 +11,11 @@
 use std::fmt::Debug;
 use std::fs;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 
 /// The mode of every file: records are nobody else's business.
 const FILE_MODE: u32 = 0o600;
@@ -59,6 +60,8 @@ pub trait File: Debug + Send + Sync {
     fn allocate(&self, length: u64) -> io::Result<()>;
     /// Makes all that was written durable, and the length with it.
     fn sync_data(&self) -> io::Result<()>;
+    /// Tells that this part will be read soon, so that the disk may begin. Nothing depends on it.
+    fn will_read(&self, _offset: u64, _length: u64) {}
     /// The length.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file holds nothing.
@@ -161,6 +164,11 @@ impl File for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn will_read(&self, offset: u64, length: u64) {
+        // A file system that does not care reads it when it is asked.
+        rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(length), Advice::WillNeed).ok();
     }
 
     fn len(&self) -> io::Result<u64> {

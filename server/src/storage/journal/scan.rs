@@ -3,6 +3,9 @@
 //! A frame is there if its check fits its place. Behind a bad one the next good one is looked for at
 //! every place where a frame may begin, since a bad head does not say how long its frame is.
 //!
+//! Whoever reads on gets large pieces, of which the disk is told before; whoever leaps from head to
+//! head over long payloads reads little more than the heads.
+//!
 //! Not here: what follows from what is found (`recovery`).
 
 use std::io;
@@ -16,6 +19,11 @@ use crate::storage::disk::File;
 
 /// Files are read in pieces of this size.
 const READ_BYTES: usize = 1024 * 1024;
+/// So far ahead the disk is told what comes.
+const AHEAD_BYTES: u64 = 4 * 1024 * 1024;
+/// Behind a leap of at least this, only so much is read: reading what lies between would take longer.
+const LEAP_BYTES: u64 = 64 * 1024;
+const AFTER_LEAP_BYTES: usize = 4 * 1024;
 
 /// A file, read from front to back.
 pub(super) struct Pages<'a> {
@@ -24,6 +32,10 @@ pub(super) struct Pages<'a> {
     begin: u64,
     buffer: Vec<u8>,
     filled: usize,
+    /// Behind what was asked for last.
+    reached: u64,
+    /// Behind what the disk was told of.
+    told: u64,
 }
 
 /// What lies behind a bad frame.
@@ -40,7 +52,7 @@ pub(super) struct Ahead {
 impl<'a> Pages<'a> {
     pub(super) fn new(file: &'a dyn File) -> io::Result<Self> {
         let length = file.len()?;
-        Ok(Self { file, length, begin: 0, buffer: Vec::new(), filled: 0 })
+        Ok(Self { file, length, begin: 0, buffer: Vec::new(), filled: 0, reached: 0, told: 0 })
     }
 
     /// The bytes at `offset`; `None` past the end of the file.
@@ -52,18 +64,34 @@ impl<'a> Pages<'a> {
         if offset < self.begin || end > self.begin + widen(self.filled) {
             self.fill(offset, length)?;
         }
+        self.reached = end;
         let at = narrow(offset - self.begin)?;
         Ok(self.buffer.get(at..at + length))
     }
 
     fn fill(&mut self, offset: u64, length: usize) -> io::Result<()> {
-        let wanted = widen(length.max(READ_BYTES)).min(self.length - offset);
+        let is_leap = self.filled == 0 || offset >= self.reached + LEAP_BYTES;
+        let piece = if is_leap { AFTER_LEAP_BYTES } else { READ_BYTES };
+        let wanted = widen(length.max(piece)).min(self.length - offset);
+        if !is_leap {
+            self.tell(offset + wanted);
+        }
         self.filled = narrow(wanted)?;
         if self.buffer.len() < self.filled {
             self.buffer.resize(self.filled, 0);
         }
         self.begin = offset;
         self.file.read_at(&mut self.buffer[..self.filled], offset)
+    }
+
+    /// Tells the disk what will be read after `offset`, some pieces at once.
+    fn tell(&mut self, offset: u64) {
+        let begin = self.told.max(offset);
+        let end = (offset + AHEAD_BYTES).min(self.length);
+        if end > begin && (end - begin >= AHEAD_BYTES / 2 || end == self.length) {
+            self.file.will_read(begin, end - begin);
+            self.told = end;
+        }
     }
 
     /// The frame that begins at `offset`, if a whole one may be there.
@@ -133,4 +161,73 @@ fn widen(length: usize) -> u64 {
 
 fn narrow(length: u64) -> io::Result<usize> {
     usize::try_from(length).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// Zeros, and how many of them were read.
+    #[derive(Debug, Default)]
+    struct Counted {
+        length: u64,
+        read: AtomicU64,
+    }
+
+    impl File for Counted {
+        fn read_at(&self, bytes: &mut [u8], _offset: u64) -> io::Result<()> {
+            self.read.fetch_add(widen(bytes.len()), Ordering::Relaxed);
+            bytes.fill(0);
+            Ok(())
+        }
+
+        fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn write_vectored_at(&self, _pieces: &[IoSlice<'_>], _offset: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn set_len(&self, _length: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn allocate(&self, _length: u64) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(self.length)
+        }
+    }
+
+    /// How much is read for heads that lie so far apart.
+    fn read_for_heads(apart: usize) -> u64 {
+        let file = Counted { length: 64 << 20, ..Counted::default() };
+        let mut pages = Pages::new(&file).unwrap();
+        for offset in (4096..file.length - 4096).step_by(apart) {
+            assert!(pages.get(offset, FRAME_HEAD_BYTES).unwrap().is_some());
+        }
+        file.read.into_inner()
+    }
+
+    #[test]
+    fn heads_of_long_frames_are_read_without_what_lies_between() {
+        let read = read_for_heads(1 << 20);
+        assert!(read <= 64 * widen(AFTER_LEAP_BYTES), "{read} bytes for 64 heads");
+    }
+
+    #[test]
+    fn heads_of_short_frames_are_read_in_large_pieces_and_once() {
+        let read = read_for_heads(2 << 10);
+        assert!((63 << 20..=65 << 20).contains(&read), "{read} bytes of 64 MiB");
+    }
 }
