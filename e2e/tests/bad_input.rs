@@ -101,6 +101,11 @@ fn bodies() -> Vec<Case> {
         post("a bad second line", &[InvalidBody])
             .body(media::NDJSON, "{\"data\":\"a\"}\n{\"data\":\n"),
         post("broken frames", &[InvalidBody]).body(media::FRAMES, "no frame"),
+        post("a list for the body", &[InvalidBody]).json(r#"[[{"data":"a"}]]"#),
+        post("a list for a record", &[InvalidBody]).json(r#"{"records":[["hello"]]}"#),
+        post("a list for a line", &[InvalidBody]).body(media::NDJSON, "[\"hello\"]\n"),
+        post("a list for a header's bytes", &[InvalidBody])
+            .json(r#"{"records":[{"data":"a","headers":[["h",["/w=="]]]}]}"#),
         post("an empty batch", &[EmptyBatch]).json(r#"{"records":[]}"#),
         post("no line", &[EmptyBatch]).body(media::NDJSON, "\n\n"),
         post("too many records", &[BatchTooLarge])
@@ -221,6 +226,7 @@ fn conditions() -> Vec<Case> {
         produced("no number", "1", "two", &[InvalidParameter]),
         case("a trim beyond the tail", ("POST", "/v1/logs/orders/trim"), &[BeyondTail])
             .json(r#"{"to":99}"#),
+        case("a list for a trim", ("POST", "/v1/logs/orders/trim"), &[InvalidBody]).json("[1]"),
         case("a trim to nowhere", ("POST", "/v1/logs/orders/trim"), &[InvalidBody])
             .json(r#"{"to":"the end"}"#),
     ]

@@ -22,8 +22,10 @@ pub mod resume;
 
 pub mod cluster;
 
+mod object;
 mod text;
 
+pub use object::Object;
 pub use text::{
     DurationError, format_duration, headers_from_ascii, headers_to_ascii, parse_duration,
 };

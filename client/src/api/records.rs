@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::Problem;
+use super::object::Object;
 use super::text::{self, Base64, HeaderPairs, Text, present};
 use crate::types::{
     Batch, BatchBuilder, BatchError, BatchLimits, Headers, LogId, LogName, NewRecord, Position,
@@ -26,12 +27,12 @@ pub fn batch_from_json(body: &[u8], limits: &BatchLimits) -> Result<Batch, Appen
     #[serde(deny_unknown_fields)]
     struct AppendBody<'a> {
         #[serde(borrow)]
-        records: Vec<AppendRecord<'a>>,
+        records: Vec<Object<AppendRecord<'a>>>,
     }
 
-    let body: AppendBody<'_> = serde_json::from_slice(body)?;
+    let Object(body): Object<AppendBody<'_>> = serde_json::from_slice(body)?;
     let mut batch = BatchBuilder::new(*limits);
-    for (index, record) in body.records.into_iter().enumerate() {
+    for (index, Object(record)) in body.records.into_iter().enumerate() {
         batch.push(&record.into_new_record(index)?)?;
     }
     Ok(batch.finish()?)
@@ -44,7 +45,7 @@ pub fn batch_from_ndjson(body: &[u8], limits: &BatchLimits) -> Result<Batch, App
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let record: AppendRecord<'_> = serde_json::from_slice(line)
+        let Object(record): Object<AppendRecord<'_>> = serde_json::from_slice(line)
             .map_err(|error| AppendBodyError::Line { line: index + 1, error })?;
         batch.push(&record.into_new_record(index)?)?;
     }
@@ -213,7 +214,8 @@ pub fn write_ndjson(record: &RecordJson, into: &mut Vec<u8>) {
     into.push(b'\n');
 }
 
-/// Answer to a read in JSON. The other media types tell `first`, `next` and `tail` by headers.
+/// Answer to a read in JSON. The other media types tell all but the records by headers, which this
+/// one has as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadAnswer {
     /// The log.
@@ -226,6 +228,8 @@ pub struct ReadAnswer {
     pub next: Position,
     /// The log's tail as this answer saw it.
     pub tail: Position,
+    /// Whether the log is sealed, so that nothing will come behind its tail.
+    pub sealed: bool,
     /// The records, without a gap.
     pub records: Vec<RecordJson>,
 }

@@ -15,6 +15,7 @@ use serde::de::Error as _;
 use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::object::Object;
 use crate::types::Headers;
 
 /// Text that is borrowed from the JSON where it has no escapes.
@@ -61,7 +62,8 @@ impl Serialize for HeaderPairs<'_> {
 #[serde(untagged)]
 enum HeaderValue<'a> {
     Text(#[serde(borrow)] Cow<'a, str>),
-    Bytes(HeaderBytes<'a>),
+    #[serde(borrow)]
+    Bytes(Object<HeaderBytes<'a>>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,14 +77,14 @@ impl<'a> HeaderValue<'a> {
     fn of(value: &'a [u8]) -> Self {
         match std::str::from_utf8(value) {
             Ok(text) => Self::Text(text.into()),
-            Err(_) => Self::Bytes(HeaderBytes { base64: STANDARD.encode(value).into() }),
+            Err(_) => Self::Bytes(Object(HeaderBytes { base64: STANDARD.encode(value).into() })),
         }
     }
 
     fn into_bytes<E: serde::de::Error>(self) -> Result<Vec<u8>, E> {
         match self {
             Self::Text(text) => Ok(text.into_owned().into_bytes()),
-            Self::Bytes(bytes) => decode_base64(&bytes.base64).map_err(E::custom),
+            Self::Bytes(Object(bytes)) => decode_base64(&bytes.base64).map_err(E::custom),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use axum::extract::{FromRequestParts, Path, Query};
 use client::api::conditions::Conditions;
 use client::api::error::ErrorCode;
-use client::api::header;
+use client::api::{Object, header};
 use client::api::reading::Consistency;
 use client::api::resume::ResumeToken;
 use client::types::{CursorName, LogId, LogName, Position};
@@ -197,11 +197,8 @@ pub(super) fn json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Res
             ));
         }
     }
-    // A list would pass for an object whose members stand in order, which nobody means.
-    if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(ApiError::because(ErrorCode::InvalidBody, "a JSON object is expected"));
-    }
     serde_json::from_slice(body)
+        .map(|Object(body)| body)
         .map_err(|error| ApiError::because(ErrorCode::InvalidBody, error.to_string()))
 }
 

@@ -7,6 +7,8 @@
 //! anything else, or nothing      the body is one record
 //! ```
 //!
+//! With `ce-specversion` the body is one record, too, whatever its type: an event in binary mode.
+//!
 //! A single record keeps what its request said of it: a content type that was given on purpose, and the
 //! headers of a `CloudEvent`. What a shell puts there by itself says nothing and is not kept.
 //!
@@ -23,10 +25,18 @@ use crate::http::problem::ApiError;
 
 /// Headers of a `CloudEvent` in binary mode.
 const CLOUD_EVENT_PREFIX: &str = "ce-";
+/// The one of them that every event has.
+const CLOUD_EVENT_VERSION: &str = "ce-specversion";
 /// What curl says of any body, and what says nothing: neither was meant.
 const MEANINGLESS: [&str; 3] = ["", "application/x-www-form-urlencoded", media::BYTES];
 /// Bytes of a frame or of JSON around the records of a batch, at most.
 const AROUND_BYTES_MAX: usize = 1024;
+
+/// The longest body of any kind.
+pub(in crate::http) fn body_bytes_max(limits: &BatchLimits) -> usize {
+    let kinds = [BodyKind::Json, BodyKind::Ndjson, BodyKind::Frame, BodyKind::Record];
+    kinds.into_iter().map(|kind| kind.limit(limits).0).max().unwrap_or(0)
+}
 
 /// What the body of an append is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +50,10 @@ pub(in crate::http) enum BodyKind {
 impl BodyKind {
     /// What the request says that its body is.
     pub(in crate::http) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        // An event in binary mode is its body, whatever that is.
+        if headers.contains_key(CLOUD_EVENT_VERSION) {
+            return Ok(Self::Record);
+        }
         Ok(match essence(headers)?.as_deref() {
             Some(media::JSON) => Self::Json,
             Some(media::NDJSON) => Self::Ndjson,
@@ -68,10 +82,6 @@ impl BodyKind {
         limits: &BatchLimits,
     ) -> Result<Batch, ApiError> {
         match self {
-            // A list would pass for an object whose members stand in order, which nobody means.
-            Self::Json if body.trim_ascii_start().first() != Some(&b'{') => {
-                Err(ApiError::because(ErrorCode::InvalidBody, "a JSON object is expected"))
-            }
             Self::Json => Ok(records::batch_from_json(&body, limits)?),
             Self::Ndjson => Ok(records::batch_from_ndjson(&body, limits)?),
             Self::Frame => Ok(frame::read_append(body, limits)?),
@@ -192,6 +202,19 @@ mod tests {
         assert_eq!(empty.unwrap_err().problem().code, ErrorCode::EmptyBatch);
         let empty = batch(&[("content-type", "application/x-ndjson")], b"\n\n");
         assert_eq!(empty.unwrap_err().problem().code, ErrorCode::EmptyBatch);
+    }
+
+    #[test]
+    fn an_event_in_binary_mode_is_one_record_whatever_its_type() {
+        for (media_type, body) in
+            [(media::JSON, &b"[1]"[..]), (media::NDJSON, b"x"), (media::FRAMES, b"y")]
+        {
+            let pairs = [("content-type", media_type), ("ce-specversion", "1.0"), ("ce-id", "7")];
+            let record = only(&batch(&pairs, body).unwrap());
+            assert_eq!(record.body, body);
+            assert_eq!(record.headers.get("content-type"), Some(media_type.as_bytes()));
+            assert_eq!(record.headers.get("ce-id"), Some(&b"7"[..]));
+        }
     }
 
     #[test]
