@@ -131,6 +131,7 @@ fn a_read_answered_in_json() {
         first: Position::ZERO,
         next: Position::new(9),
         tail: Position::new(12),
+        sealed: true,
         records: records(),
     };
     golden(
@@ -142,6 +143,7 @@ fn a_read_answered_in_json() {
   "first": 0,
   "next": 9,
   "tail": 12,
+  "sealed": true,
   "records": [
     {
       "position": 7,

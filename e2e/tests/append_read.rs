@@ -1,9 +1,11 @@
 //! What goes in comes out: through every replica, in every form of body, byte for byte, in one order.
 
 use anyhow::{Context, Result};
+use client::Client;
 use client::api::{
     frame::{ReadFrame, append_frame},
     header, media,
+    reading::{ReadFrom, ReadQuery},
     records::{Appended, ReadAnswer},
 };
 use client::types::{Batch, BatchLimits, NewRecord, Position};
@@ -17,6 +19,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 const RECORDS: &str = "/v1/logs/orders/records";
+const PATIENCE: Duration = Duration::from_secs(15);
 
 async fn with_orders(replicas: usize) -> Result<Cluster> {
     let cluster = Cluster::start(replicas).await?;
@@ -150,6 +153,34 @@ async fn a_long_poll_ends_when_a_record_comes() -> Result<()> {
 
     let empty = read(&cluster, 2, "from=tail&wait=50ms").await?;
     assert!(empty.records.is_empty(), "a wait in vain is answered with an empty list");
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follow_of_a_sealed_log_ends_after_its_last_record() -> Result<()> {
+    let cluster = with_orders(3).await?;
+    let log = Client::connect(&cluster.urls().join(",")).await?.log("orders".parse()?);
+    log.append("first").await?;
+    let mut follow = log.follow(ReadFrom::First);
+    let first = timeout(PATIENCE, follow.next()).await??.context("a record is there")?;
+    assert_eq!(first.body, "first");
+    // It is sealed while the follow waits, and the events of another follow tell the same.
+    let path = format!("{}{RECORDS}?from=first", cluster.url(1));
+    let (ended, sealed, events) = tokio::join!(
+        timeout(PATIENCE, follow.next()),
+        log.seal(),
+        events_until("event: end", reqwest::Client::new().get(path))
+    );
+    sealed?;
+    assert!(ended.context("the follow did not end")??.is_none());
+    assert!(events?.contains(r#""reason":"sealed""#));
+
+    let page = log.read(&ReadQuery::default()).await?;
+    assert!(page.is_sealed, "a read tells that nothing more comes");
+    assert!(read(&cluster, 2, "from=tail").await?.sealed);
+    let answer = rest::get(cluster.http(), &cluster.url(1), "/v1/logs/orders").await?;
+    assert_eq!(answer.header(header::SEALED), Some("true"));
     cluster.finish();
     Ok(())
 }

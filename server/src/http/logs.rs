@@ -294,6 +294,7 @@ fn described(api: &Api, status: StatusCode, log: &LogDescription) -> Response {
     told::tell_log(headers, log.log_id);
     told::tell_position(headers, header::FIRST, log.first);
     told::tell_position(headers, header::TAIL, log.tail);
+    told::tell_sealed(headers, log.sealed);
     let generation = api.node.generation();
     told::tell_tag(headers, &ResumeToken { generation, log_id: log.log_id, next: log.tail });
     told::tell_not_to_keep(headers);

@@ -139,6 +139,7 @@ async fn read(api: &Api, log: LogName, asked: ReadQuery, form: Form) -> Result<R
     told::tell_position(headers, header::FIRST, found.first);
     told::tell_position(headers, header::NEXT, found.next);
     told::tell_position(headers, header::TAIL, found.tail);
+    told::tell_sealed(headers, found.is_sealed);
     told::tell_tag(headers, &found.token);
     told::tell_not_to_keep(headers);
     *response.body_mut() = answer::body(form, &log, found);

@@ -58,6 +58,13 @@ pub(super) fn tell_position(headers: &mut HeaderMap, name: &'static str, positio
     headers.insert(name, position.get().into());
 }
 
+/// Tells that nothing comes behind the tail, if that is so.
+pub(super) fn tell_sealed(headers: &mut HeaderMap, is_sealed: bool) {
+    if is_sealed {
+        headers.insert(header::SEALED, HeaderValue::from_static("true"));
+    }
+}
+
 /// Tells which log it was.
 pub(super) fn tell_log(headers: &mut HeaderMap, log: LogId) {
     headers.insert(header::LOG_ID, log.get().into());

@@ -139,6 +139,8 @@ fn json_head(log: &LogName, answer: &ReadAnswer) -> Vec<u8> {
         out.extend_from_slice(member);
         push_number(&mut out, position.get());
     }
+    out.extend_from_slice(b",\"sealed\":");
+    out.extend_from_slice(if answer.is_sealed { b"true" } else { b"false" });
     out.extend_from_slice(b",\"records\":[");
     out
 }
@@ -230,6 +232,7 @@ pub(in crate::http) mod tests {
             first: answer.first,
             next: answer.next,
             tail: answer.tail,
+            sealed: answer.is_sealed,
             records: answer.records.into_iter().map(RecordJson).collect(),
         };
         assert_eq!(bytes, serde_json::to_vec(&contract).unwrap());
