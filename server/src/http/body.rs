@@ -1,8 +1,9 @@
 //! Takes in the body of a request, within limits that hold before anything is looked at.
 //!
 //! One body has a longest length, and all bodies being taken in have a number of bytes together: a
-//! crowd of large uploads cannot take the memory of a replica. Room is given back when the body is
-//! dropped. A body that arrived in one piece is not copied.
+//! crowd of large uploads cannot take the memory of a replica. Room is taken as bytes arrive, so what
+//! is merely announced keeps nobody out, and given back when the body is dropped. The last part of the
+//! room is for small bodies. A body that arrived in one piece is not copied.
 //!
 //! Not here: how fast a body has to come (`listen`), and what it means (`media`).
 
@@ -12,7 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use bytes::BytesMut;
 use client::api::error::{Actual, ErrorCode};
 use http::header::{CONTENT_LENGTH, EXPECT, HeaderMap};
 use http_body_util::BodyExt;
@@ -22,6 +22,10 @@ use crate::world::Clock;
 
 /// When to try again if too many bodies are being taken in.
 const CROWDED_RETRY: Duration = Duration::from_millis(200);
+/// A body up to here is small: it may take what the others have to leave free.
+const SMALL_BYTES_MAX: usize = 64 << 10;
+/// The part of the room that only small bodies may take.
+const SMALL_PART: usize = 8;
 /// How much of a body that is too large is read and thrown away, so that the one who sends it gets to
 /// the answer instead of a broken connection.
 const DISCARDED_BYTES_MAX: u64 = 128 << 20;
@@ -77,25 +81,33 @@ impl BodyRoom {
             return Err(too_large(limit));
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
-        let mut room = self.reserve(announced.unwrap_or(0))?;
+        let mut room = Room { taken: self.taken.clone(), bytes: 0 };
         let Some(first) = next_piece(&mut body).await? else {
             return Ok(TakenIn { bytes: Bytes::new(), _room: room });
         };
         if announced == Some(first.len()) {
+            self.grow(&mut room, first.len())?;
             return Ok(TakenIn { bytes: first, _room: room });
         }
-        let mut bytes = BytesMut::with_capacity(announced.unwrap_or(first.len() * 2).min(limit));
+        let longest = announced.unwrap_or(limit);
+        let mut bytes = Vec::new();
         let mut piece = Some(first);
         while let Some(more) = piece {
-            if bytes.len() + more.len() > limit {
+            let length = bytes.len() + more.len();
+            if length > limit {
                 self.discard(body, None).await;
                 return Err(too_large(limit));
             }
+            if length > bytes.capacity() {
+                // Twice of what came so far, so that little is copied and little is held in advance.
+                let capacity = (2 * length).min(longest).max(length);
+                self.grow(&mut room, capacity)?;
+                bytes.reserve_exact(capacity - bytes.len());
+            }
             bytes.extend_from_slice(&more);
-            self.grow(&mut room, bytes.len())?;
             piece = next_piece(&mut body).await?;
         }
-        Ok(TakenIn { bytes: bytes.freeze(), _room: room })
+        Ok(TakenIn { bytes: bytes.into(), _room: room })
     }
 
     /// Reads on for a while without keeping anything.
@@ -115,12 +127,6 @@ impl BodyRoom {
         self.clock.within(DISCARD_MAX, reading).await.ok();
     }
 
-    fn reserve(&self, bytes: usize) -> Result<Room, ApiError> {
-        let mut room = Room { taken: self.taken.clone(), bytes: 0 };
-        self.grow(&mut room, bytes)?;
-        Ok(room)
-    }
-
     /// Makes the room at least so large.
     fn grow(&self, room: &mut Room, bytes: usize) -> Result<(), ApiError> {
         let more = bytes.saturating_sub(room.bytes);
@@ -128,8 +134,10 @@ impl BodyRoom {
             return Ok(());
         }
         room.bytes += more;
+        let is_small = bytes <= SMALL_BYTES_MAX;
+        let max = self.bytes_max - if is_small { 0 } else { self.bytes_max / SMALL_PART };
         // Counted first and looked at afterwards: a room that is dropped gives back what it counted.
-        if self.taken.fetch_add(more, Ordering::AcqRel) + more > self.bytes_max {
+        if self.taken.fetch_add(more, Ordering::AcqRel) + more > max {
             return Err(ApiError::new(ErrorCode::Overloaded).retry_after(CROWDED_RETRY));
         }
         Ok(())
@@ -186,7 +194,7 @@ fn is_late(error: &axum::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
+    use futures_util::{StreamExt, stream};
     use http::HeaderValue;
 
     use super::*;
@@ -236,6 +244,41 @@ mod tests {
         let refused = room.take_in(&HeaderMap::new(), pieces(&[b"abc", b"def"]), 8).await;
         assert_eq!(code(refused), ErrorCode::Overloaded);
         drop(first);
+        assert!(room.take_in(&length(6), pieces(&[b"abcdef"]), 8).await.is_ok());
+    }
+
+    /// What has arrived of a body, of which nothing more comes.
+    fn dribble(arrived: &'static [u8]) -> Body {
+        let arrived = stream::iter([Ok::<_, io::Error>(Bytes::from_static(arrived))]);
+        Body::from_stream(arrived.chain(stream::pending()))
+    }
+
+    #[tokio::test]
+    async fn what_is_announced_and_does_not_come_keeps_nobody_out() {
+        let room = BodyRoom::new(1_000, Clock::real());
+        let headers = length(900);
+        let mut slow = Vec::new();
+        for _ in 0..20 {
+            slow.push(Box::pin(room.take_in(&headers, dribble(b"abc"), 900)));
+        }
+        for taking in &mut slow {
+            assert!(futures_util::poll!(taking.as_mut()).is_pending());
+        }
+        assert_eq!(room.taken.load(Ordering::Acquire), 20 * 6, "twice of what arrived");
+        assert!(room.take_in(&length(6), pieces(&[b"abcdef"]), 8).await.is_ok());
+        drop(slow);
+        assert_eq!(room.taken.load(Ordering::Acquire), 0);
+    }
+
+    #[tokio::test]
+    async fn large_bodies_leave_room_for_small_ones() {
+        let room = BodyRoom::new(1 << 20, Clock::real());
+        let large = vec![0; SMALL_BYTES_MAX + 1];
+        let mut taken = Vec::new();
+        while let Ok(more) = room.take_in(&HeaderMap::new(), large.clone().into(), 1 << 20).await {
+            taken.push(more);
+        }
+        assert!(taken.len() > 5);
         assert!(room.take_in(&length(6), pieces(&[b"abcdef"]), 8).await.is_ok());
     }
 

@@ -49,14 +49,15 @@ use self::pages::Pages;
 use self::problem::ApiError;
 use self::reception::Reception;
 use crate::metrics::Metrics;
-use crate::node::{Node, Route};
+use crate::node::{Node, NodeOptions, Route};
 use crate::world::World;
 
-/// Limits of the front door; those of a batch are the node's.
+/// How many of the longest bodies may be taken in at once, whatever else is limited.
+const LONGEST_BODIES: usize = 4;
+
+/// Limits of the front door; those of a batch, and with them the room for bodies, are the node's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpOptions {
-    /// Bytes of all bodies that are being taken in or carried on at once.
-    pub bodies_bytes_max: usize,
     /// Longest body of a request that brings no records.
     pub small_body_bytes_max: usize,
     /// Encoded events that are kept for further followers.
@@ -68,12 +69,18 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
-            bodies_bytes_max: 64 << 20,
             small_body_bytes_max: 64 << 10,
             events_kept_max: 64,
             events_kept_bytes_max: 8 << 20,
         }
     }
+}
+
+/// Bytes of all bodies that are being taken in or carried on at once: as many as appends may be under
+/// way, and always enough for some of the longest.
+fn bodies_bytes_max(options: &NodeOptions) -> usize {
+    let appends = usize::try_from(options.append_bytes_max).unwrap_or(usize::MAX);
+    appends.max(media::intake::body_bytes_max(&options.batch).saturating_mul(LONGEST_BODIES))
 }
 
 /// What the routes share. A clone is the same.
@@ -125,7 +132,7 @@ impl Front {
                 .expect("an address was checked to be plain ASCII"),
         };
         let shared = Shared {
-            bodies: BodyRoom::new(options.bodies_bytes_max, world.clock.clone()),
+            bodies: BodyRoom::new(bodies_bytes_max(node.options()), world.clock.clone()),
             pages: Pages::new(options.events_kept_max, options.events_kept_bytes_max),
             node,
             options,

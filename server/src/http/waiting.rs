@@ -35,6 +35,9 @@ const VOTERS_MAX: u32 = 9;
 /// When to try again here; elsewhere, at once.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Bytes of all bodies that are being taken in at once: they are all small.
+const BODIES_BYTES_MAX: usize = 4 << 20;
+
 /// Somebody asks this process to found a cluster.
 #[derive(Debug)]
 pub struct BootstrapCall {
@@ -103,7 +106,7 @@ impl WaitingFront {
             reception: Reception::new("waiting", metrics.clone(), world),
             metrics,
             clock: world.clock.clone(),
-            bodies: BodyRoom::new(options.bodies_bytes_max, world.clock.clone()),
+            bodies: BodyRoom::new(BODIES_BYTES_MAX, world.clock.clone()),
             small_body_bytes_max: options.small_body_bytes_max,
             standing: Mutex::new(Standing::Starting),
             founding,
