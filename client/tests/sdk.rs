@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use quorate_client::api::error::{Actual, ErrorCode, Problem};
 use quorate_client::api::frame::ReadFrameBuilder;
+use quorate_client::api::logs::SettingsPatch;
 use quorate_client::api::reading::ReadFrom;
 use quorate_client::types::{
     Batch, BatchLimits, Headers, NewRecord, Position, ProducerEpoch, Record, ReplicaAddr, Sequence,
@@ -269,6 +270,20 @@ async fn what_is_not_safe_to_repeat_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn what_another_caller_may_have_changed_since_is_not_done_twice() {
+    let service = Service::start([Step::BreakOff, Step::BreakOff, Step::BreakOff]).await;
+    let log = service.log();
+    let cursor = "c".parse().unwrap();
+    let outcomes = [
+        log.configure(&SettingsPatch::default()).await.unwrap_err().outcome(),
+        log.trim(Position::new(1)).await.unwrap_err().outcome(),
+        log.set_cursor(&cursor, Position::new(1)).await.unwrap_err().outcome(),
+    ];
+    assert_eq!(outcomes, [Outcome::Unknown; 3]);
+    assert_eq!(service.asked().len(), 3, "each was sent once");
+}
+
+#[tokio::test]
 async fn appends_go_to_the_leader_once_it_is_known() {
     let leader = Service::start([appended(1), appended(2)]).await;
     let Step::Answer { status, body, .. } = appended(0) else { unreachable!() };
@@ -317,6 +332,11 @@ async fn codes_of_a_later_version_still_give_their_answers() {
     let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
     let error = log.append("x").await.unwrap_err();
     assert_eq!((error.status(), error.outcome()), (Some(503), Outcome::NotDone), "{error}");
+    // What it says counts, whatever its status would mean by itself.
+    let body = br#"{"code":"later","status":500,"retryable":true,"side_effects":"none"}"#.to_vec();
+    let service = Service::start([Step::Answer { status: 500, headers: Vec::new(), body }]).await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    assert!(log.append("x").await.unwrap_err().is_retryable());
 }
 
 #[tokio::test]
@@ -368,6 +388,21 @@ async fn a_follow_has_no_gap_over_reconnects() {
     assert!(asked[1].line.contains("from=3") && asked[1].line.contains("consistency=local"));
     assert!(!asked[4].line.contains("consistency=local"), "so is one after nothing came");
     assert!(asked[1..].iter().all(|request| request.header("quorate-log-id") == Some("1")));
+}
+
+#[tokio::test]
+async fn a_follow_fixes_its_place_before_it_waits() {
+    let steps = [Step::BreakOff, page(7..7, 7, false), Step::BreakOff, page(7..8, 8, false)];
+    let service = Service::start(steps).await;
+    let mut follow = service.log().follow(ReadFrom::Tail);
+    assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(7));
+    let asked = service.asked();
+    for request in &asked[..2] {
+        assert!(request.line.contains("from=tail") && !request.line.contains("wait="));
+    }
+    for request in &asked[2..] {
+        assert!(request.line.contains("from=7") && request.line.contains("wait="));
+    }
 }
 
 #[tokio::test]

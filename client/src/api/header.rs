@@ -5,11 +5,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::types::EntryIndex;
+use crate::types::{EntryIndex, parse_number};
 
-/// Asked: append only at this tail, given in quotes as a number or as an `ETag`.
+/// Asked: append only at this tail, given in quotes as a number or as the `ETag` of the log.
 pub const IF_MATCH: &str = "if-match";
-/// Asked: `*` means append only if nothing was ever appended.
+/// Asked: `*` means append only if nothing was ever appended. With GET: only if the `ETag` differs.
 pub const IF_NONE_MATCH: &str = "if-none-match";
 /// Asked: append only if the log's fence is this one.
 pub const FENCE: &str = "quorate-fence";
@@ -50,6 +50,8 @@ pub const FIRST: &str = "quorate-first";
 pub const NEXT: &str = "quorate-next";
 /// Told: the log's tail as this answer saw it.
 pub const TAIL: &str = "quorate-tail";
+/// Told with a list or a read: how many names or records it holds at most, as asked or as capped.
+pub const LIMIT: &str = "quorate-limit";
 /// Told: `true` if the log is sealed, so that nothing will come behind its tail.
 pub const SEALED: &str = "quorate-sealed";
 /// Told with a single record: its position.
@@ -95,7 +97,7 @@ impl FromStr for AsOf {
         let (mut entry, mut age_ms, mut lag) = (None, None, None);
         for part in text.split(',') {
             let (name, number) = part.trim().split_once('=').ok_or(AsOfError)?;
-            let number: u64 = number.parse().map_err(|_| AsOfError)?;
+            let number = parse_number(number).map_err(|_| AsOfError)?;
             match name {
                 "entry" => entry = Some(EntryIndex::new(number)),
                 "age_ms" => age_ms = Some(number),

@@ -7,9 +7,11 @@
 
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::text::present;
+use super::reading::Consistency;
+use super::text::{self, present};
 use crate::types::{CursorName, Digest, Fence, LogId, LogName, LogSettings, Position, Timestamp};
 
 /// Body of PUT on a log, and settings wherever they are shown. An empty body sets nothing.
@@ -157,9 +159,35 @@ pub struct ListQuery {
     /// Only names after this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// At most this many; capped by the service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// At most this many, at least 1; capped by the service, which tells its cap.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
     pub limit: Option<u32>,
+    /// How fresh.
+    #[serde(default, skip_serializing_if = "Consistency::is_default")]
+    pub consistency: Consistency,
+}
+
+impl ListQuery {
+    /// The query as text, to stand behind the `?`; empty if nothing is asked.
+    pub fn to_query(&self) -> String {
+        let limit = self.limit.map(|limit| limit.to_string());
+        let consistency = self.consistency.to_string();
+        let parameters = [
+            ("prefix", self.prefix.as_deref()),
+            ("after", self.after.as_deref()),
+            ("limit", limit.as_deref()),
+            ("consistency", (!self.consistency.is_default()).then_some(&*consistency)),
+        ];
+        let mut query = String::new();
+        for (name, value) in parameters {
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                let separator = if query.is_empty() { "" } else { "&" };
+                let value = utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
+                query.extend([separator, name, "=", &value]);
+            }
+        }
+        query
+    }
 }
 
 /// Query of a request that deletes: with `dry_run=true` it only tells what it would do.
@@ -257,6 +285,16 @@ mod tests {
         assert!(serde_json::from_str::<SettingsPatch>(r#"{"retention": 5}"#).is_err());
         assert!(serde_json::from_str::<TrimRequest>(r#"{"to": 5, "dry_run": true}"#).is_err());
         assert!(serde_json::from_str::<FenceBody>("{}").is_err());
+    }
+
+    #[test]
+    fn a_list_asks_only_for_what_is_set() {
+        assert_eq!(ListQuery::default().to_query(), "");
+        let query =
+            ListQuery { prefix: Some("a/b".into()), limit: Some(5), ..ListQuery::default() };
+        assert_eq!(query.to_query(), "prefix=a%2Fb&limit=5");
+        let query = ListQuery { consistency: Consistency::Local, ..ListQuery::default() };
+        assert_eq!(query.to_query(), "consistency=local");
     }
 
     #[test]

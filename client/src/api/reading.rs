@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::text::{self, duration_text};
-use crate::types::{Position, Timestamp};
+use crate::types::{Position, Timestamp, parse_number};
 
 /// Query of a read. What is absent is left to the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,11 +22,11 @@ pub struct ReadQuery {
     /// Where to start; the first record that is still there by default.
     #[serde(default)]
     pub from: ReadFrom,
-    /// At most this many records; capped by the service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// At most this many records, at least 1; capped by the service.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
     pub limit: Option<u64>,
-    /// At most this many bytes, but at least one record; capped by the service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// At most this many bytes, at least 1, and always a whole record; capped by the service.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
     pub max_bytes: Option<u64>,
     /// How long to wait for a record if there is none yet; capped by the service.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_text")]
@@ -58,7 +58,7 @@ impl ReadQuery {
         if let Some(wait) = self.wait {
             push("wait", &text::format_duration(wait));
         }
-        if self.consistency != Consistency::default() {
+        if !self.consistency.is_default() {
             push("consistency", &self.consistency);
         }
         query
@@ -102,19 +102,15 @@ impl FromStr for ReadFrom {
     type Err = ReadFromError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = |digits: &str| {
-            let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-            is_number.then(|| digits.parse::<u64>().ok()).flatten()
-        };
         match text {
             "first" => return Ok(Self::First),
             "tail" => return Ok(Self::Tail),
             _ => {}
         }
-        if let Some(position) = number(text) {
-            return Ok(Self::Position(Position::new(position)));
+        if let Ok(position) = text.parse() {
+            return Ok(Self::Position(position));
         }
-        if let Some(count) = text.strip_prefix('-').and_then(number) {
+        if let Some(count) = text.strip_prefix('-').and_then(|text| parse_number(text).ok()) {
             return Ok(Self::Last(count));
         }
         text.parse().map(Self::Time).map_err(|_| ReadFromError)
@@ -137,6 +133,13 @@ impl fmt::Display for Consistency {
             Self::Linearizable => "linearizable",
             Self::Local => "local",
         })
+    }
+}
+
+impl Consistency {
+    /// Whether nobody asked for another one.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -195,7 +198,7 @@ mod tests {
         for (text, from) in cases {
             assert_eq!(text.parse(), Ok(from), "{text}");
         }
-        for text in ["", "-", "+1", "--1", "last", "1.5", "99999999999999999999"] {
+        for text in ["", "-", "+1", "007", "-07", "--1", "last", "1.5", "99999999999999999999"] {
             assert_eq!(text.parse::<ReadFrom>(), Err(ReadFromError), "{text}");
         }
     }

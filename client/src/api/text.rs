@@ -16,7 +16,7 @@ use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::object::Object;
-use crate::types::Headers;
+use crate::types::{Headers, parse_number};
 
 /// Text that is borrowed from the JSON where it has no escapes.
 #[derive(Debug, Deserialize)]
@@ -43,6 +43,20 @@ where
     T: Deserialize<'de>,
 {
     T::deserialize(deserializer).map(Some)
+}
+
+/// How many are wanted, as a query says it: a number written in the one way, and not 0.
+pub(super) fn count<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    let text = Cow::<'de, str>::deserialize(deserializer)?;
+    let number = parse_number(&text).map_err(D::Error::custom)?;
+    if number == 0 {
+        return Err(D::Error::custom("at least 1 is wanted"));
+    }
+    T::try_from(number).map(Some).map_err(|_| D::Error::custom("too large a number"))
 }
 
 /// Headers as a list of pairs, `[["name", "value"], ["other", {"base64": "/w=="}]]`.

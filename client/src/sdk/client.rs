@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 
 use super::error::Error;
@@ -78,7 +77,7 @@ impl Client {
 
     /// One page of the logs, in the order of names.
     pub async fn logs(&self, query: &ListQuery) -> Result<LogList, Error> {
-        let target = format!("{}{}", paths::LOGS, list_query(query));
+        let target = list_target(paths::LOGS, query);
         self.send(&Call::read(target)).await?.json()
     }
 
@@ -118,19 +117,9 @@ impl Client {
     }
 }
 
-/// The query of a list, with its `?`; nothing if nothing is asked.
-pub(super) fn list_query(query: &ListQuery) -> String {
-    let limit = query.limit.map(|limit| limit.to_string());
-    let parameters = [("prefix", &query.prefix), ("after", &query.after), ("limit", &limit)];
-    let mut text = String::new();
-    for (name, value) in parameters {
-        if let Some(value) = value {
-            let separator = if text.is_empty() { "?" } else { "&" };
-            let value = utf8_percent_encode(value, NON_ALPHANUMERIC).to_string();
-            text.extend([separator, name, "=", &value]);
-        }
-    }
-    text
+/// The target of a list.
+pub(super) fn list_target(path: &str, query: &ListQuery) -> String {
+    format!("{path}?{}", query.to_query())
 }
 
 /// Settings for a [`Client`].
@@ -200,12 +189,5 @@ mod tests {
         assert!(Client::builder().build().is_err());
         assert!(Client::builder().seeds("not an address").is_err());
         assert!(Client::builder().seeds("127.0.0.1:7001, http://b:1/").unwrap().build().is_ok());
-    }
-
-    #[test]
-    fn a_list_asks_only_for_what_is_set() {
-        assert_eq!(list_query(&ListQuery::default()), "");
-        let query = ListQuery { prefix: Some("a/b".into()), after: None, limit: Some(5) };
-        assert_eq!(list_query(&query), "?prefix=a%2Fb&limit=5");
     }
 }

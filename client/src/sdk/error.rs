@@ -33,6 +33,8 @@ pub enum Failure {
         status: u16,
         /// The beginning of the body.
         body: String,
+        /// Whether it says that another try may succeed, or has a status that means so.
+        retryable: bool,
     },
     /// The request could not be sent, or the answer did not arrive.
     Transport(reqwest::Error),
@@ -106,7 +108,7 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match &self.failure {
             Failure::Refused(problem) => problem.retryable,
-            Failure::Status { status, .. } => is_passing_status(*status),
+            Failure::Status { retryable, .. } => *retryable,
             Failure::Transport(_) | Failure::TimedOut => true,
             Failure::Protocol(_) | Failure::Usage(_) => false,
         }
@@ -138,7 +140,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.failure {
             Failure::Refused(problem) => write!(f, "{problem}")?,
-            Failure::Status { status, body } => write!(f, "answered with status {status}: {body}")?,
+            Failure::Status { status, body, .. } => {
+                write!(f, "answered with status {status}: {body}")?;
+            }
             Failure::Transport(error) => write!(f, "the request failed: {}", Chain(error))?,
             Failure::TimedOut => f.write_str("no answer in time")?,
             Failure::Protocol(reason) => write!(f, "the answer cannot be understood: {reason}")?,

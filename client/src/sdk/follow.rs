@@ -85,7 +85,7 @@ impl Follow {
             return Ok(Some(std::mem::take(&mut self.ready).into()));
         }
         loop {
-            let begun = Instant::now();
+            let (begun, is_first) = (Instant::now(), self.log_id.is_none());
             if let Some(page) = self.poll().await? {
                 if !page.records.is_empty() {
                     return Ok(Some(page.records));
@@ -93,6 +93,9 @@ impl Follow {
                 if page.is_sealed && page.next >= page.tail {
                     return Ok(None);
                 }
+            }
+            if is_first {
+                continue;
             }
             self.consistency = Consistency::Linearizable;
             let pause = PAUSE.saturating_sub(begun.elapsed());
@@ -116,7 +119,8 @@ impl Follow {
     async fn poll(&mut self) -> Result<Option<Page>, Error> {
         let query = ReadQuery {
             max_bytes: self.bytes_max,
-            wait: Some(WAIT),
+            // The first poll finds the place. If it waited, a repetition of it would find a later one.
+            wait: self.log_id.map(|_| WAIT),
             consistency: self.consistency,
             ..ReadQuery::from(self.from)
         };

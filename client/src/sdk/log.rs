@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 use reqwest::Method;
 
-use super::client::{Client, list_query};
+use super::client::{Client, list_target};
 use super::error::{Error, Outcome};
 use super::follow::Follow;
 use super::producer::Producer;
@@ -180,9 +180,10 @@ impl Log {
         Ok(Created { is_new: answer.status == 201, log: answer.json()? })
     }
 
-    /// Changes what is set on the log.
+    /// Changes what is set on the log. Not repeated if its outcome is unknown: somebody else may have
+    /// changed the same since.
     pub async fn configure(&self, patch: &SettingsPatch) -> Result<LogDescription, Error> {
-        let call = self.change(Method::PATCH, paths::log, Effect::Repeatable);
+        let call = self.change(Method::PATCH, paths::log, Effect::Once);
         self.client.send(&call.json(patch)).await?.json()
     }
 
@@ -197,9 +198,10 @@ impl Log {
         self.client.send(&Call::change(Method::DELETE, target, Effect::None)).await?.json()
     }
 
-    /// Drops the records before a position.
+    /// Drops the records before a position. Not repeated if its outcome is unknown: the name may mean
+    /// another log since.
     pub async fn trim(&self, to: Position) -> Result<Dropped, Error> {
-        let call = self.change(Method::POST, paths::trim, Effect::Repeatable);
+        let call = self.change(Method::POST, paths::trim, Effect::Once);
         self.client.send(&call.json(&TrimRequest { to })).await?.json()
     }
 
@@ -228,10 +230,11 @@ impl Log {
         answer.map(|answer| Ok(answer.json::<Cursor>()?.position)).transpose()
     }
 
-    /// Stores a position under a name.
+    /// Stores a position under a name. Not repeated if its outcome is unknown: somebody else may have
+    /// moved the cursor since.
     pub async fn set_cursor(&self, name: &CursorName, position: Position) -> Result<(), Error> {
         let target = paths::cursor(&self.name, name);
-        let call = Call::change(Method::PUT, target, Effect::Repeatable);
+        let call = Call::change(Method::PUT, target, Effect::Once);
         self.client.send(&call.json(&CursorBody { position })).await.map(drop)
     }
 
@@ -243,7 +246,7 @@ impl Log {
 
     /// One page of the log's cursors, in the order of names.
     pub async fn cursors(&self, query: &ListQuery) -> Result<CursorList, Error> {
-        let target = format!("{}{}", paths::cursors(&self.name), list_query(query));
+        let target = list_target(&paths::cursors(&self.name), query);
         self.client.send(&Call::read(target)).await?.json()
     }
 

@@ -25,6 +25,9 @@ use crate::types::ReplicaAddr;
 const SHUN_SEED: Duration = Duration::from_millis(500);
 /// The same for an address that is only known by hint: it may be none that works from here.
 const SHUN_HINT: Duration = Duration::from_secs(30);
+/// How long a connection is kept for further use: shorter than any replica keeps it, so that none is
+/// closed at the moment of its use.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Longest part of a body that is not understood which an error shows.
 const SHOWN_BODY_MAX: usize = 200;
 
@@ -180,6 +183,7 @@ impl Transport {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(IDLE_MAX)
             .build()
             .map_err(|error| Error::of(Failure::Transport(error), Outcome::NotDone))?;
         let budget = RetryBudget::new(&options.retry);
@@ -362,7 +366,7 @@ impl Failed {
             is_retryable: answers.retryable,
             may_have_happened: answers.side_effects == SideEffects::Possible,
             retry_after: by_header,
-            failure: Failure::Status { status, body: shown },
+            failure: Failure::Status { status, body: shown, retryable: answers.retryable },
             request_id,
         }
     }

@@ -33,6 +33,7 @@ pub use digest::{Digest, DigestError};
 pub use entry::{EntryId, EntryIndex, Epoch, Term};
 pub use headers::{HEADER_NAME_BYTES_MAX, Headers, HeadersError, HeadersIter};
 pub use log::{LOG_NAME_BYTES_MAX, LogId, LogName, LogNameError, LogSettings};
+pub use newtype::{NumberError, parse_number};
 pub use position::{Position, PositionRange, PositionRangeError};
 pub use producer::{IdempotencyKey, ProducerEpoch, ProducerId, Sequence};
 pub use record::{NewRecord, Record};

@@ -1,9 +1,24 @@
 //! Two patterns written once: a checked text and a plain number with a name of their own.
 //!
 //! A value of a checked text exists only if its check passed, so whoever holds one need not look
-//! again. Cloning a text bumps a counter; a number is copied.
+//! again. Cloning a text bumps a counter; a number is copied, and has one text only.
 //!
 //! Not here: the checks themselves. Each type states its own rule beside its name.
+
+/// A text that is no number as this service writes one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a whole number below 2^64, written without sign and leading zeros")]
+pub struct NumberError;
+
+/// Reads a number in the one way in which it is written: digits alone, the first of several not 0.
+pub fn parse_number(text: &str) -> Result<u64, NumberError> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_padded = text.len() > 1 && text.starts_with('0');
+    if !is_plain || is_padded {
+        return Err(NumberError);
+    }
+    text.parse().map_err(|_| NumberError)
+}
 
 /// Defines a cheap-to-clone text whose every value passed `check`.
 macro_rules! checked_text {
@@ -127,10 +142,10 @@ macro_rules! number {
         }
 
         impl std::str::FromStr for $name {
-            type Err = std::num::ParseIntError;
+            type Err = crate::types::NumberError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                text.parse().map(Self)
+                crate::types::parse_number(text).map(Self)
             }
         }
 
@@ -143,3 +158,18 @@ macro_rules! number {
 }
 
 pub(super) use {checked_text, number};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_has_one_text_only() {
+        assert_eq!(parse_number("0"), Ok(0));
+        assert_eq!(parse_number("18446744073709551615"), Ok(u64::MAX));
+        for text in ["", "+7", "-7", "007", "00", " 7", "7 ", "7.0", "7e1", "18446744073709551616"]
+        {
+            assert_eq!(parse_number(text), Err(NumberError), "{text}");
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use super::digest::{read_hex, write_hex};
-use super::newtype::checked_text;
+use super::newtype::{NumberError, checked_text, parse_number};
 
 /// A random number of 128 bits that names a cluster, shown as a UUID is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,10 +119,10 @@ impl fmt::Display for ReplicaId {
 }
 
 impl FromStr for ReplicaId {
-    type Err = std::num::ParseIntError;
+    type Err = NumberError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
+        parse_number(text).and_then(|number| Self::new(number).ok_or(NumberError))
     }
 }
 

@@ -279,7 +279,7 @@ struct FenceSaid {
 
 async fn list(client: &Client, prefix: Option<String>, context: &Context) -> Result<(), Failure> {
     let mut logs: Vec<LogSummary> = Vec::new();
-    let mut query = ListQuery { prefix, after: None, limit: Some(PAGE) };
+    let mut query = ListQuery { prefix, limit: Some(PAGE), ..ListQuery::default() };
     loop {
         let page = client.logs(&query).await.map_err(service::failed)?;
         logs.extend(page.logs);
@@ -428,7 +428,7 @@ pub(super) async fn cursors(command: CursorsCommand, context: &Context) -> Resul
 
 async fn list_cursors(log: &Log, context: &Context) -> Result<(), Failure> {
     let mut cursors: Vec<Cursor> = Vec::new();
-    let mut query = ListQuery { prefix: None, after: None, limit: Some(PAGE) };
+    let mut query = ListQuery { limit: Some(PAGE), ..ListQuery::default() };
     loop {
         let page = log.cursors(&query).await;
         let page = page.map_err(|error| service::failed_on(log.name(), error))?;

@@ -239,11 +239,13 @@ pub(super) async fn read(arguments: ReadArguments, context: &Context) -> Result<
     let mut query = ReadQuery::from(arguments.from);
     query.consistency = arguments.consistency;
     let mut left = arguments.limit;
-    let mut end = None;
+    let (mut end, mut log_id) = (None, None);
     loop {
-        query.limit = left;
-        let page =
-            log.read(&query).await.map_err(|error| service::failed_on(&arguments.log, error))?;
+        query.limit = left.map(|left| left.max(1));
+        let page = log.read_of(&query, log_id).await;
+        let page = page.map_err(|error| service::failed_on(&arguments.log, error))?;
+        // All pages are of one log, whatever its name comes to mean.
+        log_id = Some(page.log_id);
         // What is appended while we read is for the next read.
         let end = *end.get_or_insert(page.tail);
         shown.head(&arguments.log, page.first, end)?;

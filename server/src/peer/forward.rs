@@ -16,6 +16,9 @@ use http::{HeaderMap, HeaderValue};
 
 use super::detours::Detours;
 
+/// How long a connection is kept for further use: shorter than a front door keeps it, so that none is
+/// closed at the moment of its use.
+const IDLE_MAX: Duration = Duration::from_secs(30);
 /// The most bytes of a forwarded answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -47,6 +50,7 @@ impl Forward {
             .tcp_nodelay(true)
             .connect_timeout(Duration::from_millis(500))
             .pool_max_idle_per_host(256)
+            .pool_idle_timeout(IDLE_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { client, detours, ourselves })
