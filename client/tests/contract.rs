@@ -197,9 +197,9 @@ fn events_of_a_follow() {
             r#"{"next":9,"tail":12,"records":[{"position":8,"time":"2026-11-23T20:15:57.042Z","data_base64":"//4="}]}"#,
         ),
         (
-            FollowEvent::Heartbeat(HeartbeatEvent { next, tail, lag: 3 }),
+            FollowEvent::Heartbeat(HeartbeatEvent { next, tail, lag: 3, lag_entries: Some(1) }),
             "heartbeat",
-            r#"{"next":9,"tail":12,"lag":3}"#,
+            r#"{"next":9,"tail":12,"lag":3,"lag_entries":1}"#,
         ),
         (
             FollowEvent::Error(Box::new(Problem::new(ErrorCode::Stopping))),

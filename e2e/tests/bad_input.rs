@@ -181,6 +181,16 @@ fn reads() -> Vec<Case> {
         read("a number too large", "orders/records?from=18446744073709551616", &[InvalidParameter]),
         read("no such month", "orders/records?from=2026-13-01T00:00:00Z", &[InvalidParameter]),
         read("a negative limit", "orders/records?limit=-1", &[InvalidParameter]),
+        read("a limit of nothing", "orders/records?limit=0", &[InvalidParameter]),
+        read("a limit with a sign", "orders/records?limit=%2B7", &[InvalidParameter]),
+        case("a list of nothing", ("GET", "/v1/logs?limit=0"), &[InvalidParameter]),
+        read("cursors, none of them", "orders/cursors?limit=0", &[InvalidParameter]),
+        case(
+            "a follow that waits",
+            ("GET", "/v1/logs/orders/records?wait=5s"),
+            &[InvalidParameter],
+        )
+        .with("accept", media::EVENTS),
         read("a wait without a unit", "orders/records?wait=soon", &[InvalidParameter]),
         read("an unknown consistency", "orders/records?consistency=maybe", &[InvalidParameter]),
         read("an unknown parameter", "orders/records?form=0", &[InvalidParameter]),
@@ -191,6 +201,54 @@ fn reads() -> Vec<Case> {
             .with("accept", media::EVENTS)
             .with("last-event-id", "!"),
     ]
+}
+
+/// Every request about a log, told that it means another log; and told what has no meaning for it.
+fn misplaced() -> Vec<Case> {
+    use ErrorCode::{InvalidParameter, LogIdDiffers};
+    let log = "/v1/logs/orders";
+    let requests = [
+        ("PUT", "", "{}"),
+        ("PATCH", "", "{}"),
+        ("DELETE", "", ""),
+        ("DELETE", "?dry_run=true", ""),
+        ("GET", "", ""),
+        ("GET", "/records", ""),
+        ("GET", "/records?from=tail&wait=20s", ""),
+        ("GET", "/records?from=99", ""),
+        ("GET", "/records/0", ""),
+        ("POST", "/records", "{\"records\":[{\"data\":\"x\"}]}"),
+        ("POST", "/trim", r#"{"to":1}"#),
+        ("POST", "/seal", "{}"),
+        ("PUT", "/fence", r#"{"fence":"f"}"#),
+        ("GET", "/cursors", ""),
+        ("GET", "/cursors/c", ""),
+        ("PUT", "/cursors/c", r#"{"position":1}"#),
+        ("DELETE", "/cursors/c", ""),
+    ];
+    let mut cases = Vec::new();
+    for (method, path, body) in requests {
+        let path = format!("{log}{path}");
+        let request = |name, codes| {
+            let case = case(name, (method, &path), codes);
+            if body.is_empty() { case } else { case.json(body) }
+        };
+        cases
+            .push(request("another log of the name", &[LogIdDiffers]).with("quorate-log-id", "99"));
+        if method != "POST" || !path.ends_with("/records") {
+            let if_match = request("a condition without a meaning", &[InvalidParameter]);
+            cases.push(if_match.with("if-match", "\"3\""));
+            let producer = request("a producer without an append", &[InvalidParameter]);
+            cases.push(producer.with("producer-id", "p"));
+        }
+    }
+    let events = case("events of another log", ("GET", ORDERS), &[LogIdDiffers]);
+    cases.push(events.with("accept", media::EVENTS).with("quorate-log-id", "99"));
+    cases.push(
+        case("a condition of all logs", ("GET", "/v1/logs"), &[InvalidParameter])
+            .with("quorate-log-id", "1"),
+    );
+    cases
 }
 
 /// Conditions that do not hold, and commands that make no sense.
@@ -210,6 +268,12 @@ fn conditions() -> Vec<Case> {
     vec![
         append("another tail", "orders", &[TailDiffers]).with("if-match", "\"9\""),
         append("no tail", "orders", &[InvalidParameter]).with("if-match", "nine"),
+        append("a tail with a sign", "orders", &[InvalidParameter]).with("if-match", "\"+3\""),
+        append("a padded tail", "orders", &[InvalidParameter]).with("if-match", "\"003\""),
+        append("the tag of a read", "orders", &[InvalidParameter])
+            .with("if-match", "W/\"AQAAAAEAAAAAAAAAKgAAAAAAAAADAAAAAAAAAAk.0\""),
+        append("the tag of a record", "orders", &[InvalidParameter])
+            .with("if-match", "\"record.AQAAAAEAAAAAAAAAKgAAAAAAAAADAAAAAAAAAAk\""),
         append("not empty", "orders", &[TailDiffers]).with("if-none-match", "*"),
         append("a tail that shall not be", "orders", &[InvalidParameter])
             .with("if-none-match", "\"9\""),
@@ -224,6 +288,7 @@ fn conditions() -> Vec<Case> {
         produced("a gap at the start of an epoch", "2", "1", &[SequenceGap]),
         produced("another body under a sequence", "1", "1", &[SequenceBodyDiffers]),
         produced("no number", "1", "two", &[InvalidParameter]),
+        produced("a number with a sign", "1", "+2", &[InvalidParameter]),
         case("a trim beyond the tail", ("POST", "/v1/logs/orders/trim"), &[BeyondTail])
             .json(r#"{"to":99}"#),
         case("a list for a trim", ("POST", "/v1/logs/orders/trim"), &[InvalidBody]).json("[1]"),
@@ -287,7 +352,9 @@ async fn wrong_with(
     let is_true = problem.status == problem.code.status()
         && problem.retryable == problem.code.is_retryable()
         && problem.side_effects == SideEffects::None;
-    let is_told = answer.header("x-request-id").is_some();
+    let waits = matches!(problem.status, 429 | 503);
+    let is_told = answer.header("x-request-id").is_some()
+        && (!waits || answer.header("retry-after").is_some());
     Ok((!is_expected || !is_true || !is_told)
         .then(|| format!("expected {:?}, got {}", case.codes, answer.quoted())))
 }
@@ -300,7 +367,7 @@ async fn every_bad_request_is_answered_by_its_problem_and_changes_nothing() -> R
     let (leader, follower) = (cluster.leader().await?, cluster.follower().await?);
 
     let cases: Vec<Case> =
-        [bodies(), places(), reads(), conditions()].into_iter().flatten().collect();
+        [bodies(), places(), reads(), conditions(), misplaced()].into_iter().flatten().collect();
     let mut wrong = Vec::new();
     for case in &cases {
         for (role, number) in [("leader", leader), ("follower", follower)] {

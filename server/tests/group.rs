@@ -226,7 +226,7 @@ async fn append(node: &Node, body: String) -> Result<u64, AppendError> {
 
 async fn tail(node: &Node) -> u64 {
     let request = ReadRequest {
-        log: orders(),
+        log: orders().into(),
         start: Start::From(ReadFrom::Tail),
         records_max: None,
         bytes_max: None,
@@ -272,7 +272,7 @@ async fn leadership_moves_and_every_append_is_done_or_certainly_not() {
     let mut followed = second
         .node
         .follow(FollowRequest {
-            log: orders(),
+            log: orders().into(),
             start: Start::From(ReadFrom::First),
             records_max: None,
             bytes_max: None,

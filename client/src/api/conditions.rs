@@ -3,6 +3,9 @@
 //! The same headers mean the same to every replica and to the SDK, because only this file reads and
 //! writes them. A header that makes no sense is refused; none is ignored.
 //!
+//! A log's `ETag` is `"token.rest"`, of which the token counts here: it names the tail. The tag of a
+//! read is weak and that of a record begins otherwise, so neither passes for a tail.
+//!
 //! Not here: whether a condition holds, which the machine decides.
 
 use std::fmt::Display;
@@ -93,8 +96,10 @@ impl Conditions {
             self.tail = Some(tail);
             return Ok(());
         }
+        // Behind a full stop stands what tells apart two states with the same tail.
+        let token = tag.split_once('.').map_or(tag, |(token, _)| token);
         let token: ResumeToken =
-            tag.parse().map_err(|_| refused("neither a position nor an ETag of this service"))?;
+            token.parse().map_err(|_| refused("neither a position nor an ETag of this service"))?;
         if self.log_id.is_some_and(|log_id| log_id != token.log_id) {
             return Err(refused("the ETag belongs to another log than Quorate-Log-Id says"));
         }
@@ -236,6 +241,11 @@ mod tests {
             &[("if-match", "\"\"")],
             &[("if-match", "\"x\"")],
             &[("if-match", "*")],
+            &[("if-match", "\"+7\"")],
+            &[("if-match", "\"007\"")],
+            &[("if-match", "W/\"AQAAAAEAAAAAAAAAKgAAAAAAAAADAAAAAAAAAAk\"")],
+            &[("if-match", "\"record.AQAAAAEAAAAAAAAAKgAAAAAAAAADAAAAAAAAAAk\"")],
+            &[("producer-id", "p"), ("producer-epoch", "1"), ("producer-seq", "+1")],
             &[("if-none-match", "\"42\"")],
             &[("if-match", "\"1\""), ("if-none-match", "*")],
             &[("producer-id", "p")],

@@ -267,6 +267,9 @@ pub struct HeartbeatEvent {
     pub tail: Position,
     /// How many records this follow is behind the tail.
     pub lag: u64,
+    /// How many entries the replica that answers is known to lack; absent if it hears of no leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_entries: Option<u64>,
 }
 
 /// Data of the event `end`.

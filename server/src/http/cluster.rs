@@ -12,6 +12,7 @@ use client::api::cluster::{BootstrapRequest, JoinRequest};
 use client::api::error::ErrorCode;
 use http::{Request, StatusCode};
 
+use super::change::Change;
 use super::leader::is_carried;
 use super::problem::ApiError;
 use super::{Api, extract, told};
@@ -36,10 +37,7 @@ pub(super) async fn bootstrap(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let (parts, body) = request.into_parts();
-    let limit = api.options.small_body_bytes_max;
-    let taken = api.bodies.take_in(&parts.headers, body, limit).await?;
-    let _: BootstrapRequest = extract::json_or_default(&parts.headers, &taken.bytes)?;
+    let _: BootstrapRequest = Change::take(&api, request).await?.json_or_default()?;
     Err(ApiError::new(ErrorCode::AlreadyBootstrapped))
 }
 
@@ -62,12 +60,11 @@ pub(super) async fn join(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let (parts, body) = request.into_parts();
-    let limit = api.options.small_body_bytes_max;
-    let taken = api.bodies.take_in(&parts.headers, body, limit).await?;
-    let wish: JoinRequest = extract::json(&parts.headers, &taken.bytes)?;
-    api.at_leader(&parts, &taken.bytes, || async {
-        Ok(told::json(StatusCode::OK, &api.node.join_asked(wish.clone()).await?))
-    })
-    .await
+    let change = Change::take(&api, request).await?;
+    let wish: JoinRequest = change.json()?;
+    change
+        .at_leader(|| async {
+            Ok(told::json(StatusCode::OK, &api.node.join_asked(wish.clone()).await?))
+        })
+        .await
 }

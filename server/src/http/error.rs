@@ -74,6 +74,7 @@ impl From<ReadError> for ApiError {
             ReadError::Deleted { log } => {
                 Self::because(ErrorCode::UnknownLog, format!("log {log} was deleted"))
             }
+            ReadError::IdDiffers { current } => Rejection::IdDiffers { current }.into(),
             ReadError::OtherHistory => {
                 Self::because(ErrorCode::LogIdDiffers, "the token belongs to another history")
             }

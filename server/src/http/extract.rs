@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use axum::extract::{FromRequestParts, Path, Query};
 use client::api::conditions::Conditions;
 use client::api::error::ErrorCode;
-use client::api::{Object, header};
 use client::api::reading::Consistency;
 use client::api::resume::ResumeToken;
+use client::api::{Object, header};
 use client::types::{CursorName, LogId, LogName, Position};
 use http::Uri;
 use http::header::HeaderMap;
@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::problem::ApiError;
+use crate::node::LogTarget;
 
 /// The headers that carry conditions.
 const CONDITION_HEADERS: [&str; 8] = [
@@ -35,10 +36,10 @@ const CONDITION_HEADERS: [&str; 8] = [
     header::IDEMPOTENCY_KEY,
 ];
 
-/// Query of a route that takes none.
-#[derive(Debug, Deserialize)]
+/// Query or body of a route that takes none.
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NoQuery {}
+pub(super) struct Nothing {}
 
 /// Query of a look at one thing.
 #[derive(Debug, Deserialize)]
@@ -47,6 +48,11 @@ pub(super) struct LookQuery {
     #[serde(default)]
     pub(super) consistency: Consistency,
 }
+
+/// What a look may bring besides the log that it means: what the caller has already.
+pub(super) const OF_A_LOOK: &[&str] = &[header::LOG_ID, header::IF_NONE_MATCH];
+/// What a change may bring.
+pub(super) const OF_A_CHANGE: &[&str] = &[header::LOG_ID];
 
 /// Parts of a path, decoded. What cannot be decoded is refused like any other parameter.
 #[derive(Debug)]
@@ -85,9 +91,13 @@ pub(super) fn cursor_name(part: &str) -> Result<CursorName, ApiError> {
 
 /// A position, as one part of a path.
 pub(super) fn position(part: &str) -> Result<Position, ApiError> {
-    let is_number = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let position = if is_number { part.parse().ok() } else { None };
-    position.ok_or_else(|| ApiError::parameter("position", "not a position"))
+    part.parse().map_err(|error| ApiError::parameter("position", error))
+}
+
+/// The name of a log, as axum has decoded it.
+pub(super) fn decoded_log_name(part: &str) -> Result<LogName, ApiError> {
+    LogName::new(part)
+        .map_err(|error| ApiError::because(ErrorCode::InvalidLogName, error.to_string()))
 }
 
 /// The query, which may hold nothing but what `T` knows.
@@ -103,7 +113,7 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
 pub(super) fn no_query(uri: &Uri) -> Result<(), ApiError> {
     match uri.query() {
         None | Some("") => Ok(()),
-        Some(_) => query::<NoQuery>(uri).map(|NoQuery {}| ()),
+        Some(_) => query::<Nothing>(uri).map(|Nothing {}| ()),
     }
 }
 
@@ -144,8 +154,27 @@ pub(super) fn conditions(headers: &HeaderMap) -> Result<Conditions, ApiError> {
     Ok(Conditions::from_headers(value_of)?)
 }
 
+/// Refuses conditions that have no meaning for what is asked: none is ever ignored.
+pub(super) fn no_conditions_but(taken: &[&str], headers: &HeaderMap) -> Result<(), ApiError> {
+    let is_refused = |name: &str| CONDITION_HEADERS.contains(&name) && !taken.contains(&name);
+    match headers.keys().map(http::HeaderName::as_str).find(|name| is_refused(name)) {
+        Some(name) => Err(ApiError::parameter(name, "this is no condition of such a request")),
+        None => Ok(()),
+    }
+}
+
+/// The log that a request is about, which takes these conditions and no others.
+pub(super) fn target(
+    name: LogName,
+    headers: &HeaderMap,
+    taken: &[&str],
+) -> Result<LogTarget, ApiError> {
+    no_conditions_but(taken, headers)?;
+    Ok(LogTarget { name, id: log_id(headers)? })
+}
+
 /// Which log of its name is meant, if the caller says so.
-pub(super) fn log_id(headers: &HeaderMap) -> Result<Option<LogId>, ApiError> {
+fn log_id(headers: &HeaderMap) -> Result<Option<LogId>, ApiError> {
     let id = text(headers, header::LOG_ID)?.map(str::parse).transpose();
     id.map_err(|error| ApiError::parameter(header::LOG_ID, error))
 }
@@ -247,7 +276,7 @@ mod tests {
     #[test]
     fn a_position_is_a_number_and_nothing_else() {
         assert_eq!(position("42").unwrap(), Position::new(42));
-        for part in ["", "-1", "+1", "1.0", "tail", "99999999999999999999", " 1"] {
+        for part in ["", "-1", "+1", "007", "1.0", "tail", "99999999999999999999", " 1"] {
             assert_eq!(code(position(part)), ErrorCode::InvalidParameter, "{part}");
         }
     }
@@ -275,6 +304,10 @@ mod tests {
             ("from=1&from=2", "from"),
             ("limit=-1", "limit"),
             ("limit=many", "limit"),
+            ("limit=0", "limit"),
+            ("limit=%2B7", "limit"),
+            ("limit=007", "limit"),
+            ("max_bytes=0", "max_bytes"),
             ("max_bytes=1e6", "max_bytes"),
             ("wait=for%20ever", "wait"),
             ("consistency=strong", "consistency"),
@@ -324,6 +357,22 @@ mod tests {
         let mut map = HeaderMap::new();
         map.append(header::FENCE, HeaderValue::from_bytes(b"\xff").unwrap());
         assert_eq!(code(conditions(&map)), ErrorCode::InvalidParameter);
+    }
+
+    #[test]
+    fn a_condition_is_refused_by_name_where_it_has_no_meaning() {
+        for name in CONDITION_HEADERS {
+            let headers = headers(&[("host", "q"), (name, "7")]);
+            let is_taken = name == header::LOG_ID;
+            let target = target(LogName::new("a").unwrap(), &headers, OF_A_CHANGE);
+            match target {
+                Ok(target) => assert!(is_taken && target.id == Some(LogId::new(7)), "{name}"),
+                Err(error) => {
+                    let detail = error.problem().detail.clone().unwrap_or_default();
+                    assert!(!is_taken && detail.starts_with(name), "{name}: {detail}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -389,7 +438,7 @@ mod tests {
         }
 
         #[test]
-        fn a_query_of_the_contract_is_understood(limit: Option<u64>, back: u64, seconds in 0..1_000_u64) {
+        fn a_query_of_the_contract_is_understood(limit in prop::option::of(1_u64..), back: u64, seconds in 0..1_000_u64) {
             let asked = ReadQuery {
                 from: ReadFrom::Last(back),
                 limit,

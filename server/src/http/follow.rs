@@ -16,7 +16,7 @@ use client::api::header;
 use client::api::reading::ReadQuery;
 use client::api::records::{EndEvent, EndReason, FollowEvent as Event, HeartbeatEvent};
 use client::api::resume::ResumeToken;
-use client::types::{LogName, Position, Record};
+use client::types::{Position, Record};
 use futures_util::stream;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -27,7 +27,7 @@ use super::pages::PageKey;
 use super::problem::ApiError;
 use super::{Api, told};
 use crate::node::error::{NotFresh, ReadError};
-use crate::node::{Follow, FollowEvent, FollowRequest, ReadAnswer, Start};
+use crate::node::{Follow, FollowEvent, FollowRequest, LogTarget, ReadAnswer, Start};
 
 /// Bytes of records in one event, at most, unless the caller wants less.
 const EVENT_BYTES_MAX: u64 = 256 * 1024;
@@ -35,10 +35,13 @@ const EVENT_BYTES_MAX: u64 = 256 * 1024;
 /// Starts a follow and answers with its events.
 pub(super) async fn start(
     api: &Api,
-    log: LogName,
+    log: LogTarget,
     asked: ReadQuery,
     last_event: Option<ResumeToken>,
 ) -> Result<Response, ApiError> {
+    if asked.wait.is_some() {
+        return Err(ApiError::parameter("wait", "a follow waits by itself, as long as it takes"));
+    }
     let request = FollowRequest {
         log,
         start: last_event.map_or(Start::From(asked.from), Start::Resume),
@@ -47,7 +50,7 @@ pub(super) async fn start(
         consistency: asked.consistency,
     };
     let follow = api.node.follow(request).await?;
-    let token = follow.token();
+    let (token, as_of) = (follow.token(), follow.as_of());
     let events = Events { api: api.clone(), follow, left: asked.limit, at: token, is_over: false };
     let body = stream::unfold(events, |mut events| async move {
         let event = events.next().await?;
@@ -58,6 +61,7 @@ pub(super) async fn start(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(Form::Events.media_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    told::tell_as_of(headers, &as_of, asked.consistency);
     told::tell_log(headers, token.log_id);
     told::tell_position(headers, header::NEXT, token.next);
     Ok(response)
@@ -84,9 +88,9 @@ impl Events {
         }
         Some(match self.follow.next().await {
             Ok(FollowEvent::Records(page)) => self.records(page),
-            Ok(FollowEvent::Heartbeat { tail, token, lag_entries: _ }) => {
+            Ok(FollowEvent::Heartbeat { tail, token, lag_entries }) => {
                 self.at = token;
-                self.heartbeat(tail)
+                self.heartbeat(tail, lag_entries)
             }
             Ok(FollowEvent::End { tail: _, token }) => {
                 self.at = token;
@@ -113,11 +117,11 @@ impl Events {
         self.api.pages.get(key, || records_event(&page))
     }
 
-    fn heartbeat(&self, tail: Position) -> Bytes {
+    fn heartbeat(&self, tail: Position, lag_entries: Option<u64>) -> Bytes {
         let next = self.at.next;
         // The tail may have been looked at before the last records were given.
         let lag = tail.get().saturating_sub(next.get());
-        self.event(&Event::Heartbeat(HeartbeatEvent { next, tail, lag }))
+        self.event(&Event::Heartbeat(HeartbeatEvent { next, tail, lag, lag_entries }))
     }
 
     fn end(&mut self, reason: EndReason) -> Bytes {

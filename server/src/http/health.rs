@@ -10,10 +10,11 @@ use axum::extract::State;
 use axum::response::Response;
 use client::api::cluster::Readiness;
 use client::api::media;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Request, StatusCode};
 use serde::Deserialize;
 
+use super::media::weight_of;
 use super::problem::ApiError;
 use super::{Api, extract, told};
 use crate::metrics::Metrics;
@@ -88,8 +89,9 @@ pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Respo
 
 /// All metrics in the format that is asked for.
 pub(super) fn exposition(metrics: &Metrics, headers: &HeaderMap) -> Response {
-    let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or("");
-    let (media_type, text) = if accepted.contains("application/openmetrics-text") {
+    let weight = weight_of(headers, "application/openmetrics-text");
+    let is_preferred = weight > 0 && weight >= weight_of(headers, "text/plain");
+    let (media_type, text) = if is_preferred {
         (OPEN_METRICS, metrics.encode_open_metrics())
     } else {
         (PROMETHEUS, metrics.encode_prometheus())
@@ -106,4 +108,30 @@ pub(super) fn words(status: StatusCode, text: String) -> Response {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media::TEXT));
     told::tell_not_to_keep(response.headers_mut());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::ACCEPT;
+
+    use super::*;
+
+    #[test]
+    fn metrics_come_in_the_format_that_is_liked_best() {
+        for (accept, media_type) in [
+            (
+                "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2",
+                OPEN_METRICS,
+            ),
+            ("application/openmetrics-text", OPEN_METRICS),
+            ("application/openmetrics-text; q=0, text/plain", PROMETHEUS),
+            ("application/openmetrics-text;Q=0.1, text/plain;q=0.9", PROMETHEUS),
+            ("application/openmetrics-textual", PROMETHEUS),
+            ("*/*", PROMETHEUS),
+        ] {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            let response = exposition(&Metrics::new(), &headers);
+            assert_eq!(response.headers()[CONTENT_TYPE], media_type, "{accept}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //!
 //! Not here: records (`records`), and what a change means (`node`).
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use client::api::error::{Actual, ErrorCode};
@@ -15,59 +15,17 @@ use client::api::logs::{
     TrimRequest,
 };
 use client::api::paths;
-use client::api::reading::Consistency;
 use client::api::resume::ResumeToken;
-use client::types::{LogName, LogSettings};
+use client::types::{CursorName, LogName, LogSettings};
 use http::header::LINK;
-use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
 
+use super::change::Change;
 use super::extract::InPath;
 use super::problem::ApiError;
 use super::{Api, extract, told};
-use crate::node::{Ensured, ListRequest, LogTarget};
-
-/// A request to change something: its head, and its small body.
-struct Change<'a> {
-    api: &'a Api,
-    parts: Parts,
-    body: Bytes,
-    log: LogTarget,
-    /// Given back when the change is done.
-    _room: super::body::TakenIn,
-}
-
-impl<'a> Change<'a> {
-    /// Takes the request in, with a body no longer than settings can be.
-    async fn take(api: &'a Api, log: &str, request: Request<Body>) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let taken =
-            api.bodies.take_in(&parts.headers, body, api.options.small_body_bytes_max).await?;
-        let log = target(log, &parts)?;
-        Ok(Self { api, parts, body: taken.bytes.clone(), log, _room: taken })
-    }
-
-    /// Has it served by the leader.
-    async fn at_leader<F>(&self, here: impl Fn() -> F) -> Result<Response, ApiError>
-    where
-        F: Future<Output = Result<Response, ApiError>>,
-    {
-        self.api.at_leader(&self.parts, &self.body, here).await
-    }
-}
-
-/// The log of a change; the router has decoded its name.
-fn target(log: &str, parts: &Parts) -> Result<LogTarget, ApiError> {
-    let name = log_name(log)?;
-    let id = extract::log_id(&parts.headers)?;
-    Ok(LogTarget { name, id })
-}
-
-fn log_name(log: &str) -> Result<LogName, ApiError> {
-    LogName::new(log)
-        .map_err(|error| ApiError::because(ErrorCode::InvalidLogName, error.to_string()))
-}
+use crate::node::{Ensured, ListRequest, Seen};
 
 /// PUT: makes sure that there is such a log, with exactly these settings.
 pub(super) async fn ensure(
@@ -76,14 +34,17 @@ pub(super) async fn ensure(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
-    let settings: Settings = extract::json_or_default(&change.parts.headers, &change.body)?;
+    let (change, log) = Change::of_log(&api, &log, request).await?;
+    let settings: Settings = change.json_or_default()?;
     check(&settings)?;
     change
         .at_leader(|| async {
-            let name = change.log.name.clone();
-            let Ensured { log, is_new } =
-                api.node.ensure_log(name, settings.clone().into()).await?;
+            let settings = LogSettings::from(settings.clone());
+            if log.id.is_some() {
+                let found = api.node.confirm_log(&log, &settings).await?;
+                return Ok(described(&api, StatusCode::OK, &found));
+            }
+            let Ensured { log, is_new } = api.node.ensure_log(log.name.clone(), settings).await?;
             let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
             Ok(described(&api, status, &log))
         })
@@ -97,12 +58,12 @@ pub(super) async fn change_settings(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
-    let patch: SettingsPatch = extract::json(&change.parts.headers, &change.body)?;
+    let (change, log) = Change::of_log(&api, &log, request).await?;
+    let patch: SettingsPatch = change.json()?;
     check(&Settings::from(&patch.clone().apply(&LogSettings::default())))?;
     change
         .at_leader(|| async {
-            let log = api.node.change_settings(change.log.clone(), patch.clone()).await?;
+            let log = api.node.change_settings(log.clone(), patch.clone()).await?;
             Ok(described(&api, StatusCode::OK, &log))
         })
         .await
@@ -115,10 +76,12 @@ pub(super) async fn describe(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let extract::LookQuery { consistency } = extract::query(request.uri())?;
-    let found = api.node.describe_log(&log_name(&log)?, consistency).await?;
+    let log = extract::decoded_log_name(&log)?;
+    let log = extract::target(log, request.headers(), extract::OF_A_LOOK)?;
+    let found = api.node.describe_log(&log, consistency).await?;
     let mut response = described(&api, StatusCode::OK, &found.answer);
     told::tell_as_of(response.headers_mut(), &found.as_of, consistency);
-    Ok(response)
+    told::unless_known(request.headers(), response)
 }
 
 /// GET on all logs.
@@ -126,17 +89,13 @@ pub(super) async fn list(
     State(api): State<Api>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let ListQuery { prefix, after, limit } = extract::query(request.uri())?;
-    let prefix = prefix.unwrap_or_default();
-    let consistency = Consistency::Linearizable;
-    let asked = ListRequest { prefix: prefix.clone(), after, limit, consistency };
+    extract::no_conditions_but(&[], request.headers())?;
+    let query: ListQuery = extract::query(request.uri())?;
+    let ListQuery { prefix, after, limit, consistency } = query.clone();
+    let asked = ListRequest { prefix: prefix.unwrap_or_default(), after, limit, consistency };
     let found = api.node.list_logs(asked).await?;
-    let mut response = told::json(StatusCode::OK, &found.answer);
-    told::tell_as_of(response.headers_mut(), &found.as_of, consistency);
-    if let Some(next) = &found.answer.next {
-        tell_next(&mut response, paths::LOGS, &[("prefix", &prefix), ("after", next.as_str())]);
-    }
-    Ok(response)
+    let next = found.answer.next.as_ref().map(LogName::as_str);
+    Ok(listed(&api, &found, query, paths::LOGS, next))
 }
 
 /// DELETE: drops a log with all its records.
@@ -146,13 +105,13 @@ pub(super) async fn delete(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let EffectQuery { dry_run } = extract::query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
+    let (change, log) = Change::of_log(&api, &log, request).await?;
     change
         .at_leader(|| async {
             let dropped = if dry_run {
-                api.node.preview_delete(&change.log).await?
+                api.node.preview_delete(&log).await?
             } else {
-                api.node.delete_log(change.log.clone()).await?
+                api.node.delete_log(log.clone()).await?
             };
             Ok(told::json(StatusCode::OK, &dropped))
         })
@@ -166,14 +125,14 @@ pub(super) async fn trim(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let EffectQuery { dry_run } = extract::query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
-    let TrimRequest { to } = extract::json(&change.parts.headers, &change.body)?;
+    let (change, log) = Change::of_log(&api, &log, request).await?;
+    let TrimRequest { to } = change.json()?;
     change
         .at_leader(|| async {
             let dropped = if dry_run {
-                api.node.preview_trim(&change.log, to).await?
+                api.node.preview_trim(&log, to).await?
             } else {
-                api.node.trim(change.log.clone(), to).await?
+                api.node.trim(log.clone(), to).await?
             };
             Ok(told::json(StatusCode::OK, &dropped))
         })
@@ -187,14 +146,10 @@ pub(super) async fn seal(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
-    if !change.body.is_empty() {
-        let serde_json::Map { .. } = extract::json(&change.parts.headers, &change.body)?;
-    }
+    let (change, log) = Change::of_log(&api, &log, request).await?;
+    let extract::Nothing {} = change.json_or_default()?;
     change
-        .at_leader(|| async {
-            Ok(told::json(StatusCode::OK, &api.node.seal(change.log.clone()).await?))
-        })
+        .at_leader(|| async { Ok(told::json(StatusCode::OK, &api.node.seal(log.clone()).await?)) })
         .await
 }
 
@@ -205,11 +160,11 @@ pub(super) async fn set_fence(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
-    let wish: FenceBody = extract::json(&change.parts.headers, &change.body)?;
+    let (change, log) = Change::of_log(&api, &log, request).await?;
+    let wish: FenceBody = change.json()?;
     change
         .at_leader(|| async {
-            api.node.set_fence(change.log.clone(), wish.fence.clone()).await?;
+            api.node.set_fence(log.clone(), wish.fence.clone()).await?;
             Ok(told::json(StatusCode::OK, &wish))
         })
         .await
@@ -221,20 +176,17 @@ pub(super) async fn list_cursors(
     InPath(log): InPath<String>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let log = log_name(&log)?;
-    let ListQuery { prefix, after, limit } = extract::query(request.uri())?;
-    if prefix.is_some() {
+    let name = extract::decoded_log_name(&log)?;
+    let log = extract::target(name, request.headers(), extract::OF_A_CHANGE)?;
+    let query: ListQuery = extract::query(request.uri())?;
+    if query.prefix.is_some() {
         return Err(ApiError::parameter("prefix", "cursors are listed without one"));
     }
-    let after = after.as_deref().map(extract::cursor_name).transpose()?;
-    let consistency = Consistency::Linearizable;
+    let after = query.after.as_deref().map(extract::cursor_name).transpose()?;
+    let (limit, consistency) = (query.limit, query.consistency);
     let found = api.node.list_cursors(&log, after.as_ref(), limit, consistency).await?;
-    let mut response = told::json(StatusCode::OK, &found.answer);
-    told::tell_as_of(response.headers_mut(), &found.as_of, consistency);
-    if let Some(next) = &found.answer.next {
-        tell_next(&mut response, &paths::cursors(&log), &[("after", next.as_str())]);
-    }
-    Ok(response)
+    let next = found.answer.next.as_ref().map(CursorName::as_str);
+    Ok(listed(&api, &found, query, &paths::cursors(&log.name), next))
 }
 
 /// GET on one cursor.
@@ -243,7 +195,9 @@ pub(super) async fn cursor(
     InPath((log, name)): InPath<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let (log, name) = (log_name(&log)?, extract::cursor_name(&name)?);
+    let log = extract::decoded_log_name(&log)?;
+    let log = extract::target(log, request.headers(), extract::OF_A_CHANGE)?;
+    let name = extract::cursor_name(&name)?;
     let extract::LookQuery { consistency } = extract::query(request.uri())?;
     let found = api.node.cursor(&log, &name, consistency).await?;
     let cursor = found.answer.ok_or_else(|| ApiError::new(ErrorCode::UnknownCursor))?;
@@ -259,12 +213,12 @@ pub(super) async fn set_cursor(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
+    let (change, log) = Change::of_log(&api, &log, request).await?;
     let name = extract::cursor_name(&name)?;
-    let CursorBody { position } = extract::json(&change.parts.headers, &change.body)?;
+    let CursorBody { position } = change.json()?;
     change
         .at_leader(|| async {
-            let set = api.node.set_cursor(change.log.clone(), name.clone(), position);
+            let set = api.node.set_cursor(log.clone(), name.clone(), position);
             Ok(told::json(StatusCode::OK, &set.await?))
         })
         .await
@@ -277,11 +231,11 @@ pub(super) async fn delete_cursor(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let change = Change::take(&api, &log, request).await?;
+    let (change, log) = Change::of_log(&api, &log, request).await?;
     let name = extract::cursor_name(&name)?;
     change
         .at_leader(|| async {
-            let was_known = api.node.delete_cursor(change.log.clone(), name.clone()).await?;
+            let was_known = api.node.delete_cursor(log.clone(), name.clone()).await?;
             was_known.then(told::nothing).ok_or_else(|| ApiError::new(ErrorCode::UnknownCursor))
         })
         .await
@@ -296,7 +250,8 @@ fn described(api: &Api, status: StatusCode, log: &LogDescription) -> Response {
     told::tell_position(headers, header::TAIL, log.tail);
     told::tell_sealed(headers, log.sealed);
     let generation = api.node.generation();
-    told::tell_tag(headers, &ResumeToken { generation, log_id: log.log_id, next: log.tail });
+    let tail = ResumeToken { generation, log_id: log.log_id, next: log.tail };
+    told::tell_tag_of_log(headers, &tail, log);
     told::tell_not_to_keep(headers);
     response
 }
@@ -318,19 +273,23 @@ fn check(settings: &Settings) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Tells where the next page is.
-fn tell_next(response: &mut Response, path: &str, query: &[(&str, &str)]) {
-    let mut link = format!("<{path}");
-    let mut between = '?';
-    for (name, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
-        link.push(between);
-        between = '&';
-        link.push_str(name);
-        link.push('=');
-        link.extend(utf8_percent_encode(value, NON_ALPHANUMERIC));
+/// A page of a list, with the most names that it may hold, and where the next page is.
+fn listed<T: Serialize>(
+    api: &Api,
+    found: &Seen<T>,
+    query: ListQuery,
+    path: &str,
+    next: Option<&str>,
+) -> Response {
+    let mut response = told::json(StatusCode::OK, &found.answer);
+    let headers = response.headers_mut();
+    told::tell_as_of(headers, &found.as_of, query.consistency);
+    let limit = api.node.list_limit(query.limit);
+    told::tell_limit(headers, limit);
+    if let Some(next) = next {
+        let (after, limit) = (Some(next.to_owned()), u32::try_from(limit).ok());
+        let next = ListQuery { after, limit, ..query }.to_query();
+        told::tell_text(headers, LINK.as_str(), &format!("<{path}?{next}>; rel=\"next\""));
     }
-    link.push_str(">; rel=\"next\"");
-    if let Ok(value) = HeaderValue::from_str(&link) {
-        response.headers_mut().insert(LINK, value);
-    }
+    response
 }

@@ -14,6 +14,7 @@
 
 mod access;
 mod body;
+mod change;
 mod cluster;
 mod dashboard;
 mod error;
@@ -68,11 +69,7 @@ pub struct HttpOptions {
 
 impl Default for HttpOptions {
     fn default() -> Self {
-        Self {
-            small_body_bytes_max: 64 << 10,
-            events_kept_max: 64,
-            events_kept_bytes_max: 8 << 20,
-        }
+        Self { small_body_bytes_max: 64 << 10, events_kept_max: 64, events_kept_bytes_max: 8 << 20 }
     }
 }
 

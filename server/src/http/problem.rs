@@ -16,6 +16,9 @@ use client::api::{header, media};
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, StatusCode};
 
+/// When to try again, if whoever refused could not say: what these codes tell of passes soon.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
 /// What went wrong with a request.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
@@ -26,7 +29,7 @@ pub(super) struct ApiError {
 impl ApiError {
     /// This code, without more to say.
     pub(super) fn new(code: ErrorCode) -> Self {
-        Self { problem: Box::new(Problem::new(code)), is_elsewhere: false }
+        Self::of(Problem::new(code))
     }
 
     /// This code, and what happened this time.
@@ -41,7 +44,9 @@ impl ApiError {
 
     /// A problem as another replica or another part of the service put it.
     pub(super) fn of(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), is_elsewhere: false }
+        let is_told = problem.retry_after_ms.is_some() || !matches!(problem.status, 429 | 503);
+        let error = Self { problem: Box::new(problem), is_elsewhere: false };
+        if is_told { error } else { error.retry_after(RETRY_AFTER) }
     }
 
     pub(super) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -157,6 +162,8 @@ mod tests {
             assert_eq!(document["code"], code.as_str());
             assert_eq!(document["status"], code.status());
             assert_eq!(document["retryable"], code.is_retryable());
+            let is_told = response.headers().contains_key(header::RETRY_AFTER);
+            assert_eq!(is_told, matches!(code.status(), 429 | 503), "{code}");
             let nothing = if code.has_no_side_effects() { "none" } else { "possible" };
             assert_eq!(document["side_effects"], nothing, "{code}");
             assert_eq!(document["request_id"], "r-1");

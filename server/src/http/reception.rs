@@ -9,6 +9,7 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +18,7 @@ use client::api::header;
 use futures_util::FutureExt;
 use http::header::X_CONTENT_TYPE_OPTIONS;
 use http::{HeaderValue, Method, Request};
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::problem::{self, ApiError, Naming};
 use super::{extract, media};
@@ -68,13 +69,12 @@ impl Reception {
         });
         let naming = Naming { request_id: &request_id, trace_id: trace_id.as_deref() };
         problem::finish(&mut response, &naming);
+        let (status, elapsed) = (response.status().as_u16(), self.clock.since(began));
+        self.metrics.request_answered(route, method, status, elapsed);
+        tell_of(&naming, route, method, (status, elapsed));
         let headers = response.headers_mut();
         headers.insert(header::REQUEST_ID, request_id);
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        let status = response.status().as_u16();
-        let elapsed = self.clock.since(began);
-        self.metrics.request_answered(route, method, status, elapsed);
-        debug!(route, method, status, ?elapsed, "request answered");
         response
     }
 }
@@ -96,6 +96,22 @@ impl Names {
             .expect("a prefix and digits are plain ASCII");
         request.headers_mut().insert(header::REQUEST_ID, name.clone());
         name
+    }
+}
+
+/// Tells of an answer. That a process cannot serve at the moment is told by its metrics: while it is so,
+/// every request would say it.
+fn tell_of(
+    naming: &Naming<'_>,
+    route: &'static str,
+    method: &'static str,
+    (status, elapsed): (u16, Duration),
+) {
+    let Naming { request_id, trace_id } = naming;
+    if status >= 500 && status != 503 {
+        warn!(?request_id, trace_id, route, method, status, ?elapsed, "request failed");
+    } else {
+        debug!(?request_id, trace_id, route, method, status, ?elapsed, "request answered");
     }
 }
 

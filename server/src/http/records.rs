@@ -16,7 +16,7 @@ use client::api::error::ErrorCode;
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::resume::ResumeToken;
 use client::api::{header, headers_to_ascii, media};
-use client::types::LogName;
+use client::types::{Batch, LogName};
 use http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
@@ -27,8 +27,10 @@ use super::media::json::{push_number, push_time};
 use super::media::{Form, answer};
 use super::problem::ApiError;
 use super::{Api, extract, follow, told};
-use crate::node::{AppendRequest, Appended, ReadRequest, RecordAnswer, Start};
+use crate::node::{AppendRequest, Appended, LogTarget, ReadRequest, RecordAnswer, Start};
 
+/// Longest body of JSON that is read on the spot, in bytes.
+const TEXT_AT_ONCE_MAX: usize = 256 << 10;
 /// What a record may do in a browser: nothing.
 const RECORD_POLICY: &str = "default-src 'none'; sandbox";
 
@@ -71,9 +73,20 @@ struct Append<'a> {
 }
 
 impl Append<'_> {
+    /// The batch in the body. Much text is read beside the tasks: it would keep one of them busy.
+    async fn batch(&self, body: &Bytes) -> Result<Batch, ApiError> {
+        let (kind, limits) = (self.kind, *self.api.node.batch_limits());
+        if !kind.is_text() || body.len() <= TEXT_AT_ONCE_MAX {
+            return kind.batch(&self.parts.headers, body.clone(), &limits);
+        }
+        let (headers, body) = (self.parts.headers.clone(), body.clone());
+        let reading = move || kind.batch(&headers, body, &limits);
+        let read = self.api.world.tasks.blocking(reading).await;
+        read.map_err(|_failed| ApiError::new(ErrorCode::Internal))?
+    }
+
     async fn here(&self, body: &Bytes) -> Result<Response, ApiError> {
-        let limits = self.api.node.batch_limits();
-        let batch = self.kind.batch(&self.parts.headers, body.clone(), limits)?;
+        let batch = self.batch(body).await?;
         let request =
             AppendRequest { log: self.log.clone(), conditions: self.conditions.clone(), batch };
         let appended = self.api.node.append(request).await?;
@@ -116,14 +129,24 @@ pub(super) async fn read_route(
     let asked: ReadQuery = extract::query(&parts.uri)?;
     let form = Form::accepted(&parts.headers)?;
     if form == Form::Events {
+        let log = extract::target(log, &parts.headers, extract::OF_A_CHANGE)?;
         return follow::start(&api, log, asked, extract::last_event(&parts.headers)?).await;
     }
-    read(&api, log, asked, form).await
+    let log = extract::target(log, &parts.headers, extract::OF_A_LOOK)?;
+    told::unless_known(&parts.headers, read(&api, log, asked, form).await?)
 }
 
-async fn read(api: &Api, log: LogName, asked: ReadQuery, form: Form) -> Result<Response, ApiError> {
+async fn read(
+    api: &Api,
+    log: LogTarget,
+    asked: ReadQuery,
+    form: Form,
+) -> Result<Response, ApiError> {
+    let name = log.name.clone();
+    let limit = u64::from(api.node.options().read_records_max);
+    let limit = asked.limit.map_or(limit, |asked| asked.min(limit));
     let request = ReadRequest {
-        log: log.clone(),
+        log,
         start: Start::From(asked.from),
         records_max: asked.limit,
         bytes_max: asked.max_bytes,
@@ -140,9 +163,11 @@ async fn read(api: &Api, log: LogName, asked: ReadQuery, form: Form) -> Result<R
     told::tell_position(headers, header::NEXT, found.next);
     told::tell_position(headers, header::TAIL, found.tail);
     told::tell_sealed(headers, found.is_sealed);
-    told::tell_tag(headers, &found.token);
+    let from = found.records.first().map_or(found.next, |record| record.position);
+    told::tell_tag_of_read(headers, from, &found.token);
+    headers.insert(header::LIMIT, limit.into());
     told::tell_not_to_keep(headers);
-    *response.body_mut() = answer::body(form, &log, found);
+    *response.body_mut() = answer::body(form, &name, found);
     Ok(response)
 }
 
@@ -152,12 +177,12 @@ pub(super) async fn record_route(
     InPath((log, position)): InPath<(String, String)>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let log = LogName::new(&log)
-        .map_err(|error| ApiError::because(ErrorCode::InvalidLogName, error.to_string()))?;
+    let (log, headers) = (extract::decoded_log_name(&log)?, request.headers());
+    let target = extract::target(log.clone(), headers, extract::OF_A_LOOK)?;
     let position = extract::position(&position)?;
     let extract::LookQuery { consistency } = extract::query(request.uri())?;
-    let found = api.node.read_one(log.clone(), position, consistency).await?;
-    Ok(record_answer(&api, &log, found, consistency))
+    let found = api.node.read_one(target, position, consistency).await?;
+    told::unless_known(headers, record_answer(&api, &log, found, consistency))
 }
 
 fn record_answer(
@@ -187,7 +212,8 @@ fn record_answer(
         told::tell_text(headers, header::RECORD_HEADERS, &headers_to_ascii(&record.headers));
     }
     let generation = api.node.generation();
-    told::tell_tag(headers, &ResumeToken { generation, log_id, next: record.position });
+    let place = ResumeToken { generation, log_id, next: record.position };
+    told::tell_tag_of_record(headers, &place);
     response
 }
 

@@ -5,17 +5,22 @@
 //!
 //! Not here: what every answer carries, whoever made it (the front).
 
+use std::hash::{DefaultHasher, Hasher};
+
 use axum::body::Body;
 use axum::response::Response;
 use client::api::header;
+use client::api::logs::LogDescription;
 use client::api::media;
 use client::api::reading::Consistency;
 use client::api::resume::ResumeToken;
 use client::types::{LogId, Position};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
+use super::extract;
+use super::problem::ApiError;
 use crate::node::AsOf;
 
 /// An answer in JSON.
@@ -70,11 +75,45 @@ pub(super) fn tell_log(headers: &mut HeaderMap, log: LogId) {
     headers.insert(header::LOG_ID, log.get().into());
 }
 
-/// Tells where to go on, as the tag of the answer.
-pub(super) fn tell_tag(headers: &mut HeaderMap, token: &ResumeToken) {
-    if let Ok(value) = HeaderValue::from_str(&format!("\"{token}\"")) {
-        headers.insert(ETAG, value);
+/// Tells the tag of a log as it was described: its tail, which an append can be bound to, and whatever
+/// else was said of it.
+pub(super) fn tell_tag_of_log(headers: &mut HeaderMap, tail: &ResumeToken, said: &LogDescription) {
+    let said = serde_json::to_vec(said).expect("bodies of the contract are plain JSON");
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&said);
+    tell_text(headers, ETAG.as_str(), &format!("\"{tail}.{:016x}\"", hasher.finish()));
+}
+
+/// Tells the tag of a read: weak, because all its forms have the same.
+pub(super) fn tell_tag_of_read(headers: &mut HeaderMap, from: Position, next: &ResumeToken) {
+    tell_text(headers, ETAG.as_str(), &format!("W/\"{next}.{from}\""));
+}
+
+/// Tells the tag of one record, which is the same for ever.
+pub(super) fn tell_tag_of_record(headers: &mut HeaderMap, record: &ResumeToken) {
+    tell_text(headers, ETAG.as_str(), &format!("\"record.{record}\""));
+}
+
+/// The answer; without its body if the caller has it already, because it named its tag.
+pub(super) fn unless_known(asked: &HeaderMap, response: Response) -> Result<Response, ApiError> {
+    let Some(known) = extract::text(asked, header::IF_NONE_MATCH)? else { return Ok(response) };
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).map(opaque);
+    let is_known = known == "*" || known.split(',').any(|known| Some(opaque(known)) == tag);
+    if !is_known {
+        return Ok(response);
     }
+    let (mut parts, _) = response.into_parts();
+    parts.status = StatusCode::NOT_MODIFIED;
+    for name in [CONTENT_TYPE, CONTENT_LENGTH] {
+        parts.headers.remove(name);
+    }
+    Ok(Response::from_parts(parts, Body::empty()))
+}
+
+/// Tells how many names or records an answer holds at most.
+pub(super) fn tell_limit(headers: &mut HeaderMap, limit: usize) {
+    headers.insert(header::LIMIT, limit.into());
 }
 
 /// Tells a text, if it can stand in a header at all.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use client::types::{ClusterId, LogName, Position, PositionRange, ReplicaId};
+use client::types::{ClusterId, LogId, LogName, Position, PositionRange, ReplicaId};
 
 pub use crate::machine::Rejection;
 
@@ -171,6 +171,12 @@ pub enum ReadError {
     UnknownLog {
         /// The name.
         log: LogName,
+    },
+    /// The name means another log than the one that was asked for.
+    #[error("the name means log {current} by now")]
+    IdDiffers {
+        /// Which log it means.
+        current: LogId,
     },
     /// The log was deleted, or deleted and created again, while it was being followed.
     #[error("log was deleted")]

@@ -15,7 +15,9 @@ use futures_util::Stream;
 use tokio::sync::watch;
 
 use super::Node;
+use super::append::LogTarget;
 use super::error::{NotFresh, ReadError};
+use super::freshness::AsOf;
 use super::permit::Permit;
 use super::read::{ReadAnswer, Start};
 use super::tails::{Fate, Moment};
@@ -29,7 +31,7 @@ const PLACE_RETRY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct FollowRequest {
     /// Which log.
-    pub log: LogName,
+    pub log: LogTarget,
     /// From where.
     pub start: Start,
     /// Most records of one page; capped by the node's own limit.
@@ -90,7 +92,7 @@ impl Node {
         Ok(Follow {
             moments: self.core.tails.watch(view.id),
             node: self.clone(),
-            name: log,
+            name: log.name,
             log: view.id,
             next,
             limit: self.read_limit(records_max, bytes_max),
@@ -161,6 +163,11 @@ impl Follow {
     fn heartbeat(&self, tail: Position) -> FollowEvent {
         let lag_entries = self.node.as_of().lag_entries;
         FollowEvent::Heartbeat { tail, token: self.token(), lag_entries }
+    }
+
+    /// What the next event will be drawn from.
+    pub fn as_of(&self) -> AsOf {
+        self.node.as_of()
     }
 
     /// Where to go on, as of what was given.

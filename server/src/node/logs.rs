@@ -63,6 +63,20 @@ impl Node {
         Ok(Ensured { log, is_new: created.is_new })
     }
 
+    /// Makes sure that this very log is there, with exactly these settings. None is created.
+    pub async fn confirm_log(
+        &self,
+        log: &LogTarget,
+        settings: &LogSettings,
+    ) -> Result<LogDescription, ChangeLogError> {
+        check_name(&log.name)?;
+        let view = self.view_before(log).await?;
+        if *view.settings != *settings {
+            return Err(ChangeLogError::Refused(Rejection::SettingsDiffer { log: view.id }));
+        }
+        Ok(describe(&view))
+    }
+
     /// Changes some settings of a log. Two changes at once are done one after the other, and of a
     /// setting that both name the later one stays.
     pub async fn change_settings(
@@ -146,14 +160,14 @@ impl Node {
     /// Where a consumer is; none if it stored no position.
     pub async fn cursor(
         &self,
-        log: &LogName,
+        log: &LogTarget,
         name: &CursorName,
         consistency: Consistency,
     ) -> Result<Seen<Option<Cursor>>, ReadError> {
         self.be_fresh(consistency).await?;
         let view = self.view(log)?;
         let position = self.core.state.cursor(view.id, name);
-        let cursor = |position| Cursor { log: log.clone(), name: name.clone(), position };
+        let cursor = |position| Cursor { log: log.name.clone(), name: name.clone(), position };
         Ok(Seen { answer: position.map(cursor), as_of: self.as_of() })
     }
 
@@ -181,7 +195,7 @@ impl Node {
     /// Lists the cursors of a log by name, after the given one.
     pub async fn list_cursors(
         &self,
-        log: &LogName,
+        log: &LogTarget,
         after: Option<&CursorName>,
         limit: Option<u32>,
         consistency: Consistency,
@@ -194,12 +208,13 @@ impl Node {
         cursors.truncate(limit);
         let next = cursors.last().filter(|_| has_more).map(|(name, _)| name.clone());
         let cursors = cursors.into_iter();
-        let cursors =
-            cursors.map(|(name, position)| Cursor { log: log.clone(), name, position }).collect();
+        let cursor = |(name, position)| Cursor { log: log.name.clone(), name, position };
+        let cursors = cursors.map(cursor).collect();
         Ok(Seen { answer: CursorList { cursors, next }, as_of: self.as_of() })
     }
 
-    fn list_limit(&self, wanted: Option<u32>) -> usize {
+    /// Most names of one answer, of which so many are wanted.
+    pub fn list_limit(&self, wanted: Option<u32>) -> usize {
         let max = self.core.options.list_max;
         wanted.map_or(max, |wanted| usize::try_from(wanted).unwrap_or(max).clamp(1, max))
     }

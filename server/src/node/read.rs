@@ -16,6 +16,7 @@ use client::api::resume::ResumeToken;
 use client::types::{LogId, LogName, Position, Record, Timestamp};
 
 use super::Node;
+use super::append::LogTarget;
 use super::error::{NotFresh, ReadError};
 use super::freshness::AsOf;
 use super::tails::{Fate, Moment};
@@ -35,7 +36,7 @@ pub enum Start {
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
     /// Of which log.
-    pub log: LogName,
+    pub log: LogTarget,
     /// From where.
     pub start: Start,
     /// Most records of the answer; capped by the node's own limit.
@@ -115,7 +116,7 @@ impl Node {
     /// Reads the record at a position.
     pub async fn read_one(
         &self,
-        log: LogName,
+        log: LogTarget,
         position: Position,
         consistency: Consistency,
     ) -> Result<RecordAnswer, ReadError> {
@@ -139,7 +140,7 @@ impl Node {
     /// What a log is like.
     pub async fn describe_log(
         &self,
-        log: &LogName,
+        log: &LogTarget,
         consistency: Consistency,
     ) -> Result<Seen<LogDescription>, ReadError> {
         self.be_fresh(consistency).await?;
@@ -149,9 +150,13 @@ impl Node {
     }
 
     /// What this replica shows of a log.
-    pub(super) fn view(&self, log: &LogName) -> Result<Arc<LogView>, ReadError> {
-        let view = self.core.state.view(log);
-        view.ok_or_else(|| ReadError::UnknownLog { log: log.clone() })
+    pub(super) fn view(&self, log: &LogTarget) -> Result<Arc<LogView>, ReadError> {
+        let view = self.core.state.view(&log.name);
+        let view = view.ok_or_else(|| ReadError::UnknownLog { log: log.name.clone() })?;
+        match log.id {
+            Some(id) if id != view.id => Err(ReadError::IdDiffers { current: view.id }),
+            Some(_) | None => Ok(view),
+        }
     }
 
     /// Decides from which log and position to read, as fresh as asked.
@@ -171,10 +176,11 @@ impl Node {
     /// A read that names its log by id and lies wholly below the tail known here.
     fn plan_without_round(&self, request: &ReadRequest) -> Option<ReadPlan> {
         let Start::Resume(token) = request.start else { return None };
-        let view = self.core.state.view(&request.log)?;
+        let view = self.core.state.view(&request.log.name)?;
         let limit = self.read_limit(request.records_max, request.bytes_max);
         let until = token.next.checked_advance(u64::try_from(limit.records_max).ok()?)?;
         let is_fine = self.is_of(&token, &view)
+            && request.log.id.is_none_or(|id| id == view.id)
             && request.consistency == Consistency::Linearizable
             && until <= view.tail;
         is_fine.then_some(ReadPlan { log: view.id, from: token.next, level: Level::Applied, view })
@@ -187,7 +193,7 @@ impl Node {
     /// The log as fresh as asked, and the position at which a read of it begins.
     pub(super) async fn find_start(
         &self,
-        log: &LogName,
+        log: &LogTarget,
         start: Start,
         consistency: Consistency,
     ) -> Result<(Arc<LogView>, Position), ReadError> {

@@ -192,7 +192,7 @@ fn orders() -> LogName {
 
 fn request(start: Start) -> ReadRequest {
     ReadRequest {
-        log: orders(),
+        log: orders().into(),
         start,
         records_max: None,
         bytes_max: None,
@@ -203,7 +203,7 @@ fn request(start: Start) -> ReadRequest {
 
 fn follow(start: Start) -> FollowRequest {
     FollowRequest {
-        log: orders(),
+        log: orders().into(),
         start,
         records_max: None,
         bytes_max: None,
@@ -228,9 +228,11 @@ async fn what_is_acknowledged_is_read_at_once() {
     assert_eq!(bodies(&replica.read(ReadFrom::Last(1)).await.unwrap()), ["b"]);
     assert_eq!(bodies(&replica.read(ReadFrom::Time(appended.time)).await.unwrap()), ["a", "b"]);
     assert!(replica.read(ReadFrom::Tail).await.unwrap().is_empty());
-    let one = replica.node.read_one(orders(), at(1), Consistency::Linearizable).await.unwrap();
+    let one =
+        replica.node.read_one(orders().into(), at(1), Consistency::Linearizable).await.unwrap();
     assert_eq!(&one.record.body[..], b"b");
-    let described = replica.node.describe_log(&orders(), Consistency::Linearizable).await.unwrap();
+    let described =
+        replica.node.describe_log(&orders().into(), Consistency::Linearizable).await.unwrap();
     assert_eq!((described.answer.tail, described.as_of.served_by), (at(2), ReplicaId::FIRST));
 }
 
@@ -430,12 +432,13 @@ async fn a_cursor_is_where_its_consumer_put_it() {
     replica.append(&["a", "b"]).await.unwrap();
     let (node, name) = (&replica.node, CursorName::new("billing").unwrap());
     node.set_cursor(orders().into(), name.clone(), at(1)).await.unwrap();
-    let seen = node.cursor(&orders(), &name, Consistency::Linearizable).await.unwrap();
+    let seen = node.cursor(&orders().into(), &name, Consistency::Linearizable).await.unwrap();
     assert_eq!(seen.answer.map(|cursor| cursor.position), Some(at(1)));
-    let listed = node.list_cursors(&orders(), None, None, Consistency::Linearizable).await.unwrap();
+    let listed =
+        node.list_cursors(&orders().into(), None, None, Consistency::Linearizable).await.unwrap();
     assert_eq!(listed.answer.cursors.len(), 1);
     assert_eq!(node.delete_cursor(orders().into(), name.clone()).await, Ok(true));
-    let seen = node.cursor(&orders(), &name, Consistency::Linearizable).await.unwrap();
+    let seen = node.cursor(&orders().into(), &name, Consistency::Linearizable).await.unwrap();
     assert_eq!(seen.answer, None);
 }
 

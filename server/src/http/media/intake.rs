@@ -62,6 +62,11 @@ impl BodyKind {
         })
     }
 
+    /// Whether a body of this kind is text that has to be parsed.
+    pub(in crate::http) fn is_text(self) -> bool {
+        matches!(self, Self::Json | Self::Ndjson)
+    }
+
     /// The longest body of this kind that can hold an allowed batch, and the code of a longer one.
     pub(in crate::http) fn limit(self, limits: &BatchLimits) -> (usize, ErrorCode) {
         match self {

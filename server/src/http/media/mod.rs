@@ -72,10 +72,7 @@ impl Form {
 
     /// The form that a range of media types stands for, and its weight in thousandths.
     fn of_range(range: &str) -> Option<(Self, u32)> {
-        let mut parts = range.split(';');
-        let wanted = parts.next()?.trim();
-        let weight =
-            parts.find_map(|part| part.trim().strip_prefix("q=")).map_or(1_000, thousandths);
+        let (wanted, weight) = weighted(range);
         if weight == 0 {
             return None;
         }
@@ -88,6 +85,23 @@ impl Form {
         })?;
         Some((form, weight * 2 + u32::from(exact.is_some())))
     }
+}
+
+/// A range of media types and its weight in thousandths.
+fn weighted(range: &str) -> (&str, u32) {
+    let mut parts = range.split(';');
+    let wanted = parts.next().unwrap_or("").trim();
+    let mut qualities = parts.filter_map(|part| part.trim().split_once('='));
+    let quality = qualities.find(|(name, _)| name.trim_end().eq_ignore_ascii_case("q"));
+    (wanted, quality.map_or(1_000, |(_, quality)| thousandths(quality)))
+}
+
+/// How much the caller likes a media type that it calls by its name, in thousandths; 0: not at all.
+pub(super) fn weight_of(headers: &HeaderMap, media_type: &str) -> u32 {
+    let texts = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges = texts.flat_map(|text| text.split(',')).map(weighted);
+    let named = ranges.filter(|(wanted, _)| wanted.eq_ignore_ascii_case(media_type));
+    named.map(|(_, weight)| weight).max().unwrap_or(0)
 }
 
 fn thousandths(quality: &str) -> u32 {
