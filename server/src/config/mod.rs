@@ -22,6 +22,7 @@ use bytesize::ByteSize;
 use client::types::{BatchLimits, ReplicaAddr};
 use jiff::SignedDuration;
 
+use crate::http::HttpOptions;
 use crate::listen::ListenOptions;
 use crate::telemetry;
 use crate::telemetry::TelemetryOptions;
@@ -114,6 +115,18 @@ pub struct Limits {
     pub followers_max: u64,
     /// With less free disk than this, appends are refused.
     pub disk_free_min: u64,
+    /// Logs or cursors in one answer.
+    pub list_max: usize,
+    /// Reads that wait for a confirmation at one time.
+    pub reads_waiting_max: usize,
+    /// Processes that wait to join at one time.
+    pub joiners_max: usize,
+    /// For a change of a log or cursor to be agreed on.
+    pub command_deadline: Duration,
+    /// For the leader to answer a request that was carried to it.
+    pub forward_deadline: Duration,
+    /// What the front door holds.
+    pub http: HttpOptions,
 }
 
 /// What the group keeps in memory.
@@ -348,6 +361,17 @@ impl Reader<'_> {
             wait_max: self.time("limits.wait_max"),
             followers_max: self.count("limits.followers_max").into(),
             disk_free_min: self.bytes("limits.disk_free_min"),
+            list_max: self.number("limits.list_max"),
+            reads_waiting_max: self.number("limits.reads_waiting_max"),
+            joiners_max: self.number("limits.joiners_max"),
+            command_deadline: self.time("limits.command_deadline"),
+            forward_deadline: self.time("limits.forward_deadline"),
+            http: HttpOptions {
+                bodies_bytes_max: self.memory("limits.bodies_bytes_max"),
+                small_body_bytes_max: self.memory("limits.small_body_bytes_max"),
+                events_kept_max: self.number("limits.events_kept_max"),
+                events_kept_bytes_max: self.memory("limits.events_kept_bytes_max"),
+            },
         }
     }
 
@@ -373,8 +397,10 @@ impl Reader<'_> {
             body_gap_max: self.time("connections.body_gap_max"),
             body_rate_min: self.bytes("connections.body_rate_min"),
             write_stall_max: self.time("connections.write_stall_max"),
+            head_bytes_max: u32::try_from(self.bytes("connections.head_bytes_max"))
+                .unwrap_or(u32::MAX),
+            streams_max: self.count("connections.streams_max"),
             drain_max: self.time("connections.drain_max"),
-            ..ListenOptions::default()
         }
     }
 
@@ -410,6 +436,10 @@ impl Reader<'_> {
         if config.journal.segment_bytes < (batch.bytes_max as u64).saturating_mul(2) {
             let reason = "must hold two appends: at least twice limits.batch_bytes_max";
             self.bad("journal.segment_bytes", reason.to_owned());
+        }
+        if config.limits.http.bodies_bytes_max < batch.bytes_max.saturating_mul(2) {
+            let reason = "must hold one append in JSON: at least twice limits.batch_bytes_max";
+            self.bad("limits.bodies_bytes_max", reason.to_owned());
         }
         if config.group.producer_idle_min > config.group.producer_idle_max {
             let reason = "must be at most group.producer_idle_max".to_owned();

@@ -37,7 +37,7 @@ use self::folder::Entered;
 use self::gauges::Gauges;
 use self::open::Opened;
 use crate::config::Config;
-use crate::http::{Front, HttpOptions, WaitingFront};
+use crate::http::{Front, WaitingFront};
 use crate::listen::{self, ListenOptions, Listening};
 use crate::metrics::{Door, Metrics};
 use crate::node::{self, Node, NodeOptions, NodeParts, Probes};
@@ -72,7 +72,7 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     let clients = listening(&world, &metrics, Door::Clients, bind(config.listen)?, clients);
     let peers = bind(config.peer_listen)?;
     let peers = listening(&world, &metrics, Door::Peers, peers, config.peers.clone());
-    let options = HttpOptions::default();
+    let options = config.limits.http;
     let (founding, asked_to_found) = mpsc::channel(1);
     let waiting = WaitingFront::new(options, metrics.clone(), &world, Some(founding));
     let mut front = ClientDoor::open(&world, clients, waiting.clone());
@@ -415,6 +415,11 @@ fn node_options(config: &Config) -> NodeOptions {
         wait_max: limits.wait_max,
         followers_max: limits.followers_max,
         disk_free_min: limits.disk_free_min,
+        list_max: limits.list_max,
+        reads_waiting_max: limits.reads_waiting_max,
+        joiners_max: limits.joiners_max,
+        command_deadline: limits.command_deadline,
+        forward_deadline: limits.forward_deadline,
         ..NodeOptions::default()
     }
 }
