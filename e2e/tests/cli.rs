@@ -305,6 +305,35 @@ async fn a_joiner_that_nobody_admits_answers_what_it_waits_for_and_stops_when_to
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_that_finds_no_room_among_those_who_wait_goes_on_asking() -> Result<()> {
+    let cluster = Cluster::start_with(1, &["--set", "limits.joiners_max=1"]).await?;
+    let join = |name: &str| {
+        let mut recipe = Recipe::in_folder(cluster.folder().join(name))?;
+        recipe.first_start = vec!["--join".to_owned(), cluster.url(0)];
+        anyhow::Ok(recipe)
+    };
+    let mut first = waiting(join("first")?, "waiting to join").await?;
+    let mut second = waiting(join("second")?, "waiting to join").await?;
+    // The member names the one, and refuses the other for now, which must not take it for the end.
+    let metrics = format!("{}/metrics", cluster.url(0));
+    until("the refused one has asked again", Duration::from_secs(30), async || {
+        let text = reqwest::get(&metrics).await?.text().await?;
+        let is_refusal = |line: &&str| line.contains(paths::JOINERS) && line.contains("429");
+        let counts = text.lines().filter(is_refusal);
+        let counts = counts.filter(|line| line.contains("_total{"));
+        let refusals: f64 =
+            counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum();
+        Ok((refusals >= 2.0).then_some(()))
+    })
+    .await?;
+    for process in [&mut first, &mut second] {
+        assert_eq!(process.stop().await?.code(), Some(0), "{}", process.quoted());
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_group_is_founded_by_one_request_to_a_process_that_was_told_nothing() -> Result<()> {
     let home = TempDir::with_prefix("quorate-e2e-")?;
     let recipe = Recipe::in_folder(home.path().join("replica"))?;

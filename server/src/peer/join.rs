@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use client::api::cluster::{JoinAnswer, JoinRequest};
+use client::api::error::Problem;
 use client::api::paths;
 use client::types::ReplicaAddr;
 
@@ -58,8 +59,11 @@ pub async fn ask(member: &ReplicaAddr, request: &JoinRequest) -> Result<JoinAnsw
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|error| unavailable(error.to_string()));
     }
+    // A member that has no room on its list just now says so, and means later.
+    let is_final = serde_json::from_slice::<Problem>(&body)
+        .map_or(status.is_client_error(), |problem| !problem.retryable);
     let reason = String::from_utf8_lossy(&body).into_owned();
-    if status.is_client_error() {
+    if is_final {
         Err(JoinError::Refused { member: member.to_string(), reason })
     } else {
         Err(unavailable(reason))
