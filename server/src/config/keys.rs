@@ -165,12 +165,6 @@ pub const KEYS: &[Key] = &[
         "Reads that wait at one time for the group to confirm that they are fresh.",
     ),
     key("limits.joiners_max", Kind::Count, "64", "Processes that wait to join at one time."),
-    key(
-        "limits.bodies_bytes_max",
-        Kind::Bytes,
-        "64MiB",
-        "Bodies of requests being taken in or carried on; beyond it callers are told to come back.",
-    ),
     key("limits.small_body_bytes_max", Kind::Bytes, "64KiB", "A body that brings no records."),
     key(
         "limits.events_kept_max",

@@ -367,7 +367,6 @@ impl Reader<'_> {
             command_deadline: self.time("limits.command_deadline"),
             forward_deadline: self.time("limits.forward_deadline"),
             http: HttpOptions {
-                bodies_bytes_max: self.memory("limits.bodies_bytes_max"),
                 small_body_bytes_max: self.memory("limits.small_body_bytes_max"),
                 events_kept_max: self.number("limits.events_kept_max"),
                 events_kept_bytes_max: self.memory("limits.events_kept_bytes_max"),
@@ -436,10 +435,6 @@ impl Reader<'_> {
         if config.journal.segment_bytes < (batch.bytes_max as u64).saturating_mul(2) {
             let reason = "must hold two appends: at least twice limits.batch_bytes_max";
             self.bad("journal.segment_bytes", reason.to_owned());
-        }
-        if config.limits.http.bodies_bytes_max < batch.bytes_max.saturating_mul(2) {
-            let reason = "must hold one append in JSON: at least twice limits.batch_bytes_max";
-            self.bad("limits.bodies_bytes_max", reason.to_owned());
         }
         if config.group.producer_idle_min > config.group.producer_idle_max {
             let reason = "must be at most group.producer_idle_max".to_owned();
