@@ -7,7 +7,6 @@
 //!
 //! Not here: the marker's bytes (`migrations`), and who is admitted (`node`).
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -86,11 +85,7 @@ pub(super) async fn enter(
 ) -> Result<Entered, RunError> {
     let entered = match (migrations::open(&config.data), &config.start) {
         (Ok(current), Start::Bootstrap { voters_expected }) => {
-            if !is_unused(&current) {
-                let folder = config.data.display().to_string();
-                let replica = identity_of(&current)?.replica;
-                return Err(RunError::AlreadyFounded { folder, replica });
-            }
+            // Whether an earlier founding was finished shows when what it left is opened.
             Entered::new(current, None, Some(Founder::by_command(*voters_expected)))
         }
         (Ok(current), Start::Resume | Start::Join { .. }) => Entered::new(current, None, None),
@@ -141,16 +136,6 @@ async fn asked_to_found(mut calls: mpsc::Receiver<BootstrapCall>) -> Founder {
         Some(call) => Founder::by_request(call),
         None => std::future::pending().await,
     }
-}
-
-/// A founding that was interrupted before its first entry: nothing was ever written here.
-fn is_unused(current: &Current) -> bool {
-    let group = migrations::GroupId::FIRST;
-    !current.layout().state(group).exists() && is_empty(&current.layout().journal(group))
-}
-
-fn is_empty(folder: &Path) -> bool {
-    std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none())
 }
 
 fn found(config: &Config, world: &World, founder: Founder) -> Result<Entered, RunError> {
@@ -247,8 +232,21 @@ impl Entered {
         current.layout().clone()
     }
 
-    /// The group's timings, as this replica was told when it was admitted.
-    pub(super) fn timings(&self) -> Option<Timings> {
+    /// Refuses to found a group where one was founded; a founding that was interrupted goes on.
+    pub(super) fn check_founding(&self, is_founded: bool) -> Result<(), RunError> {
+        if self.founder.is_some() && (is_founded || self.identity.replica != ReplicaId::FIRST) {
+            let folder = self.folder().display().to_string();
+            return Err(RunError::AlreadyFounded { folder, replica: self.identity.replica });
+        }
+        Ok(())
+    }
+
+    /// The group's timings: as this replica founds it, or was told when it was admitted.
+    pub(super) fn timings(&self, config: &Config) -> Option<Timings> {
+        if self.founder.is_some() {
+            let crate::config::Timings { heartbeat, election_min, election_max } = config.timings;
+            return Some(Timings { heartbeat, election_min, election_max });
+        }
         let told = self.admission.as_ref()?.timings;
         Some(Timings {
             heartbeat: Duration::from_millis(told.heartbeat_ms),
@@ -310,6 +308,23 @@ fn machine_limits(config: &Config) -> MachineLimits {
 mod tests {
     use super::*;
     use crate::config::Layers;
+
+    #[tokio::test]
+    async fn who_founds_a_group_runs_with_the_timings_that_it_founds_it_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data").display().to_string();
+        let layers = Layers::new().flag("data", "--data", data);
+        let layers = layers.flag("timings.heartbeat", "--set", "33ms");
+        let start = Start::Bootstrap { voters_expected: 1 };
+        let config = Config::build(&layers, start).unwrap();
+        let (world, metrics) = (World::for_test(1, 0), crate::metrics::Metrics::new());
+        let (calls, called) = mpsc::channel(1);
+        let front = WaitingFront::new(config.limits.http, metrics, &world, Some(calls));
+        let entered = enter(&config, &world, &front, called).await.unwrap();
+        let timings = entered.timings(&config).unwrap();
+        assert_eq!(timings.heartbeat, Duration::from_millis(33));
+        assert_eq!(entered.founding(&config).unwrap().timings.heartbeat, timings.heartbeat);
+    }
 
     #[test]
     fn each_limit_of_the_group_is_founded_as_it_was_set() {

@@ -80,6 +80,7 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     let starting = async {
         let entered = folder::enter(&config, &world, &waiting, asked_to_found).await?;
         let opened = open::open(&config, &entered, &world, &metrics, &broken).await?;
+        entered.check_founding(opened.is_founded)?;
         Running::start(&config, entered, opened, &world, &metrics).await
     };
     let mut told = Box::pin(told_to_stop(&config));
@@ -171,7 +172,7 @@ impl Running {
         let identity = entered.identity();
         let acquaintances = Acquaintances::open(opened.met_file(&entered))
             .map_err(|error| RunError::Io { what: "cannot read whom this replica met", error })?;
-        let timings = opened.timings().or(entered.timings()).unwrap_or_default();
+        let timings = opened.timings().or(entered.timings(config)).unwrap_or_default();
         warn_of_slow_disk(config, timings);
         let detours = Detours::new(config.rehearsal.detours.clone());
         let myself =
