@@ -435,7 +435,7 @@ fn a_cluster() {
   "cluster": "11111111-1111-1111-1111-111111111111",
   "generation": {
     "number": 1,
-    "random": 42
+    "random": "000000000000002a"
   },
   "epoch": 4,
   "term": 1,
@@ -453,7 +453,7 @@ fn a_cluster() {
       "version": "0.1.0",
       "incarnation": {
         "start": 2,
-        "random": 5
+        "random": "0000000000000005"
       },
       "tail": 42,
       "applied": 41,
@@ -488,7 +488,7 @@ fn a_beginning() {
   "cluster": "11111111-1111-1111-1111-111111111111",
   "generation": {
     "number": 1,
-    "random": 42
+    "random": "000000000000002a"
   },
   "replica": 1
 }"#,
@@ -540,7 +540,7 @@ fn joining() {
   "cluster": "11111111-1111-1111-1111-111111111111",
   "generation": {
     "number": 1,
-    "random": 42
+    "random": "000000000000002a"
   },
   "replica": 2,
   "timings": {

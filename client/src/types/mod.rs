@@ -38,7 +38,8 @@ pub use position::{Position, PositionRange, PositionRangeError};
 pub use producer::{IdempotencyKey, ProducerEpoch, ProducerId, Sequence};
 pub use record::{NewRecord, Record};
 pub use replica::{
-    ClusterId, ClusterIdError, Generation, Incarnation, ReplicaAddr, ReplicaAddrError, ReplicaId,
+    ClusterId, ClusterIdError, Generation, Incarnation, NumberedError, ReplicaAddr,
+    ReplicaAddrError, ReplicaId,
 };
 pub use time::{Timestamp, TimestampError};
 pub use token::{TOKEN_BYTES_MAX, TokenError};

@@ -150,7 +150,8 @@ impl From<ReplicaId> for u64 {
 pub struct Generation {
     /// Counts recoveries.
     pub number: u32,
-    /// Tells apart two recoveries of the same number.
+    /// Tells apart two recoveries of the same number; 16 hexadecimal digits in JSON.
+    #[serde(with = "random_text")]
     pub random: u64,
 }
 
@@ -168,13 +169,69 @@ impl fmt::Display for Generation {
 pub struct Incarnation {
     /// Raised and persisted at every start.
     pub start: u64,
-    /// Drawn anew at every start.
+    /// Drawn anew at every start; 16 hexadecimal digits in JSON.
+    #[serde(with = "random_text")]
     pub random: u64,
 }
 
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{:016x}", self.start, self.random)
+    }
+}
+
+/// A text that names no generation and no incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a number and 16 lower-case hexadecimal digits, as in 1-00000000000000ff")]
+pub struct NumberedError;
+
+fn read_numbered(text: &str) -> Result<(u64, u64), NumberedError> {
+    let (number, random) = text.split_once('-').ok_or(NumberedError)?;
+    let number = parse_number(number).map_err(|_| NumberedError)?;
+    Ok((number, random_text::read(random).ok_or(NumberedError)?))
+}
+
+impl FromStr for Generation {
+    type Err = NumberedError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (number, random) = read_numbered(text)?;
+        Ok(Self { number: number.try_into().map_err(|_| NumberedError)?, random })
+    }
+}
+
+impl FromStr for Incarnation {
+    type Err = NumberedError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (start, random) = read_numbered(text)?;
+        Ok(Self { start, random })
+    }
+}
+
+/// 64 random bits as text: numbers of JSON are exact in 53 bits only.
+mod random_text {
+    use std::borrow::Cow;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::read_hex;
+
+    pub(super) fn read(text: &str) -> Option<u64> {
+        let mut bytes = [0; 8];
+        read_hex(text.as_bytes(), &mut bytes)?;
+        Some(u64::from_be_bytes(bytes))
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands in a reference")]
+    pub(super) fn serialize<S: Serializer>(random: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{random:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        read(&text).ok_or_else(|| D::Error::custom("random bits are 16 hexadecimal digits"))
     }
 }
 
@@ -281,6 +338,22 @@ mod tests {
     fn a_later_start_is_the_greater_incarnation() {
         assert!(Incarnation { start: 2, random: 1 } > Incarnation { start: 1, random: 9 });
         assert_eq!(Incarnation { start: 2, random: 1 }.to_string(), "2-0000000000000001");
+    }
+
+    #[test]
+    fn random_bits_survive_a_reader_whose_numbers_are_floating() {
+        let generation = Generation { number: 1, random: u64::MAX - 1 };
+        let json = serde_json::to_string(&generation).unwrap();
+        assert_eq!(json, r#"{"number":1,"random":"fffffffffffffffe"}"#);
+        assert_eq!(serde_json::from_str::<Generation>(&json).unwrap(), generation);
+        assert_eq!(generation.to_string().parse(), Ok(generation));
+        let incarnation = Incarnation { start: 7, random: 5 };
+        assert_eq!(incarnation.to_string().parse(), Ok(incarnation));
+        for text in
+            ["", "1", "1-5", "-0000000000000005", "+1-0000000000000005", "1-000000000000000G"]
+        {
+            assert_eq!(text.parse::<Incarnation>(), Err(NumberedError), "{text}");
+        }
     }
 
     #[test]
