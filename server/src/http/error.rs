@@ -98,6 +98,9 @@ impl From<NotFresh> for ApiError {
             NotFresh::NoLeader { retry_after } => {
                 Self::new(ErrorCode::NoLeader).retry_after(retry_after)
             }
+            NotFresh::NoQuorum { retry_after } => {
+                Self::new(ErrorCode::NoQuorum).retry_after(retry_after)
+            }
             NotFresh::Behind { retry_after } => {
                 Self::new(ErrorCode::ReplicaBehind).retry_after(retry_after)
             }
@@ -119,6 +122,9 @@ impl From<Unserved> for ApiError {
             Unserved::NotLeader { leader: _ } => Self::new(ErrorCode::NoLeader).elsewhere(),
             Unserved::NoLeader { retry_after } => {
                 Self::new(ErrorCode::NoLeader).retry_after(retry_after)
+            }
+            Unserved::NoQuorum { retry_after } => {
+                Self::new(ErrorCode::NoQuorum).retry_after(retry_after)
             }
             Unserved::TimedOut { retry_after } => {
                 Self::because(ErrorCode::NoLeader, "not proposed in time").retry_after(retry_after)

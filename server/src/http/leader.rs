@@ -102,8 +102,10 @@ fn refused_for_now(answer: &Response<Bytes>) -> Option<Problem> {
         return None;
     }
     let problem: Problem = serde_json::from_slice(answer.body()).ok()?;
-    let is_for_now =
-        matches!(problem.code, ErrorCode::NoLeader | ErrorCode::Stopping | ErrorCode::NotMember);
+    let is_for_now = matches!(
+        problem.code,
+        ErrorCode::NoLeader | ErrorCode::NoQuorum | ErrorCode::Stopping | ErrorCode::NotMember
+    );
     is_for_now.then_some(problem)
 }
 

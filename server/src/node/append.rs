@@ -103,7 +103,7 @@ impl Node {
             return Err(AppendError::DiskFull { retry_after: DISK_FULL_RETRY });
         }
         if core.pulse.still_for() >= core.options.stall_max {
-            return Err(Unserved::NoLeader { retry_after: NO_LEADER_RETRY }.into());
+            return Err(Unserved::NoQuorum { retry_after: NO_LEADER_RETRY }.into());
         }
         let bytes = u64::try_from(batch.run().len()).unwrap_or(u64::MAX);
         core.appends.admit(bytes).ok_or(AppendError::Overloaded { retry_after: OVERLOADED_RETRY })
@@ -159,6 +159,7 @@ fn outcome(result: &Result<Appended, AppendError>) -> AppendOutcome {
         Err(AppendError::Unserved(
             Unserved::NotLeader { .. }
             | Unserved::NoLeader { .. }
+            | Unserved::NoQuorum { .. }
             | Unserved::TimedOut { .. }
             | Unserved::Stopping,
         )) => AppendOutcome::Unavailable,

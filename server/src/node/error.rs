@@ -23,9 +23,15 @@ pub enum Unserved {
         /// Who leads, if this replica knows.
         leader: Option<ReplicaId>,
     },
-    /// Nobody is known to lead, or the leader cannot reach a quorum. Certainly not done.
+    /// Nobody is known to lead. Certainly not done.
     #[error("no leader")]
     NoLeader {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// This replica leads and a quorum does not answer it. Certainly not done.
+    #[error("no quorum")]
+    NoQuorum {
         /// When to try again.
         retry_after: Duration,
     },
@@ -134,7 +140,13 @@ impl From<Rejection> for ChangeLogError {
 /// Why this replica cannot answer as freshly as it was asked to. No read changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFresh {
-    /// Nobody leads, or the leader did not hear from a quorum in time.
+    /// This replica leads, and a quorum did not confirm that in time.
+    #[error("no quorum confirmed that this read is fresh")]
+    NoQuorum {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// Nobody leads, or the leader did not answer in time.
     #[error("no leader confirmed that this read is fresh")]
     NoLeader {
         /// When to try again.

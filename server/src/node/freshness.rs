@@ -89,6 +89,17 @@ impl Node {
     }
 }
 
+/// What came of one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// From here on reads are safe.
+    Index(EntryIndex),
+    /// This replica leads, and a quorum did not confirm it: worth asking again.
+    NoQuorum,
+    /// Nobody who leads answered: worth asking again.
+    NotYet,
+}
+
 /// Asks the leader, which may be here, from where reads are safe.
 pub(super) struct IndexAsker {
     raft: Raft,
@@ -118,20 +129,21 @@ impl IndexAsker {
         }
     }
 
-    /// One question. None: it is worth asking again.
-    async fn ask_once(&self) -> Result<Option<EntryIndex>, NotFresh> {
+    /// One question.
+    async fn ask_once(&self) -> Result<Asked, NotFresh> {
         let leader = self.leadership.borrow().leader;
         match leader {
-            None => Ok(None),
+            None => Ok(Asked::NotYet),
             Some(leader) if leader == self.raft.replica() => match self.raft.read_index().await {
-                Ok(index) => Ok(Some(index)),
-                Err(ReadIndexError::NotLeader { .. } | ReadIndexError::NoQuorum) => Ok(None),
+                Ok(index) => Ok(Asked::Index(index)),
+                Err(ReadIndexError::NoQuorum) => Ok(Asked::NoQuorum),
+                Err(ReadIndexError::NotLeader { .. }) => Ok(Asked::NotYet),
                 Err(ReadIndexError::Stopped) => Err(NotFresh::Stopping),
             },
             Some(leader) => match self.peers.read_index(leader).await {
-                Ok(index) => Ok(Some(index)),
+                Ok(index) => Ok(Asked::Index(index)),
                 Err(PeerError::Unknown | PeerError::Transport(_) | PeerError::Malformed) => {
-                    Ok(None)
+                    Ok(Asked::NotYet)
                 }
             },
         }
@@ -150,18 +162,27 @@ impl AskIndex for IndexAsker {
     async fn ask(&self) -> Result<EntryIndex, NotFresh> {
         let began = self.clock.now();
         let deadline = began + self.deadline;
-        let no_leader = NotFresh::NoLeader { retry_after: NO_LEADER_RETRY };
+        let mut lacks_quorum = false;
         while self.clock.now() < deadline {
             match self.clock.until(deadline, self.ask_once()).await {
-                Ok(Ok(Some(index))) => {
+                Ok(Ok(Asked::Index(index))) => {
                     self.metrics.read_index_confirmed(self.clock.since(began));
                     return Ok(index);
                 }
-                Ok(Ok(None)) => self.pause(deadline).await,
+                Ok(Ok(asked)) => {
+                    lacks_quorum |= asked == Asked::NoQuorum;
+                    self.pause(deadline).await;
+                }
                 Ok(Err(stopping)) => return Err(stopping),
                 Err(_expired) => break,
             }
         }
-        Err(no_leader)
+        let retry_after = NO_LEADER_RETRY;
+        let leads = self.leadership.borrow().leader == Some(self.raft.replica());
+        Err(if leads || lacks_quorum {
+            NotFresh::NoQuorum { retry_after }
+        } else {
+            NotFresh::NoLeader { retry_after }
+        })
     }
 }

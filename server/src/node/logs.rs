@@ -317,6 +317,7 @@ fn check_name(name: &LogName) -> Result<(), ChangeLogError> {
 fn unserved(not_fresh: NotFresh) -> ChangeLogError {
     let unserved = match not_fresh {
         NotFresh::Stopping => Unserved::Stopping,
+        NotFresh::NoQuorum { retry_after } => Unserved::NoQuorum { retry_after },
         NotFresh::NoLeader { retry_after }
         | NotFresh::Behind { retry_after }
         | NotFresh::NotRecovered { retry_after }
