@@ -670,6 +670,7 @@ unknown_route                 404 final     none
 method_not_allowed            405 final     none
 not_acceptable                406 final     none
 unsupported_media_type        415 final     none
+malformed_request             400 final     none
 request_timeout               408 retryable none
 request_head_too_large        431 final     none
 body_too_large                413 final     none

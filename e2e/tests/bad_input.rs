@@ -465,11 +465,9 @@ async fn whoever_dribbles_a_request_is_cut_off_and_others_are_served() -> Result
     assert!(start.elapsed() < Duration::from_secs(2), "others waited {:?}", start.elapsed());
     for stream in slow {
         let said = timeout(Duration::from_secs(30), stream).await.context("never cut off")???;
-        let is_silent = said.is_empty();
-        ensure!(
-            is_silent || said.contains(" 408 ") || said.contains(" 400 "),
-            "it was told {said}"
-        );
+        // Who sent nothing at first was not asking anything yet; the others are told.
+        let is_told = said.contains("request_timeout") || said.contains("malformed_request");
+        ensure!(said.is_empty() || is_told, "it was told {said}");
     }
     assert_eq!(everything(&cluster).await?, before, "half a request changed something");
     cluster.finish();
@@ -487,7 +485,7 @@ async fn a_request_head_far_too_long_is_refused() -> Result<()> {
     let mut said = Vec::new();
     timeout(Duration::from_secs(20), stream.read_to_end(&mut said)).await?.ok();
     let said = String::from_utf8_lossy(&said);
-    assert!(said.is_empty() || said.contains(" 431 ") || said.contains(" 400 "), "{said}");
+    assert!(said.contains(" 431 ") && said.contains("request_head_too_large"), "{said}");
     rest::get(cluster.http(), &cluster.url(0), "/livez").await?.succeeded()?;
     cluster.finish();
     Ok(())

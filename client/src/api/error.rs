@@ -67,6 +67,8 @@ error_codes! {
     NotAcceptable = "not_acceptable", "The answer cannot be given in that media type";
     /// The body's media type is not taken here.
     UnsupportedMediaType = "unsupported_media_type", "A body of that media type is not taken here";
+    /// The head of the request is not HTTP.
+    MalformedRequest = "malformed_request", "The request cannot be understood";
     /// Head or body of the request came too slowly.
     RequestTimeout = "request_timeout", "The request did not arrive in time";
     /// The head of the request is too long.
@@ -143,7 +145,10 @@ impl ErrorCode {
     /// The HTTP status.
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidBody | Self::InvalidParameter | Self::InvalidLogName => 400,
+            Self::InvalidBody
+            | Self::InvalidParameter
+            | Self::InvalidLogName
+            | Self::MalformedRequest => 400,
             Self::ReservedLogName | Self::ProducerEpochOld | Self::CrossSite => 403,
             Self::UnknownLog | Self::UnknownCursor | Self::UnknownRoute => 404,
             Self::MethodNotAllowed => 405,
@@ -209,6 +214,7 @@ impl ErrorCode {
             | Self::MethodNotAllowed
             | Self::NotAcceptable
             | Self::UnsupportedMediaType
+            | Self::MalformedRequest
             | Self::RequestHeadTooLarge
             | Self::BodyTooLarge
             | Self::BatchTooLarge
@@ -251,6 +257,7 @@ impl ErrorCode {
             | Self::MethodNotAllowed
             | Self::NotAcceptable
             | Self::UnsupportedMediaType
+            | Self::MalformedRequest
             | Self::RequestTimeout
             | Self::RequestHeadTooLarge
             | Self::BodyTooLarge

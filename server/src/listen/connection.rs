@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use client::api::error::ErrorCode;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,10 +21,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tracing::{debug, trace};
 
 use super::ListenOptions;
 use super::body::{Answer, Pace, Paced};
+use super::last_word;
 use super::places::Place;
 use super::pulse::{Asked, Pulse, Verdict, Watched};
 use crate::metrics::{ConnectionLoss, Door, Metrics};
@@ -33,6 +36,8 @@ use crate::world::Clock;
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+/// Connections that are told at once that there is no place for them; others are closed.
+const REFUSALS_MAX: usize = 64;
 /// Silence after which the system asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -44,6 +49,8 @@ pub(super) struct Doorway {
     pub(super) metrics: Metrics,
     clock: Clock,
     protocol: auto::Builder<TokioExecutor>,
+    /// How many may be told at once that there is no place for them.
+    refusals: Arc<Semaphore>,
 }
 
 impl Doorway {
@@ -61,7 +68,8 @@ impl Doorway {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(options.streams_max)
             .max_header_list_size(options.head_bytes_max);
-        Self { options, door, metrics, clock, protocol }
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        Self { options, door, metrics, clock, protocol, refusals }
     }
 
     fn lost(&self, pulse: &Pulse, reason: ConnectionLoss) {
@@ -97,7 +105,23 @@ where
         prepare(&stream);
         // Boxed so that a connection which never speaks does not take the room of one that does.
         Box::pin(speak(&doorway, stream, &place, answer)).await;
+        if let Some((stream, code)) = place.pulse.take_unsaid() {
+            last_word::say(stream, code, &place.name(), &doorway.clock).await;
+        }
     }
+}
+
+/// Tells a connection for which there is no place that it is so, unless too many are told already.
+pub(super) fn refuse(
+    doorway: &Arc<Doorway>,
+    stream: TcpStream,
+) -> Option<impl Future<Output = ()> + use<>> {
+    let turn = doorway.refusals.clone().try_acquire_owned().ok()?;
+    let clock = doorway.clock.clone();
+    Some(async move {
+        last_word::say(stream, ErrorCode::TooManyConnections, "connection", &clock).await;
+        drop(turn);
+    })
 }
 
 /// Waits until the other side has sent something. Until then there is nothing but the socket.
@@ -138,8 +162,10 @@ where
         let under_way = pulse.begin_request();
         let clock = doorway.clock.clone();
         let answering = answer(request.map(|body| Body::new(Paced::new(body, tempo, clock))));
+        let pulse = pulse.clone();
         async move {
             let response = answering.await;
+            pulse.answer_made();
             Ok::<_, Infallible>(response.map(|body| Answer::new(body, under_way)))
         }
     });
@@ -176,7 +202,12 @@ where
             }
             () = timer.as_mut() => match pulse.verdict(options) {
                 Verdict::AskAgain(then) => timer.as_mut().reset(then),
-                Verdict::Lost(reason) => return doorway.lost(pulse, reason),
+                Verdict::Lost(reason) => {
+                    if reason == ConnectionLoss::HeadLate {
+                        pulse.head_late();
+                    }
+                    return doorway.lost(pulse, reason);
+                }
             }
         }
     }

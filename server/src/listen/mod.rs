@@ -9,10 +9,13 @@
 //! accept -> place (total, per address; the longest idle ones make room) -> first byte -> HTTP
 //! ```
 //!
+//! Whoever cannot be taken, or sends what nobody understands, is told why before the connection ends.
+//!
 //! Not here: what is answered. Both listeners hand in a function from request to response.
 
 mod body;
 mod connection;
+mod last_word;
 mod places;
 mod pulse;
 
@@ -208,6 +211,9 @@ fn admit<A, F>(
         Err(reason) => {
             doorway.metrics.connection_lost(doorway.door, reason);
             debug!(%from, ?reason, "connection refused");
+            if let Some(refusing) = connection::refuse(doorway, stream) {
+                drop(connections.spawn(refusing));
+            }
         }
     }
 }

@@ -147,6 +147,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// How its connection is named where no request has a name.
+    pub(super) fn name(&self) -> String {
+        format!("connection-{}", self.number)
+    }
+
     /// Takes the place again after it was taken away, because a request came in at that moment.
     pub(super) fn keep(&self) {
         let mut taken = self.shared.lock();

@@ -9,16 +9,18 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use client::api::error::ErrorCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::ListenOptions;
+use super::last_word::refusal;
 use crate::metrics::ConnectionLoss;
 use crate::world::{Clock, Instant};
 
@@ -67,6 +69,10 @@ pub(super) struct Pulse {
     has_new_deadline: AtomicBool,
     has_answered: AtomicBool,
     is_http2: AtomicBool,
+    /// An answer was made of which no byte was written yet.
+    is_answer_waiting: AtomicBool,
+    /// Why the connection ends, if the other side is still to be told; and the socket to do it.
+    unsaid: Mutex<Option<(ErrorCode, Option<TcpStream>)>>,
     asked: AtomicU8,
     nudge: Notify,
 }
@@ -84,6 +90,8 @@ impl Pulse {
             has_new_deadline: AtomicBool::new(false),
             has_answered: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
+            is_answer_waiting: AtomicBool::new(false),
+            unsaid: Mutex::new(None),
             asked: AtomicU8::new(0),
             nudge: Notify::new(),
         };
@@ -105,6 +113,47 @@ impl Pulse {
         self.head_since.store(NEVER, Ordering::Relaxed);
         self.has_new_deadline.store(false, Ordering::Relaxed);
         UnderWay { pulse: self.clone() }
+    }
+
+    /// A request has its answer, and the next bytes that are written are its own.
+    pub(super) fn answer_made(&self) {
+        self.is_answer_waiting.store(true, Ordering::Relaxed);
+    }
+
+    /// A head did not come in time. If some of it came, the other side is told.
+    pub(super) fn head_late(&self) {
+        let has_begun = self.head_since.load(Ordering::Relaxed) != NEVER;
+        if has_begun && !self.is_http2.load(Ordering::Relaxed) {
+            self.leave_unsaid(ErrorCode::RequestTimeout);
+        }
+    }
+
+    /// What the other side is still to be told, and the socket, once nobody else has it.
+    pub(super) fn take_unsaid(&self) -> Option<(TcpStream, ErrorCode)> {
+        let (code, stream) = self.unsaid().take()?;
+        stream.map(|stream| (stream, code))
+    }
+
+    fn leave_unsaid(&self, code: ErrorCode) {
+        // What was noticed first is the reason.
+        self.unsaid().get_or_insert((code, None));
+    }
+
+    fn unsaid(&self) -> MutexGuard<'_, Option<(ErrorCode, Option<TcpStream>)>> {
+        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether these bytes are no answer of ours but what HTTP itself says to a head it cannot take.
+    /// They are kept back, and said in our own words at the end.
+    fn keeps_back(&self, bytes: &[u8]) -> bool {
+        if self.is_answer_waiting.swap(false, Ordering::Relaxed) || !self.is_quiet() {
+            return false;
+        }
+        let refusal = refusal(bytes);
+        if let Some(code) = refusal {
+            self.leave_unsaid(code);
+        }
+        refusal.is_some()
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -215,13 +264,26 @@ impl Drop for UnderWay {
 /// A socket that reports its bytes to the pulse.
 #[derive(Debug)]
 pub(super) struct Watched {
-    stream: TcpStream,
+    /// There until the drop.
+    stream: Option<TcpStream>,
     pulse: Arc<Pulse>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some((_, stream)) = &mut *self.pulse.unsaid() {
+            *stream = self.stream.take();
+        }
+    }
 }
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse }
+        Self { stream: Some(stream), pulse }
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(self.stream.as_mut().expect("the socket is there until the drop"))
     }
 
     fn wrote(&self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -241,7 +303,7 @@ impl AsyncRead for Watched {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let poll = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let poll = self.stream().poll_read(cx, buffer);
         if buffer.filled().len() > before {
             self.pulse.bytes_came(&buffer.filled()[before..]);
         }
@@ -255,16 +317,22 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if self.pulse.keeps_back(bytes) {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let poll = self.stream().poll_write(cx, bytes);
         self.wrote(poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.pulse.unsaid().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        self.stream().poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -272,11 +340,14 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        if bytes.first().is_some_and(|head| self.pulse.keeps_back(head)) {
+            return Poll::Ready(Ok(bytes.iter().map(|piece| piece.len()).sum()));
+        }
+        let poll = self.stream().poll_write_vectored(cx, bytes);
         self.wrote(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
     }
 }

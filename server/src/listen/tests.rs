@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use axum::body::Body;
+use client::api::error::{ErrorCode, Problem};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -182,12 +183,55 @@ async fn a_head_that_dribbles_is_cut_and_others_are_served() {
     let mut other = running.connect().await;
     assert!(ask(&mut other, "/").await.starts_with("HTTP/1.1 200"));
     let began = tokio::time::Instant::now();
-    let mut piece = [0; 64];
-    let end = tokio::time::timeout(PATIENCE, reading.read(&mut piece)).await.unwrap();
-    assert!(!matches!(end, Ok(count) if count > 0));
+    let mut said = [0; 12];
+    tokio::time::timeout(PATIENCE, reading.read_exact(&mut said)).await.unwrap().unwrap();
+    assert_eq!(&said, b"HTTP/1.1 408");
     assert!(began.elapsed() < 10 * TICK);
     dribble.await.unwrap();
     assert!(running.lost("head_late"));
+}
+
+/// Everything that is said until the connection ends.
+async fn last_words(stream: &mut TcpStream) -> String {
+    let mut said = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.unwrap().unwrap();
+    String::from_utf8(said).unwrap()
+}
+
+/// These words are a problem document of this code.
+#[track_caller]
+fn assert_told(said: &str, code: ErrorCode) {
+    let (head, body) = said.split_once("\r\n\r\n").expect("a whole answer");
+    assert!(head.starts_with(&format!("HTTP/1.1 {} ", code.status())), "{said}");
+    assert!(head.contains("content-type: application/problem+json"), "{said}");
+    assert!(head.contains("x-request-id: ") && head.contains("connection: close"), "{said}");
+    let problem: Problem = serde_json::from_str(body).unwrap();
+    assert_eq!(problem.code, code);
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_taken_is_told_why() {
+    let running = start(options());
+    let many = "x-a: b\r\n".repeat(200);
+    let long = "x".repeat(1 << 20);
+    for (head, code) in [
+        ("hello\r\n\r\n".to_owned(), ErrorCode::MalformedRequest),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n".to_owned(), ErrorCode::MalformedRequest),
+        (format!("GET / HTTP/1.1\r\n{many}\r\n"), ErrorCode::RequestHeadTooLarge),
+        (format!("GET / HTTP/1.1\r\nx-long: {long}\r\n\r\n"), ErrorCode::RequestHeadTooLarge),
+        (format!("GET /{long} HTTP/1.1\r\n\r\n"), ErrorCode::RequestHeadTooLarge),
+        ("GET / HTTP/1.1\r\nx-half: ".to_owned(), ErrorCode::RequestTimeout),
+    ] {
+        let mut stream = running.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert_told(&last_words(&mut stream).await, code);
+    }
+    // After an answer of ours, too.
+    let mut stream = running.connect().await;
+    assert!(ask(&mut stream, "/").await.starts_with("HTTP/1.1 200"));
+    stream.write_all(b"hello\r\n\r\n").await.unwrap();
+    let said = last_words(&mut stream).await;
+    assert_told(said.strip_prefix('0').unwrap_or(&said), ErrorCode::MalformedRequest);
 }
 
 #[tokio::test]
@@ -287,7 +331,9 @@ async fn requests_under_way_do_not_make_room() {
     }
     tokio::time::sleep(TICK).await;
     let mut refused = running.connect().await;
-    assert!(until_closed(&mut refused).await < TICK);
+    let said = last_words(&mut refused).await;
+    assert_told(&said, ErrorCode::TooManyConnections);
+    assert!(said.contains("retry-after: "), "{said}");
     assert!(running.lost("full"));
     for stream in &mut busy {
         assert!(read_answer(stream).await.starts_with("HTTP/1.1 200"));
