@@ -1,0 +1,230 @@
+//! Bodies about the cluster: its status, its beginning, who joins, who is ready.
+
+use quorate_client::api::cluster::{
+    Admission, BootstrapAnswer, BootstrapRequest, ClusterStatus, JoinAnswer, JoinNonce,
+    JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Readiness, ReadinessCheck, ReplicaStatus, Role,
+    SyncLatency, Timings, Verdict,
+};
+use quorate_client::types::{ClusterId, EntryIndex, Epoch, Incarnation, ReplicaId, Term};
+
+use super::{assert_golden, generation, replica_addr, time};
+
+#[test]
+fn a_cluster() {
+    let replica = ReplicaStatus {
+        id: ReplicaId::FIRST,
+        role: Role::Leader,
+        is_reachable: true,
+        addr: replica_addr(7001),
+        peer_addr: replica_addr(8001),
+        zone: "a".into(),
+        version: Some("0.1.0".into()),
+        incarnation: Some(Incarnation { start: 2, random: 5 }),
+        tail: Some(EntryIndex::new(42)),
+        applied: Some(EntryIndex::new(41)),
+        lag: Some(Lag { entries: 0 }),
+        heard_ms_ago: Some(12),
+        sync: Some(SyncLatency { p50_us: 120, p99_us: 900 }),
+        free_bytes: Some(1 << 30),
+        damaged_entries: None,
+    };
+    let status = ClusterStatus {
+        verdict: Verdict {
+            can_append: true,
+            tolerance: 0,
+            sentence: "Taking appends. 1 of 1 replicas votes. You can lose none.".into(),
+            reasons: vec!["2 of 3 expected voters have not joined.".into()],
+        },
+        cluster: Some(ClusterId::new([0x11; 16])),
+        generation: Some(generation()),
+        epoch: Some(Epoch::new(4)),
+        term: Term::new(1),
+        leader: Some(ReplicaId::FIRST),
+        this_replica: Some(ReplicaId::FIRST),
+        expected_voters: 3,
+        replicas: vec![replica],
+        as_of: time(),
+    };
+    assert_golden(
+        &status,
+        r#"
+{
+  "verdict": {
+    "can_append": true,
+    "tolerance": 0,
+    "sentence": "Taking appends. 1 of 1 replicas votes. You can lose none.",
+    "reasons": [
+      "2 of 3 expected voters have not joined."
+    ]
+  },
+  "cluster": "11111111-1111-1111-1111-111111111111",
+  "generation": {
+    "number": 1,
+    "random": "000000000000002a"
+  },
+  "epoch": 4,
+  "term": 1,
+  "leader": 1,
+  "this_replica": 1,
+  "expected_voters": 3,
+  "replicas": [
+    {
+      "id": 1,
+      "role": "leader",
+      "is_reachable": true,
+      "addr": "http://127.0.0.1:7001",
+      "peer_addr": "http://127.0.0.1:8001",
+      "zone": "a",
+      "version": "0.1.0",
+      "incarnation": {
+        "start": 2,
+        "random": "0000000000000005"
+      },
+      "tail": 42,
+      "applied": 41,
+      "lag": {
+        "entries": 0
+      },
+      "heard_ms_ago": 12,
+      "sync": {
+        "p50_us": 120,
+        "p99_us": 900
+      },
+      "free_bytes": 1073741824
+    }
+  ],
+  "as_of": "2026-11-23T20:15:57.042Z"
+}"#,
+    );
+}
+
+#[test]
+fn a_beginning() {
+    assert_golden(&BootstrapRequest { expect: Some(3) }, "{\n  \"expect\": 3\n}");
+    let answer = BootstrapAnswer {
+        cluster: ClusterId::new([0x11; 16]),
+        generation: generation(),
+        replica: ReplicaId::FIRST,
+    };
+    assert_golden(
+        &answer,
+        r#"
+{
+  "cluster": "11111111-1111-1111-1111-111111111111",
+  "generation": {
+    "number": 1,
+    "random": "000000000000002a"
+  },
+  "replica": 1
+}"#,
+    );
+}
+
+#[test]
+fn joining() {
+    let request = JoinRequest {
+        nonce: JoinNonce::new(255),
+        addr: replica_addr(7002),
+        peer_addr: replica_addr(8002),
+        zone: String::new(),
+        version: "0.1.0".into(),
+        cluster: None,
+        free_bytes: Some(5),
+    };
+    assert_golden(
+        &request,
+        r#"
+{
+  "nonce": "000000000000000000000000000000ff",
+  "addr": "http://127.0.0.1:7002",
+  "peer_addr": "http://127.0.0.1:8002",
+  "version": "0.1.0",
+  "free_bytes": 5
+}"#,
+    );
+    assert_golden(
+        &JoinAnswer::Waiting { retry_after_ms: 500 },
+        r#"
+{
+  "state": "waiting",
+  "retry_after_ms": 500
+}"#,
+    );
+    let admission = Admission {
+        cluster: ClusterId::new([0x11; 16]),
+        generation: generation(),
+        replica: ReplicaId::new(2).unwrap(),
+        timings: Timings { heartbeat_ms: 80, election_min_ms: 250, election_max_ms: 500 },
+        peers: vec![PeerAddr { id: ReplicaId::FIRST, peer_addr: replica_addr(8001) }],
+    };
+    assert_golden(
+        &JoinAnswer::Admitted(admission),
+        r#"
+{
+  "state": "admitted",
+  "cluster": "11111111-1111-1111-1111-111111111111",
+  "generation": {
+    "number": 1,
+    "random": "000000000000002a"
+  },
+  "replica": 2,
+  "timings": {
+    "heartbeat_ms": 80,
+    "election_min_ms": 250,
+    "election_max_ms": 500
+  },
+  "peers": [
+    {
+      "id": 1,
+      "peer_addr": "http://127.0.0.1:8001"
+    }
+  ]
+}"#,
+    );
+    let joiner = Joiner {
+        addr: replica_addr(7002),
+        peer_addr: replica_addr(8002),
+        zone: "b".into(),
+        version: "0.1.0".into(),
+        free_bytes: None,
+        since: time(),
+    };
+    assert_golden(
+        &JoinerList { joiners: vec![joiner] },
+        r#"
+{
+  "joiners": [
+    {
+      "addr": "http://127.0.0.1:7002",
+      "peer_addr": "http://127.0.0.1:8002",
+      "zone": "b",
+      "version": "0.1.0",
+      "since": "2026-11-23T20:15:57.042Z"
+    }
+  ]
+}"#,
+    );
+}
+
+#[test]
+fn readiness() {
+    let check = ReadinessCheck {
+        name: "leader".into(),
+        is_passed: false,
+        detail: "no leader is known".into(),
+    };
+    assert_golden(
+        &Readiness { is_ready: false, checks: vec![check] },
+        r#"
+{
+  "is_ready": false,
+  "checks": [
+    {
+      "name": "leader",
+      "is_passed": false,
+      "detail": "no leader is known"
+    }
+  ]
+}"#,
+    );
+}
