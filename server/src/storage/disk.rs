@@ -64,6 +64,9 @@ pub trait File: Debug + Send + Sync {
     fn will_read(&self, _offset: u64, _length: u64) {}
     /// The length.
     fn len(&self) -> io::Result<u64>;
+    /// A hint: what is durable of this file will hardly be read soon, so the system need not keep it
+    /// in memory.
+    fn uncache(&self) {}
     /// Whether the file holds nothing.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -173,6 +176,11 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn uncache(&self) {
+        // Only a hint: a file system that knows none loses nothing.
+        rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed).ok();
     }
 }
 

@@ -4,14 +4,15 @@
 //! bad head knows that it is damaged, not torn. A sync is faster where the file was written before
 //! (the file system has nothing to note), so while writes are small the next file is filled with zeros
 //! in advance, in steps that keep pace with the writer. Large writes gain little and would pay for
-//! each byte twice, so for them room is only reserved.
+//! each byte twice, so for them room is only reserved. What lies well behind the end is let go from the
+//! system's memory: the next segment is filled there, which is much cheaper than memory never used.
 //!
 //! Not here: which segments may go (`catalog`), and frames.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{Builder, JoinHandle};
 
 use migrations::latest::frames::{Salt, SegmentHead};
@@ -164,11 +165,15 @@ pub(super) fn fill(file: &dyn File, from: u64, until: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What the next step of preparing a file is to do.
-#[derive(Debug, Clone, Copy)]
+/// What is to be done beside the writer.
+#[derive(Debug)]
 enum Step {
+    /// Fill the next piece of the next file.
     Fill,
+    /// The same, but that piece is only reserved.
     Skip,
+    /// Let a segment go from the system's memory, if it is still one.
+    Uncache(Weak<Segment>),
 }
 
 /// Makes the next file ready beside the writer, in small steps.
@@ -198,13 +203,21 @@ impl Preparer {
     /// The writer wrote so much in one write: time for a step now and then.
     pub(super) fn wrote(&mut self, bytes: u64, filled_bytes_max: u64) {
         self.written += bytes;
-        let step = if bytes <= filled_bytes_max { Step::Fill } else { Step::Skip };
         while self.written >= self.step_bytes {
             self.written -= self.step_bytes;
-            // If the thread ended after an error, files are made when they are needed.
-            if self.steps.as_ref().is_some_and(|steps| steps.send(step).is_err()) {
-                self.steps = None;
-            }
+            self.send(if bytes <= filled_bytes_max { Step::Fill } else { Step::Skip });
+        }
+    }
+
+    /// Nobody is likely to read this segment soon.
+    pub(super) fn uncache(&mut self, segment: Weak<Segment>) {
+        self.send(Step::Uncache(segment));
+    }
+
+    fn send(&mut self, step: Step) {
+        // If the thread ended after an error, files are made when they are needed.
+        if self.steps.as_ref().is_some_and(|steps| steps.send(step).is_err()) {
+            self.steps = None;
         }
     }
 }
@@ -224,16 +237,23 @@ fn prepare(spares: &Spares, steps: &Receiver<Step>) {
     let step_bytes = (spares.segment_bytes / STEPS).max(1);
     let mut making: Option<(Spare, u64)> = None;
     for step in steps {
+        let is_filled = match step {
+            Step::Fill => true,
+            Step::Skip => false,
+            Step::Uncache(segment) => {
+                if let Some(segment) = segment.upgrade() {
+                    segment.file.uncache();
+                }
+                continue;
+            }
+        };
         if making.is_none() && spares.has_ready() {
             continue;
         }
         let made = making.take().map_or_else(|| spares.reserve().map(|spare| (spare, 0)), Ok);
         let Ok((spare, at)) = made else { continue };
         let until = (at + step_bytes).min(spares.segment_bytes);
-        let done = match step {
-            Step::Fill => fill(spare.file.as_ref(), at, until),
-            Step::Skip => Ok(()),
-        };
+        let done = if is_filled { fill(spare.file.as_ref(), at, until) } else { Ok(()) };
         if done.and_then(|()| spare.file.sync_data()).is_err() {
             return;
         }

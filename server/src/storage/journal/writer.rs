@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use client::types::EntryId;
@@ -67,6 +67,8 @@ pub(super) struct Writer {
     dones: Vec<Done>,
     /// Let go, but perhaps still read.
     retired: Vec<Arc<Segment>>,
+    /// The full segment before this one: a follower a little behind may still need it.
+    previous: Weak<Segment>,
 }
 
 impl Writer {
@@ -85,6 +87,7 @@ impl Writer {
             effects: Vec::new(),
             dones: Vec::new(),
             retired: Vec::new(),
+            previous: Weak::new(),
         }
     }
 
@@ -356,7 +359,9 @@ impl Writer {
         let vote = self.end.standing.vote;
         self.push(FrameBody::DurableMark { vote, next: Some(salt) }, None);
         self.commit()?;
-        self.end.segment = Arc::clone(&segment);
+        let full = std::mem::replace(&mut self.end.segment, Arc::clone(&segment));
+        let before = std::mem::replace(&mut self.previous, Arc::downgrade(&full));
+        self.preparer.uncache(before);
         self.end.offset = FRAMES_BEGIN;
         self.shared.lock().catalog.enter(segment);
         self.tell_size();
