@@ -15,11 +15,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::types::{EntryIndex, Incarnation, ReplicaId};
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use migrations::latest::NodeRow;
 use tokio::sync::watch;
 
 use super::acquaintances::Acquaintances;
 use super::codec::{ENTRY_HEAD_BYTES, Introduction, Message};
+use super::companion::with_company;
 use super::envelope::{Envelope, Identity, Refusal};
 use super::paths;
 use super::transport::{Purpose, Transport, TransportError};
@@ -27,8 +31,8 @@ use crate::metrics::Metrics;
 use crate::raft::types::{
     AppendRequest, AppendResponse, RaftEntry, RaftNetwork, RaftNetworkFactory, RaftPayload,
     RaftVote, ReplicationClosed, RpcError, RpcOption, Snapshot, SnapshotBody, SnapshotResponse,
-    StreamingError, TransferRequest, TransferResponse, TypeConfig, Unreachable, VoteRequest,
-    VoteResponse, entry_id,
+    StreamAnswer, StreamingError, TransferRequest, TransferResponse, TypeConfig, Unreachable,
+    VoteRequest, VoteResponse, entry_id, stream_append_sequential,
 };
 use crate::raft::{MembershipState, Timings};
 use crate::storage::journal::Journal;
@@ -358,6 +362,18 @@ impl<T: Transport> RaftNetwork<TypeConfig> for Connection<T> {
         } else {
             self.entries(request).await
         }
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        requests: S,
+        option: RpcOption,
+    ) -> BoxFuture<'s, Result<BoxStream<'s, StreamAnswer>, RpcError>>
+    where
+        S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
+    {
+        let clock = self.peers.shared.clock.clone();
+        stream_append_sequential(self, with_company(requests, clock), option)
     }
 
     async fn vote(

@@ -16,6 +16,7 @@
 mod acquaintances;
 mod client;
 mod codec;
+mod companion;
 mod detours;
 mod envelope;
 pub mod forward;

@@ -65,11 +65,14 @@ pub type StreamingError = openraft::errors::StreamingError<TypeConfig>;
 pub type Unreachable = openraft::errors::Unreachable<TypeConfig>;
 /// The sending task was told to stop.
 pub type ReplicationClosed = openraft::errors::ReplicationClosed;
+/// What a follower said to one request of a stream, or why it said nothing.
+pub type StreamAnswer = Result<openraft::raft::StreamAppendResult<TypeConfig>, RpcError>;
 /// Deadlines that openraft advises for one message.
 pub use openraft::network::RPCOption as RpcOption;
 /// What openraft wants of a connection, and of the one who makes connections.
 pub use openraft::network::{
-    NetSnapshot as SnapshotNetwork, RaftNetworkFactory, v2::RaftNetworkV2 as RaftNetwork,
+    NetSnapshot as SnapshotNetwork, RaftNetworkFactory, stream_append_sequential,
+    v2::RaftNetworkV2 as RaftNetwork,
 };
 
 /// Our name for a log id.
