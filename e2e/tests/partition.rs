@@ -3,18 +3,23 @@
 //! Method: under load the group is cut into a shape around its leader, must go on appending, is mended,
 //! and must go on again; the history of all calls is checked.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use client::api::header::AsOf;
 use quorate_e2e::{
     check::{Coverage, check},
     link::{Links, Shape},
     process::print,
+    rest::{Answer, append, get, put},
     scale::short_or_long,
+    wait::until,
     workload::{Load, Workload},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 const CUT: &str = "cut";
 const APPENDS_BETWEEN: usize = 50;
+/// Longer than anything takes that is waited for here.
+const SOON: Duration = Duration::from_secs(10);
 
 /// The shapes of three replicas, around the one that leads.
 fn shapes(leader: usize) -> Vec<Shape> {
@@ -58,4 +63,42 @@ async fn a_group_cut_into_any_shape_goes_on_and_stays_one() -> Result<()> {
     print(&check(&history, &required).assert_passed().to_string());
     cluster.finish();
     Ok(())
+}
+
+/// Goal: whoever is cut off does not pass for one that is up to date.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_cut_off_says_so_and_how_old_its_answers_are() -> Result<()> {
+    let (cluster, links) = Links::start(3).await?;
+    let (http, alone) = (cluster.http(), cluster.follower().await?);
+    let url = cluster.url(alone);
+    put(http, &url, "/v1/logs/orders", "{}").await?.succeeded()?;
+    append(http, &url, "orders", b"a").await?.succeeded()?;
+    let local = "/v1/logs/orders/records?consistency=local";
+    let fresh = until("a local read of what was appended", SOON, async || {
+        let answer = get(http, &url, local).await?;
+        Ok(as_of(&answer).filter(|as_of| answer.status == 200 && as_of.lag == Some(0)))
+    });
+    assert!(fresh.await?.age_ms.is_some_and(|age| age < 2_000), "it hears its leader");
+
+    links.cut(Shape::Alone(alone));
+    let cut_off = until("it to notice that it is alone", SOON, async || {
+        let answer = get(http, &url, "/readyz").await?;
+        Ok((answer.status == 503).then_some(answer))
+    });
+    assert!(cut_off.await?.header("quorate-leader").is_none(), "it knows of no leader now");
+    let old = as_of(&get(http, &url, local).await?.succeeded()?).context("no word on its age")?;
+    assert!(old.age_ms.is_some_and(|age| age >= 900) && old.lag.is_none(), "{old:?}");
+
+    links.heal();
+    until("it to be ready again", SOON, async || {
+        let answer = get(http, &url, "/readyz").await?;
+        Ok((answer.status == 200).then_some(()))
+    })
+    .await?;
+    cluster.finish();
+    Ok(())
+}
+
+fn as_of(answer: &Answer) -> Option<AsOf> {
+    answer.header("quorate-as-of")?.parse().ok()
 }

@@ -39,7 +39,8 @@ pub struct AsOf {
     pub served_by: ReplicaId,
     /// How many entries this replica is known to lack; none if it hears of no leader.
     pub lag_entries: Option<u64>,
-    /// How long ago this replica last knew itself to be up to date; none if it never did.
+    /// How long ago this replica last heard from its leader, or as the leader from a quorum; none
+    /// if it never did in this start.
     pub age: Option<Duration>,
 }
 
@@ -75,16 +76,14 @@ impl Node {
         let applied = *node.applied.borrow();
         let epoch = node.membership.borrow().entry.map_or(0, |entry| entry.index.get());
         let progress = node.raft.progress();
-        let is_leader = node.leadership.borrow().here;
         let reached = applied.map_or(0, EntryIndex::get);
         let lag = progress.committed.map(|committed| committed.get().saturating_sub(reached));
-        let heard = if is_leader { progress.quorum_acked } else { None };
         AsOf {
             applied,
             epoch: Epoch::new(epoch),
             served_by: self.replica(),
-            lag_entries: lag,
-            age: heard.map(|at| node.world.clock.since(at)),
+            lag_entries: lag.filter(|_| node.raft.is_led()),
+            age: progress.heard.map(|at| node.world.clock.since(at)),
         }
     }
 }

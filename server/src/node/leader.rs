@@ -21,6 +21,9 @@ use crate::peer::forward;
 use crate::raft::{MembershipState, Replication};
 use crate::world::Instant;
 
+/// The longest pause between two looks for a leader.
+const ROUTE_PAUSE: Duration = Duration::from_millis(50);
+
 /// Where a request that needs the leader goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -73,6 +76,7 @@ impl Node {
             }
             leadership.leader
         };
+        let leader = leader.filter(|_| self.core.raft.is_led());
         let front = leader.filter(|leader| *leader != self.replica()).and_then(|leader| {
             let membership = self.core.membership.borrow();
             Some((leader, self.core.route_cache.front(leader, &membership)?))
@@ -100,6 +104,8 @@ impl Node {
                     // A leader may be known before its address is.
                     changed = membership.changed() => changed.is_ok(),
                     () = self.stopping() => false,
+                    // A leader that fell silent may be heard again, and nothing tells of that.
+                    () = clock.sleep(ROUTE_PAUSE) => true,
                 }
             };
             let is_worth_a_look = clock.until(deadline, changed).await == Ok(true);

@@ -97,20 +97,20 @@ impl Node {
     pub async fn read(&self, request: ReadRequest) -> Result<ReadAnswer, ReadError> {
         let plan = self.plan_read(&request).await?;
         let limit = self.read_limit(request.records_max, request.bytes_max);
-        let page = match self.page(&plan.view, plan.from, limit, plan.level).await {
+        let page = self.page(&plan.view, plan.from, limit, plan.level).await;
+        let is_worth_waiting = match &page {
+            Ok(page) => page.records.is_empty() && !plan.view.sealed,
             // Applied here, and not yet durable here: a local read ends before it.
-            Err(ReadError::BeyondTail { tail }) if plan.from <= plan.view.tail => {
-                self.page(&plan.view, tail, limit, plan.level).await?
-            }
-            page => page?,
+            Err(ReadError::BeyondTail { .. }) => plan.from <= plan.view.tail,
+            Err(_) => false,
         };
         let page = match request.wait {
-            Some(wait) if page.records.is_empty() && !plan.view.sealed => {
-                self.wait_for_page(&plan, limit, wait).await?.unwrap_or(page)
+            Some(wait) if is_worth_waiting => {
+                self.wait_for_page(&plan, limit, wait).await?.map_or(page, Ok)
             }
             Some(_) | None => page,
         };
-        Ok(self.answer(&plan.view, page, request.consistency))
+        Ok(self.answer(&plan.view, page?, request.consistency))
     }
 
     /// Reads the record at a position.

@@ -91,6 +91,7 @@ pub struct Raft {
     core: openraft::Raft<TypeConfig, StateMachine>,
     replica: ReplicaId,
     timings: Timings,
+    clock: Clock,
     /// The last entry in the journal when it was opened.
     last_at_open: Option<EntryIndex>,
     /// What was committed when a leader was first heard of in this start.
@@ -209,11 +210,13 @@ impl Raft {
         let (leadership_sender, leadership) = tokio_watch::channel(Leadership::default());
         let (membership_sender, membership) = tokio_watch::channel(MembershipState::default());
         let copies = watch::Copies { leadership: leadership_sender, membership: membership_sender };
-        let gauge = watch::Gauge { metrics: raft.metrics(), anchor };
+        let heard = watch::Heard::never(&clock);
+        let gauge = watch::Gauge { metrics: raft.metrics(), anchor, heard };
         Ok(Self {
             core: raft,
             replica,
             timings,
+            clock,
             last_at_open,
             goal: Arc::default(),
             applied,
@@ -321,6 +324,13 @@ impl Raft {
         self.applied.clone()
     }
 
+    /// Whether this replica was led lately: within two of the longest waits for an election. After
+    /// that, whom it takes for the leader is hearsay.
+    pub fn is_led(&self) -> bool {
+        let earliest = self.clock.now().checked_sub(self.timings.election_max * 2);
+        earliest.is_none_or(|earliest| self.progress().heard.is_some_and(|at| at >= earliest))
+    }
+
     /// How far this replica and the group are now.
     pub fn progress(&self) -> Progress {
         self.gauge.progress()
@@ -388,7 +398,14 @@ impl Raft {
 
     /// A leader's entries or heartbeat.
     pub async fn append_entries(&self, request: AppendRequest) -> Result<AppendResponse, TimedOut> {
-        self.core.append_entries(request).await.map_err(|_| TimedOut)
+        let response = self.core.append_entries(request).await.map_err(|_| TimedOut)?;
+        match response {
+            AppendResponse::Success
+            | AppendResponse::PartialSuccess(_)
+            | AppendResponse::Conflict => self.gauge.heard.now(),
+            AppendResponse::HigherVote(_) => {}
+        }
+        Ok(response)
     }
 
     /// A candidate asks for this replica's vote.

@@ -7,6 +7,9 @@
 //! Calls go down, these come up.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use client::types::{EntryId, EntryIndex, ReplicaId, Term};
 use migrations::latest::MembershipRow;
@@ -37,6 +40,9 @@ pub struct Leadership {
 /// How far this replica and the group are, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
+    /// When this replica last knew itself led: on the leader, when a quorum last answered it;
+    /// elsewhere, when the leader's last message came.
+    pub heard: Option<Instant>,
     /// On the leader: when a quorum last answered.
     pub quorum_acked: Option<Instant>,
     /// The last entry in this replica's journal.
@@ -86,18 +92,47 @@ impl Anchor {
     }
 }
 
+/// When the leader's last message came. A clone is the same.
+#[derive(Clone)]
+pub(super) struct Heard {
+    clock: Clock,
+    start: Instant,
+    /// Milliseconds from `start`, and one more: 0 is never.
+    after: Arc<AtomicU64>,
+}
+
+impl Heard {
+    pub(super) fn never(clock: &Clock) -> Self {
+        Self { clock: clock.clone(), start: clock.now(), after: Arc::default() }
+    }
+
+    pub(super) fn now(&self) {
+        let after = self.clock.since(self.start).as_millis();
+        self.after.store(u64::try_from(after).map_or(u64::MAX, |after| after + 1), Relaxed);
+    }
+
+    fn last(&self) -> Option<Instant> {
+        let after = self.after.load(Relaxed).checked_sub(1)?;
+        Some(self.start + Duration::from_millis(after))
+    }
+}
+
 /// Reads how far everybody is.
 #[derive(Clone)]
 pub(super) struct Gauge {
     pub(super) metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
     pub(super) anchor: Anchor,
+    pub(super) heard: Heard,
 }
 
 impl Gauge {
     pub(super) fn progress(&self) -> Progress {
         let metrics = self.metrics.borrow_watched();
+        let quorum_acked = metrics.last_quorum_acked.map(|at| self.anchor.instant(*at));
+        let is_leader = metrics.state == openraft::ServerState::Leader;
         Progress {
-            quorum_acked: metrics.last_quorum_acked.map(|at| self.anchor.instant(*at)),
+            heard: if is_leader { quorum_acked } else { self.heard.last() },
+            quorum_acked,
             last: metrics.last_log_index.map(EntryIndex::new),
             committed: metrics.cluster_committed.as_ref().map(|id| EntryIndex::new(id.index)),
         }
