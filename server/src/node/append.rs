@@ -99,7 +99,8 @@ impl Node {
         if core.state.is_lagging() {
             return Err(AppendError::FlusherLagging { retry_after: LAGGING_RETRY });
         }
-        if core.is_disk_full.load(Ordering::Relaxed) {
+        if core.is_disk_full.load(Ordering::Relaxed) || core.are_disks_full.load(Ordering::Relaxed)
+        {
             return Err(AppendError::DiskFull { retry_after: DISK_FULL_RETRY });
         }
         if core.pulse.still_for() >= core.options.stall_max {

@@ -79,6 +79,9 @@ async fn watch_stalls(node: Node) {
 async fn ask_for_facts(node: Node) {
     let mut leadership = node.core.leadership.clone();
     loop {
+        if !leadership.borrow_and_update().here {
+            node.forget_facts();
+        }
         if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
@@ -87,7 +90,7 @@ async fn ask_for_facts(node: Node) {
     }
 }
 
-/// Forgets producers that appended nothing for long.
+/// Forgets producers that appended nothing for long, while a majority agrees on what time it is.
 async fn expire(core: Arc<Core>) {
     let mut leadership = core.leadership.clone();
     let mut looked_at: Option<EntryIndex> = None;
@@ -96,7 +99,7 @@ async fn expire(core: Arc<Core>) {
         if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
-        if *core.applied.borrow() == looked_at {
+        if *core.applied.borrow() == looked_at || !core.clocks.is_agreed() {
             continue;
         }
         // The same whoever leads; before the group is founded there is nobody to forget.

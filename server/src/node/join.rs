@@ -6,6 +6,7 @@
 //!
 //! Not here: whom a leader lets in (`admission`), and writing the marker (`run`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::cluster::{Admission, JoinAnswer, JoinRequest};
@@ -14,7 +15,7 @@ use migrations::latest::NodeRow;
 
 use super::error::{AskError, BootstrapError};
 use super::gate::Gate;
-use super::propose::Proposer;
+use super::propose::{Proposer, Stamps};
 use crate::machine::{Found, Founding, Rejection};
 use crate::peer::join::{self, JoinError};
 use crate::raft::{BuildError, Raft};
@@ -46,7 +47,8 @@ pub async fn bootstrap(
     }
     wait_until_leading(raft, world, deadline).await?;
     let stamp = Timestamp::new(world.clock.wall_millis());
-    let proposer = Proposer::new(raft.clone(), Gate::new(), world.clock.clone());
+    let stamps = Stamps { clock: world.clock.clone(), clocks: Arc::default() };
+    let proposer = Proposer::new(raft.clone(), Gate::new(), stamps);
     let left = deadline.saturating_duration_since(world.clock.now());
     match proposer.propose(Found { stamp, founding }, left).await {
         Ok(Ok(())) => Ok(()),

@@ -11,6 +11,7 @@
 mod admission;
 mod append;
 mod batcher;
+mod clocks;
 mod follow;
 mod freshness;
 mod gate;
@@ -52,11 +53,12 @@ pub use self::status::{Probes, Purpose};
 
 use self::admission::Joiners;
 use self::batcher::{Batcher, Pulse, Queue};
+use self::clocks::Clocks;
 use self::freshness::IndexAsker;
 use self::gate::Gate;
 use self::leader::RouteCache;
 use self::permit::{Permits, Room};
-use self::propose::Proposer;
+use self::propose::{Proposer, Stamps};
 use self::rounds::Rounds;
 use self::status::{Facts, UNKNOWN_FREE};
 use self::tails::Tails;
@@ -125,6 +127,8 @@ struct Core {
     facts: Facts,
     disk_free_bytes: AtomicU64,
     is_disk_full: AtomicBool,
+    are_disks_full: AtomicBool,
+    clocks: Arc<Clocks>,
     stopping: watch::Sender<bool>,
 }
 
@@ -141,7 +145,9 @@ impl Node {
         let NodeParts { forward, world, metrics, options, .. } = parts;
         let tasks = world.tasks.child();
         let gate = Gate::new();
-        let proposer = Proposer::new(raft.clone(), gate.clone(), world.clock.clone());
+        let clocks = Arc::new(Clocks::default());
+        let stamps = Stamps { clock: world.clock.clone(), clocks: Arc::clone(&clocks) };
+        let proposer = Proposer::new(raft.clone(), gate.clone(), stamps);
         let pulse = Arc::new(Pulse::new(world.clock.clone()));
         let (queue, batcher) =
             Batcher::new(proposer.clone(), options.batcher, Arc::clone(&pulse), metrics.clone());
@@ -159,6 +165,8 @@ impl Node {
             appends: Permits::new(appends),
             followers: Permits::new(followers),
             is_disk_full: AtomicBool::new(false),
+            are_disks_full: AtomicBool::new(false),
+            clocks,
             stopping: watch::Sender::new(false),
             probes: Arc::new(probes),
             facts: Facts::default(),

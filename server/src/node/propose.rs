@@ -7,12 +7,14 @@
 //! Not here: gathering appends into one command (`batcher`).
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::types::{ReplicaId, Timestamp};
 use tokio::sync::watch;
 
 use super::batcher::{Outcomes, Propose};
+use super::clocks::Clocks;
 use super::error::Unserved;
 use super::gate::Gate;
 use crate::machine::{Append, AppendItem, Command, Outcome, Payload, Proposal};
@@ -60,24 +62,33 @@ where
     }
 }
 
-/// Proposes through the gate, stamped with this replica's clock. A clone does the same.
+/// What time a command proposed now gets: this replica's clock, as far as a majority's allow.
+#[derive(Clone)]
+pub(super) struct Stamps {
+    pub(super) clock: Clock,
+    pub(super) clocks: Arc<Clocks>,
+}
+
+/// Proposes through the gate, stamped. A clone does the same.
 #[derive(Clone)]
 pub(super) struct Proposer {
     raft: Raft,
     gate: Gate,
+    stamps: Stamps,
     clock: Clock,
     leadership: watch::Receiver<Leadership>,
 }
 
 impl Proposer {
-    pub(super) fn new(raft: Raft, gate: Gate, clock: Clock) -> Self {
+    pub(super) fn new(raft: Raft, gate: Gate, stamps: Stamps) -> Self {
         let leadership = raft.leadership();
-        Self { raft, gate, clock, leadership }
+        let clock = stamps.clock.clone();
+        Self { raft, gate, stamps, clock, leadership }
     }
 
     /// What a command proposed now is stamped with.
     pub(super) fn stamp(&self) -> Timestamp {
-        Timestamp::new(self.clock.wall_millis())
+        Timestamp::new(self.stamps.clocks.stamp_millis(self.clock.wall_millis()))
     }
 
     /// Proposes one command and waits for its outcome, at most `limit`.

@@ -54,11 +54,21 @@ pub enum Purpose {
 /// What the others told of themselves lately.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
-    known: Mutex<BTreeMap<ReplicaId, (ReplicaStatus, Instant)>>,
+    known: Mutex<BTreeMap<ReplicaId, Told>>,
+}
+
+/// What one of them told.
+#[derive(Clone, Debug)]
+struct Told {
+    status: ReplicaStatus,
+    /// How far its clock is ahead of ours, in milliseconds.
+    clock_ahead_ms: i64,
+    /// When it told.
+    at: Instant,
 }
 
 impl Facts {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, (ReplicaStatus, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Told>> {
         // A panic while it was held left whole entries behind.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -109,7 +119,11 @@ impl Node {
             let pause = self.core.pause();
             checks.extend([
                 check("flusher", pause != Some(Pause::FlusherLagging), "the flusher keeps up"),
-                check("disk", pause != Some(Pause::DiskFull), "the disk has room"),
+                check(
+                    "disk",
+                    !matches!(pause, Some(Pause::DiskFull | Pause::DisksFull)),
+                    "the disk has room, and a majority's have",
+                ),
                 check(
                     "quorum",
                     !core.leadership.borrow().here || self.status_here().verdict.can_append,
@@ -154,21 +168,70 @@ impl Node {
             });
             others.collect()
         };
-        let answers = others.iter().map(|(id, front)| async move {
-            let status = self.ask_status(front, ASK_WITHIN).await?;
-            status.replicas.into_iter().find(|replica| replica.id == *id)
-        });
+        let answers = others.iter().map(|(id, front)| self.ask_facts(*id, front));
         let answers = futures_util::future::join_all(answers).await;
-        let now = self.core.world.clock.now();
-        let mut known = self.core.facts.lock();
-        known.retain(|id, _| others.iter().any(|(other, _)| other == id));
-        for facts in answers.into_iter().flatten() {
-            known.insert(facts.id, (facts, now));
+        {
+            let mut known = self.core.facts.lock();
+            known.retain(|id, _| others.iter().any(|(other, _)| other == id));
+            for told in answers.into_iter().flatten() {
+                known.insert(told.status.id, told);
+            }
         }
+        self.core.weigh_facts();
+    }
+
+    /// Whoever does not lead knows nothing of the others.
+    pub(super) fn forget_facts(&self) {
+        self.core.facts.lock().clear();
+        self.core.weigh_facts();
+    }
+
+    /// What one replica tells of itself.
+    async fn ask_facts(&self, id: ReplicaId, front: &ReplicaAddr) -> Option<Told> {
+        let clock = &self.core.world.clock;
+        let (asked, began) = (clock.now(), clock.wall_millis());
+        let answer = self.ask_status(front, ASK_WITHIN).await?;
+        let at = clock.now();
+        // Its clock was read about half-way between question and answer.
+        let ours = began + millis((at - asked) / 2);
+        let status = answer.replicas.into_iter().find(|replica| replica.id == id)?;
+        let clock_ahead_ms =
+            answer.as_of.as_millis().cast_signed().saturating_sub(ours.cast_signed());
+        Some(Told { status, clock_ahead_ms, at })
     }
 }
 
 impl Core {
+    /// What the leader concludes from what the others told: whether a majority has room for more,
+    /// and how far ahead of their clocks this one is.
+    fn weigh_facts(&self) {
+        let voters = self.membership.borrow().row.configs.clone();
+        let ourselves = self.identity.replica.get();
+        let now = self.world.clock.now();
+        let mut ahead = BTreeMap::from([(ourselves, 0)]);
+        let mut full = BTreeSet::new();
+        for (id, told) in &*self.facts.lock() {
+            if now - told.at > FACTS_AGE_MAX {
+                continue;
+            }
+            ahead.insert(id.get(), told.clock_ahead_ms);
+            if told.status.free_bytes.is_some_and(|free| free < self.options.disk_free_min) {
+                full.insert(id.get());
+            }
+        }
+        if self.is_disk_full.load(Ordering::Relaxed) {
+            full.insert(ourselves);
+        }
+        let has_room = voters.iter().all(|set| set.difference(&full).count() > set.len() / 2);
+        let was_full = self.are_disks_full.swap(!has_room, Ordering::Relaxed);
+        if !has_room && !was_full {
+            tracing::warn!(replicas = ?full, "no majority has room on its disks, appends refused");
+        }
+        if self.clocks.compare(&voters, &ahead) {
+            tracing::warn!("this clock is ahead of a majority's, stamps are set back");
+        }
+    }
+
     /// The state of the group, given how sure we are of who leads.
     fn status(&self, lead: Lead) -> ClusterStatus {
         let leadership = self.leadership.borrow().clone();
@@ -231,6 +294,8 @@ impl Core {
             Some(Pause::Stopping)
         } else if self.is_disk_full.load(Ordering::Relaxed) {
             Some(Pause::DiskFull)
+        } else if self.are_disks_full.load(Ordering::Relaxed) {
+            Some(Pause::DisksFull)
         } else if self.state.is_lagging() {
             Some(Pause::FlusherLagging)
         } else {
@@ -286,7 +351,7 @@ impl Scene<'_> {
     ) -> Option<ReplicaStatus> {
         let progress = replication.get(&id).copied().unwrap_or_default();
         let facts = self.core.facts.lock().get(&id).cloned();
-        let facts = facts.filter(|(_, told)| now - *told <= FACTS_AGE_MAX).map(|(facts, _)| facts);
+        let facts = facts.filter(|told| now - told.at <= FACTS_AGE_MAX).map(|told| told.status);
         let silence = progress.heard.map(|heard| now - heard);
         let last = self.progress.last.map_or(0, EntryIndex::get);
         let lag = progress.matched.map(|at| Lag { entries: last.saturating_sub(at.get()) });

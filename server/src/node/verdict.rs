@@ -45,6 +45,8 @@ pub(super) enum Lead {
 pub(super) enum Pause {
     /// The disk is too full.
     DiskFull,
+    /// So many disks of others are too full that no majority has room.
+    DisksFull,
     /// What is acknowledged is not kept fast enough.
     FlusherLagging,
     /// It is stopping.
@@ -91,6 +93,7 @@ impl Situation {
         };
         match self.pause {
             Some(Pause::DiskFull) => stopped("the leader's disk is full".to_owned()),
+            Some(Pause::DisksFull) => stopped("no majority has room on its disks".to_owned()),
             Some(Pause::FlusherLagging) => {
                 stopped("the leader's disk does not keep up; it will go on by itself".to_owned())
             }
@@ -276,6 +279,11 @@ mod tests {
                 "Unknown: replica 4 is said to lead and does not answer replica 2.",
             ),
             (paused(Pause::DiskFull), (false, 0), "Not taking appends: the leader's disk is full."),
+            (
+                paused(Pause::DisksFull),
+                (false, 0),
+                "Not taking appends: no majority has room on its disks.",
+            ),
             (
                 paused(Pause::FlusherLagging),
                 (false, 0),
