@@ -114,6 +114,27 @@ async fn any_body_of_an_unknown_kind_is_one_record_byte_for_byte() -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_as_large_as_the_limits_allow() -> Result<()> {
+    let limits = [
+        "limits.record_bytes_max=14MiB",
+        "limits.batch_bytes_max=15MiB",
+        "limits.append_bytes_max=15MiB",
+    ];
+    let arguments: Vec<_> = limits.iter().flat_map(|limit| ["--set", *limit]).collect();
+    let cluster = Cluster::start_with(3, &arguments).await?;
+    rest::put(cluster.http(), &cluster.url(0), "/v1/logs/orders", "{}").await?.succeeded()?;
+    let body: Vec<u8> = (0..=255).cycle().take(14 << 20).collect();
+    append(&cluster, cluster.follower().await?, media::BYTES, body.clone()).await?;
+    for number in 0..3 {
+        let path = format!("{RECORDS}/0");
+        let answer = rest::get(cluster.http(), &cluster.url(number), &path).await?.succeeded()?;
+        assert!(answer.body == body, "another body at {number}");
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_in_any_form_shows_the_same_records() -> Result<()> {
     let cluster = with_orders(1).await?;
     for body in ["a", "b", "c"] {

@@ -475,6 +475,27 @@ async fn whoever_dribbles_a_request_is_cut_off_and_others_are_served() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_that_do_not_come_keep_nobody_out() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    prepare(&cluster).await?;
+    let head = "POST /v1/logs/orders/records HTTP/1.1\r\nHost: x\r\n\
+                Content-Type: application/json\r\nContent-Length: 8000000\r\n\r\n{";
+    let mut slow = Vec::new();
+    for _ in 0..50 {
+        let mut stream = connect(&cluster).await?;
+        stream.write_all(head.as_bytes()).await?;
+        slow.push(stream);
+    }
+    for body in [vec![b'x'; 1], vec![b'x'; 1 << 20]] {
+        let answer = rest::append(cluster.http(), &cluster.url(0), "orders", &body).await?;
+        assert_eq!(answer.status, 200, "{}", answer.quoted());
+    }
+    drop(slow);
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_head_far_too_long_is_refused() -> Result<()> {
     let cluster = Cluster::start(1).await?;
     let mut stream = connect(&cluster).await?;

@@ -143,7 +143,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("limits.record_bytes_max", Kind::Bytes, "1MiB", "The body of one record."),
     key("limits.batch_records_max", Kind::Count, "1000", "Records in one append."),
-    key("limits.batch_bytes_max", Kind::Bytes, "4MiB", "All records of one append."),
+    key(
+        "limits.batch_bytes_max",
+        Kind::Bytes,
+        "4MiB",
+        "All records of one append: below 16MiB, to fit between replicas.",
+    ),
     key("limits.headers_max", Kind::Count, "64", "Headers of one record."),
     key("limits.header_bytes_max", Kind::Bytes, "8KiB", "All headers of one record."),
     key(

@@ -24,6 +24,7 @@ use jiff::SignedDuration;
 
 use crate::http::HttpOptions;
 use crate::listen::ListenOptions;
+use crate::peer;
 use crate::telemetry;
 use crate::telemetry::TelemetryOptions;
 
@@ -426,6 +427,12 @@ impl Reader<'_> {
         if batch.bytes_max < batch.record_bytes_max.saturating_add(batch.header_bytes_max) {
             let reason = "must hold one record with its headers: at least limits.record_bytes_max \
                           plus limits.header_bytes_max";
+            self.bad("limits.batch_bytes_max", reason.to_owned());
+        }
+        // Four settings go into this one: each of them has to be a number first.
+        if self.errors.is_empty() && batch.run_bytes_max() > peer::ENTRY_BYTES_MAX {
+            let reason = "must fit into one message between replicas: with what stands around as \
+                          many records as limits.batch_records_max allows, less than 16 MiB";
             self.bad("limits.batch_bytes_max", reason.to_owned());
         }
         if config.limits.append_bytes_max < batch.bytes_max as u64 {

@@ -124,6 +124,10 @@ fn a_bad_value_is_refused_with_its_place() {
             "q.toml:2: `limits.batch_bytes_max`: must hold one record",
         ),
         (
+            "[limits]\nbatch_bytes_max = \"16MiB\"",
+            "q.toml:2: `limits.batch_bytes_max`: must fit into one message between replicas",
+        ),
+        (
             "[journal]\nsegment_bytes = \"1MiB\"",
             "q.toml:2: `journal.segment_bytes`: must hold two appends",
         ),

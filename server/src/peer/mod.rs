@@ -29,7 +29,7 @@ pub use self::acquaintances::Acquaintances;
 pub use self::client::{Condemned, Myself, PeerError};
 pub use self::detours::Detours;
 pub use self::envelope::{Identity, Refusal};
-pub use self::routes::{Desk, router};
+pub use self::routes::{Desk, ENTRY_BYTES_MAX, router};
 pub use self::transport::{Http, Transport, TransportError};
 
 /// Asks the others, over HTTP.

@@ -25,6 +25,9 @@ use crate::world::tasks;
 
 /// The most bytes of one message: a batch of the largest records, and its envelope.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The longest entry that one message can carry to another replica. What is longer never gets there, so
+/// none may be proposed.
+pub const ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64 * 1024;
 
 /// What answers the others.
 #[derive(Clone)]
