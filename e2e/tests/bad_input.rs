@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use client::api::{
     error::{ErrorCode, SideEffects},
     logs::{LogDescription, LogList},
-    media,
+    media, paths,
 };
 use client::types::{Fence, Position, ProducerEpoch, Sequence};
 use quorate_e2e::{
@@ -129,6 +129,14 @@ fn bodies() -> Vec<Case> {
     ]
 }
 
+/// The request of a process that wants to join.
+fn joiner(zone: &str, addr: &str) -> String {
+    let nonce = "0".repeat(32);
+    format!(
+        r#"{{"nonce":"{nonce}","addr":"{addr}","peer_addr":"{addr}","zone":"{zone}","version":"0"}}"#
+    )
+}
+
 /// Names, routes, methods, media types.
 fn places() -> Vec<Case> {
     use ErrorCode::{
@@ -162,6 +170,10 @@ fn places() -> Vec<Case> {
         case("a bad cursor name", ("GET", "/v1/logs/orders/cursors/a%20b"), &[InvalidParameter]),
         case("a second bootstrap", ("POST", "/v1/cluster/bootstrap"), &[AlreadyBootstrapped])
             .json("{}"),
+        case("a joiner that says too much", ("POST", paths::JOINERS), &[InvalidBody])
+            .json(joiner(&"z".repeat(2_000), "http://127.0.0.1:9")),
+        case("a joiner with a padded address", ("POST", paths::JOINERS), &[InvalidBody])
+            .json(joiner("", &format!("http://127.0.0.1:{}9", "0".repeat(2_000)))),
         case("an unknown route", ("GET", "/v1/nothing"), &[UnknownRoute]),
         case("an unknown method", ("DELETE", "/v1/cluster"), &[MethodNotAllowed]),
         case("a method nobody knows", ("BREW", ORDERS), &[MethodNotAllowed]),
@@ -415,6 +427,32 @@ async fn a_refusal_tells_the_value_that_was_expected() -> Result<()> {
     assert_eq!(gap.received_sequence.map(Sequence::get), Some(7));
     assert_eq!(trimmed.first.map(Position::get), Some(2));
     assert_eq!(beyond.tail.map(Position::get), Some(3));
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_that_says_too_much_leaves_nothing_that_stops_the_group() -> Result<()> {
+    let mut cluster = Cluster::empty()?;
+    let mut recipe = cluster.recipes(1, &[])?.remove(0);
+    // There is a place for it.
+    recipe.first_start = ["--bootstrap", "--expect", "2"].map(str::to_owned).into();
+    cluster.add(recipe).await?;
+    prepare(&cluster).await?;
+    let (http, url) = (cluster.http().clone(), cluster.url(0));
+    let join = async |zone: &str| {
+        let request = http.post(format!("{url}{}", paths::JOINERS));
+        let request = request.header("content-type", media::JSON);
+        Answer::to(request.body(joiner(zone, "http://127.0.0.1:9"))).await
+    };
+    assert_eq!(join(&"z".repeat(2_000)).await?.status, 400);
+    // The longest that is taken is admitted, and survives a restart.
+    join(&"z".repeat(255)).await?.succeeded()?;
+    cluster.replica_mut(0).kill()?;
+    cluster.start_all()?;
+    cluster.replica_mut(0).ready().await?;
+    let append = http.post(format!("{url}{ORDERS}")).header("content-type", media::BYTES);
+    Answer::to(append.body("x")).await?.succeeded()?;
     cluster.finish();
     Ok(())
 }

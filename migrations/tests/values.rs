@@ -25,8 +25,8 @@ use quorate_migrations::v1::records::{
 use quorate_migrations::v1::tables::{self, Table};
 use quorate_migrations::v1::values::{
     AdmissionRow, AppliedMembershipRow, BatchRow, CatalogRow, CursorRow, EntryIdRow, FoundingRow,
-    GenerationRow, KeyRow, LimitsRow, MembershipRow, NodeRow, ProducerRow, ProgressRow, Row,
-    SettingsChangeRow, SettingsRow, decode_tile, encode_tile,
+    GenerationRow, KeyRow, LimitsRow, MembershipRow, NODE_TEXT_BYTES_MAX, NodeRow, ProducerRow,
+    ProgressRow, Row, SettingsChangeRow, SettingsRow, decode_tile, encode_tile,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -295,6 +295,21 @@ fn a_changed_byte_is_found_wherever_it_is() {
     }
     for changed in changed(&manifest().encode()) {
         assert!(Manifest::decode(&changed).is_err());
+    }
+}
+
+#[test]
+fn what_no_reader_takes_is_never_written() {
+    for length in [0, NODE_TEXT_BYTES_MAX, NODE_TEXT_BYTES_MAX + 1, 2_000] {
+        let node = NodeRow { zone: "z".repeat(length), ..node(1) };
+        let written = std::panic::catch_unwind(|| {
+            let admit = CommandView::AdmitReplica { nonce: 1, node: node.clone() };
+            (node.to_bytes(), commands::encode(9, &admit))
+        });
+        assert_eq!(written.is_ok(), length <= NODE_TEXT_BYTES_MAX, "{length} bytes");
+        let Ok((row, command)) = written else { continue };
+        assert_eq!(NodeRow::from_bytes(&row), Ok(node));
+        assert!(commands::decode(&command).is_ok(), "{length} bytes");
     }
 }
 

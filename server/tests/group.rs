@@ -15,7 +15,7 @@ use client::api::conditions::Conditions;
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{
     Batch, BatchLimits, ClusterId, Generation, Incarnation, LogName, LogSettings, NewRecord,
-    ReplicaAddr, ReplicaId,
+    ReplicaAddr, ReplicaId, Zone,
 };
 use migrations::latest::NodeRow;
 use quorate::machine::{Founding, Machine, MachineLimits, Timings};
@@ -183,7 +183,7 @@ async fn join(leader: &Node, number: u64) -> Replica {
         nonce: JoinNonce::new(u128::from(number)),
         addr: front(number),
         peer_addr: door.peer_addr.clone(),
-        zone: String::new(),
+        zone: Zone::default(),
         version: "0.1.0".to_owned(),
         cluster: Some(ClusterId::new(CLUSTER)),
         free_bytes: None,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::{
     ClusterId, EntryIndex, Epoch, Generation, Incarnation, ReplicaAddr, ReplicaId, Term, Timestamp,
+    Zone,
 };
 
 /// Answer to GET on the cluster: as this replica sees it.
@@ -237,8 +238,8 @@ pub struct JoinRequest {
     /// Where it answers replicas.
     pub peer_addr: ReplicaAddr,
     /// Where it stands, in the operator's words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub zone: String,
+    #[serde(default, skip_serializing_if = "Zone::is_empty")]
+    pub zone: Zone,
     /// Its version.
     pub version: String,
     /// The one cluster it wants to join, if it minds.
@@ -305,8 +306,8 @@ pub struct Joiner {
     /// Where it answers replicas.
     pub peer_addr: ReplicaAddr,
     /// Where it stands, in the operator's words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub zone: String,
+    #[serde(default, skip_serializing_if = "Zone::is_empty")]
+    pub zone: Zone,
     /// Its version.
     pub version: String,
     /// Free bytes on its disk.

@@ -38,8 +38,8 @@ pub use position::{Position, PositionRange, PositionRangeError};
 pub use producer::{IdempotencyKey, ProducerEpoch, ProducerId, Sequence};
 pub use record::{NewRecord, Record};
 pub use replica::{
-    ClusterId, ClusterIdError, Generation, Incarnation, NumberedError, ReplicaAddr,
-    ReplicaAddrError, ReplicaId,
+    ClusterId, ClusterIdError, Generation, Incarnation, NumberedError, REPLICA_ADDR_BYTES_MAX,
+    ReplicaAddr, ReplicaAddrError, ReplicaId, ZONE_BYTES_MAX, Zone, ZoneError,
 };
 pub use time::{Timestamp, TimestampError};
 pub use token::{TOKEN_BYTES_MAX, TokenError};

@@ -235,8 +235,56 @@ mod random_text {
     }
 }
 
+/// Longest zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 255;
+
 checked_text! {
-    /// Where a replica answers: `http://host:port` or `https://host:port`, and nothing behind it.
+    /// Where a replica stands, in the operator's words, to spread replicas: at most 255 bytes without
+    /// control characters; empty if nobody said.
+    Zone, ZoneError, check_zone
+}
+
+impl Zone {
+    /// Whether nobody said where it stands.
+    pub fn is_empty(&self) -> bool {
+        self.as_str().is_empty()
+    }
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self::new("").expect("no zone is a zone")
+    }
+}
+
+/// Why a text is no zone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZoneError {
+    /// Longer than [`ZONE_BYTES_MAX`].
+    #[error("a zone may have at most {ZONE_BYTES_MAX} bytes, not {bytes}")]
+    TooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// It would not be shown as it is.
+    #[error("a zone may not hold control characters")]
+    Control,
+}
+
+fn check_zone(text: &str) -> Result<(), ZoneError> {
+    if text.len() > ZONE_BYTES_MAX {
+        return Err(ZoneError::TooLong { bytes: text.len() });
+    }
+    if text.chars().any(char::is_control) { Err(ZoneError::Control) } else { Ok(()) }
+}
+
+/// Longest address of a replica, in bytes: scheme, a name of 253 bytes, colon and port.
+pub const REPLICA_ADDR_BYTES_MAX: usize = 8 + 253 + 1 + 5;
+
+checked_text! {
+    /// Where a replica answers: `http://host:port` or `https://host:port`, and nothing behind it. At
+    /// most [`REPLICA_ADDR_BYTES_MAX`] bytes.
     ReplicaAddr, ReplicaAddrError, check_addr
 }
 
@@ -276,6 +324,9 @@ pub enum ReplicaAddrError {
 fn check_addr(text: &str) -> Result<(), ReplicaAddrError> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let authority = rest.ok_or(ReplicaAddrError::Scheme)?;
+    if text.len() > REPLICA_ADDR_BYTES_MAX {
+        return Err(ReplicaAddrError::Authority);
+    }
     if authority.contains(['/', '?', '#', '@']) {
         return Err(ReplicaAddrError::More);
     }
@@ -366,6 +417,7 @@ mod tests {
 
     #[test]
     fn an_address_with_anything_more_is_refused() {
+        let padded = format!("http://a:{}1", "0".repeat(300));
         let cases = [
             ("", ReplicaAddrError::Scheme),
             ("127.0.0.1:7001", ReplicaAddrError::Scheme),
@@ -375,6 +427,7 @@ mod tests {
             ("http://a:", ReplicaAddrError::Authority),
             ("http://a:0", ReplicaAddrError::Authority),
             ("http://a:65536", ReplicaAddrError::Authority),
+            (&padded, ReplicaAddrError::Authority),
             ("http://a:+1", ReplicaAddrError::Authority),
             ("http://a b:1", ReplicaAddrError::Authority),
             ("http://[::1", ReplicaAddrError::Authority),
@@ -386,6 +439,23 @@ mod tests {
         for (text, error) in cases {
             assert_eq!(ReplicaAddr::new(text), Err(error), "{text}");
         }
+    }
+
+    #[test]
+    fn a_zone_is_short_and_shown_as_it_is() {
+        assert!(Zone::default().is_empty());
+        let longest = "é".repeat(127);
+        assert_eq!(Zone::new(&longest).unwrap().as_str(), longest);
+        assert_eq!(Zone::new(&"z".repeat(256)), Err(ZoneError::TooLong { bytes: 256 }));
+        assert_eq!(Zone::new("a\nb"), Err(ZoneError::Control));
+        assert!(serde_json::from_str::<Zone>("\"\\u0007\"").is_err());
+    }
+
+    #[test]
+    fn the_longest_address_is_one() {
+        let longest = format!("https://{}:65535", "h".repeat(253));
+        assert_eq!(longest.len(), REPLICA_ADDR_BYTES_MAX);
+        assert!(ReplicaAddr::new(&longest).is_ok());
     }
 
     proptest! {

@@ -5,7 +5,7 @@ use quorate_client::api::cluster::{
     JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Readiness, ReadinessCheck, ReplicaStatus, Role,
     SyncLatency, Timings, Verdict,
 };
-use quorate_client::types::{ClusterId, EntryIndex, Epoch, Incarnation, ReplicaId, Term};
+use quorate_client::types::{ClusterId, EntryIndex, Epoch, Incarnation, ReplicaId, Term, Zone};
 
 use super::{assert_golden, generation, replica_addr, time};
 
@@ -126,7 +126,7 @@ fn joining() {
         nonce: JoinNonce::new(255),
         addr: replica_addr(7002),
         peer_addr: replica_addr(8002),
-        zone: String::new(),
+        zone: Zone::default(),
         version: "0.1.0".into(),
         cluster: None,
         free_bytes: Some(5),
@@ -184,7 +184,7 @@ fn joining() {
     let joiner = Joiner {
         addr: replica_addr(7002),
         peer_addr: replica_addr(8002),
-        zone: "b".into(),
+        zone: Zone::new("b").unwrap(),
         version: "0.1.0".into(),
         free_bytes: None,
         since: time(),

@@ -17,14 +17,15 @@ use bytes::BufMut;
 use sha2::{Digest as _, Sha256};
 
 use super::fields::{Fields, Malformed, put_length, put_optional, put_short_text};
+use super::frames::PAYLOAD_BYTES_MAX;
 use super::values::{BodyHash, FoundingRow, NodeRow, SettingsChangeRow, SettingsRow};
 
 /// The form of commands that this version writes.
 const COMMAND_VERSION: u8 = 1;
 /// Version, kind, stamp.
 const COMMAND_HEAD_BYTES: usize = 1 + 1 + 8;
-/// A command is never longer than this, whatever a configuration allows.
-pub const COMMAND_BYTES_MAX: usize = 256 << 20;
+/// A command is never longer than what an entry carries, whatever a configuration allows.
+pub const COMMAND_BYTES_MAX: usize = PAYLOAD_BYTES_MAX as usize;
 /// Items of one append command.
 pub const ITEMS_MAX: usize = 1 << 20;
 
@@ -351,15 +352,15 @@ pub fn encode_append<'a>(
     stamp: u64,
     items: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
 ) -> Vec<u8> {
-    assert!(items.len() <= ITEMS_MAX, "an append command has at most {ITEMS_MAX} items");
     let items_bytes: usize = items.clone().map(|(head, run)| head.len() + run.len()).sum();
     let mut out = Vec::with_capacity(COMMAND_HEAD_BYTES + 4 + items_bytes);
     put_head(&mut out, KIND_APPEND, stamp);
-    put_length(&mut out, items.len());
+    put_length(&mut out, items.len(), ITEMS_MAX);
     for (head, run) in items {
         out.extend_from_slice(head);
         out.extend_from_slice(run);
     }
+    assert_readable(&out);
     out
 }
 
@@ -403,7 +404,16 @@ pub fn encode(stamp: u64, command: &CommandView<'_>) -> Vec<u8> {
         }
         CommandView::ExpireProducers { idle_ms } => out.put_u64_le(*idle_ms),
     }
+    assert_readable(&out);
     out
+}
+
+fn assert_readable(command: &[u8]) {
+    assert!(
+        command.len() <= COMMAND_BYTES_MAX,
+        "a command of {} bytes, and no replica reads more than {COMMAND_BYTES_MAX}",
+        command.len()
+    );
 }
 
 fn put_head(out: &mut Vec<u8>, kind: u8, stamp: u64) {

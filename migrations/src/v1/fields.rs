@@ -4,7 +4,9 @@
 //! A reader never panics and never allocates more than what it was given; what does not fit the
 //! format is [`Malformed`], which names the field and its offset.
 //!
-//! Not here: checksums (each format has its own) and writing (`bytes::BufMut` on a `Vec` does).
+//! What writes is bounded by the same limits, so that nothing is written that no reader takes.
+//!
+//! Not here: checksums (each format has its own) and plain numbers (`bytes::BufMut` on a `Vec`).
 
 use std::str;
 
@@ -162,15 +164,17 @@ pub(crate) fn put_short_text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Writes text behind two bytes of length. The caller's type bounds it.
-pub(crate) fn put_text(out: &mut Vec<u8>, text: &str) {
+/// Writes text of at most `max` bytes behind two bytes of length. The caller's type bounds it.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str, max: usize) {
+    assert!(text.len() <= max, "{} bytes of text, and no reader takes more than {max}", text.len());
     let length = u16::try_from(text.len()).expect("text has at most 65535 bytes");
     out.extend_from_slice(&length.to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Writes a count or a length as four bytes.
-pub(crate) fn put_length(out: &mut Vec<u8>, length: usize) {
+/// Writes a count or a length of at most `max` as four bytes.
+pub(crate) fn put_length(out: &mut Vec<u8>, length: usize, max: usize) {
+    assert!(length <= max, "a length of {length}, and no reader takes more than {max}");
     let length = u32::try_from(length).expect("what is counted fits 32 bits");
     out.extend_from_slice(&length.to_le_bytes());
 }

@@ -275,6 +275,7 @@ impl FrameBody {
     fn encode(&self, bytes: &mut [u8; FRAME_HEAD_BYTES]) {
         match self {
             Self::Entry(entry) => {
+                assert!(entry.length <= PAYLOAD_BYTES_MAX, "no reader takes a longer payload");
                 bytes[4] = entry.kind.code();
                 put_entry(bytes, 32, &entry.id);
                 bytes[56..60].copy_from_slice(&entry.length.to_le_bytes());

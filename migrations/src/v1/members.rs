@@ -116,9 +116,9 @@ impl NodeRow {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.cluster);
         self.generation.write(out);
-        put_text(out, &self.peer_addr);
-        put_text(out, &self.front_addr);
-        put_text(out, &self.zone);
+        put_text(out, &self.peer_addr, NODE_TEXT_BYTES_MAX);
+        put_text(out, &self.front_addr, NODE_TEXT_BYTES_MAX);
+        put_text(out, &self.zone, NODE_TEXT_BYTES_MAX);
     }
 
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
@@ -161,14 +161,15 @@ pub struct MembershipRow {
 
 impl MembershipRow {
     fn write_fields(&self, out: &mut Vec<u8>) {
-        out.put_u8(u8::try_from(self.configs.len()).expect("a membership has at most two sets"));
+        assert!(self.configs.len() <= CONFIGS_MAX, "a membership has at most two sets of voters");
+        out.put_u8(u8::try_from(self.configs.len()).expect("two fit"));
         for voters in &self.configs {
-            put_length(out, voters.len());
+            put_length(out, voters.len(), MEMBERS_MAX);
             for voter in voters {
                 out.put_u64_le(*voter);
             }
         }
-        put_length(out, self.nodes.len());
+        put_length(out, self.nodes.len(), MEMBERS_MAX);
         for (id, node) in &self.nodes {
             out.put_u64_le(*id);
             node.write(out);

@@ -51,7 +51,7 @@ pub fn push_record<'h>(
     for (name, value) in headers {
         run.put_u8(u8::try_from(name.len()).expect("a header's name has at most 255 bytes"));
         run.extend_from_slice(name);
-        put_length(run, value.len());
+        put_length(run, value.len(), RECORD_BYTES_MAX);
         run.extend_from_slice(value);
     }
     run.extend_from_slice(body);
@@ -237,7 +237,7 @@ impl ChunkWriter {
 
     /// Adds the next record.
     pub fn push(&mut self, time: u64, untimed: &[u8]) {
-        put_length(&mut self.value, untimed.len());
+        put_length(&mut self.value, untimed.len(), RECORD_BYTES_MAX);
         self.value.put_u64_le(time);
         self.value.extend_from_slice(untimed);
         self.count += 1;

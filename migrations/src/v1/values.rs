@@ -295,7 +295,8 @@ impl Body for ProducerRow {
         out.put_u64_le(self.epoch);
         out.put_u64_le(self.last_stamp);
         out.put_u64_le(self.last_sequence);
-        out.put_u8(u8::try_from(self.batches.len()).expect("a producer has at most 5 batches"));
+        assert!(self.batches.len() <= PRODUCER_BATCHES_MAX, "a producer has at most 5 batches");
+        out.put_u8(u8::try_from(self.batches.len()).expect("five fit"));
         for batch in &self.batches {
             batch.write(out);
         }

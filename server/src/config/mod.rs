@@ -19,7 +19,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use client::types::{BatchLimits, ReplicaAddr};
+use client::types::{BatchLimits, ReplicaAddr, Zone};
 use jiff::SignedDuration;
 
 use crate::http::HttpOptions;
@@ -45,7 +45,7 @@ pub struct Config {
     /// The address of `peer_listen` as other replicas know it.
     pub advertise_peer: ReplicaAddr,
     /// Where it stands.
-    pub zone: String,
+    pub zone: Zone,
     /// How this start is meant.
     pub start: Start,
     /// Used when this start bootstraps a group; otherwise the group has its own.
@@ -316,7 +316,7 @@ impl Reader<'_> {
             peer_listen,
             advertise: self.reach("advertise", listen),
             advertise_peer: self.reach("advertise_peer", peer_listen),
-            zone: self.text("zone"),
+            zone: self.zone(),
             start,
             timings: Timings {
                 heartbeat: self.time("timings.heartbeat"),
@@ -480,6 +480,14 @@ impl Reader<'_> {
 
     fn text(&self, name: &'static str) -> String {
         self.given(name).text
+    }
+
+    fn zone(&mut self) -> Zone {
+        let text = self.text("zone");
+        Zone::new(&text).unwrap_or_else(|error| {
+            self.bad("zone", error.to_string());
+            Zone::default()
+        })
     }
 
     fn switch(&mut self, name: &'static str) -> bool {

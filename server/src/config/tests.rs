@@ -36,14 +36,14 @@ fn nothing_given_is_a_complete_config() {
 #[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let layers = file("zone = \"file\"\n[limits]\nrecord_bytes_max = \"2MiB\"\nwait_max = \"5s\"");
-    assert_eq!(built(&layers).zone, "file");
+    assert_eq!(built(&layers).zone.as_str(), "file");
     let layers = layers
         .environment(variable("QUORATE_ZONE", "environment"))
         .environment(variable("QUORATE_LIMITS_RECORD_BYTES_MAX", "3MiB"));
-    assert_eq!(built(&layers).zone, "environment");
+    assert_eq!(built(&layers).zone.as_str(), "environment");
     let layers = layers.flag("zone", "--zone", "flag");
     let config = built(&layers);
-    assert_eq!(config.zone, "flag");
+    assert_eq!(config.zone.as_str(), "flag");
     assert_eq!(config.limits.batch.record_bytes_max, 3 << 20);
     assert_eq!(config.limits.wait_max, Duration::from_secs(5));
     let origins: Vec<String> = config
@@ -102,6 +102,7 @@ fn a_bad_value_is_refused_with_its_place() {
         ),
         ("listen = \"127.0.0.1:0\"", "q.toml:1: `listen`: \"127.0.0.1:0\" is not an IP address"),
         ("listen = [1]", "q.toml:1: `listen`: expected an IP address"),
+        ("zone = \"a\\nb\"", "q.toml:1: `zone`: a zone may not hold control characters"),
         (
             "[timings]\nheartbeat = \"soon\"",
             "q.toml:2: `timings.heartbeat`: \"soon\" is not a length of time",
@@ -196,7 +197,7 @@ fn a_variable_that_sets_nothing_is_told_and_harmless() {
         .environment(variable("QUORATE_ENDPOINT", "http://127.0.0.1:7001"))
         .environment(variable("PATH", "/bin"));
     assert_eq!(layers.notices(), ["QUORATE_PORT is set, but there is no such setting"]);
-    assert_eq!(built(&layers).zone, "");
+    assert_eq!(built(&layers).zone.as_str(), "");
 }
 
 #[test]

@@ -8,7 +8,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use client::types::{Digest, EntryId, EntryIndex, LogId, Term, Timestamp};
+use client::types::{
+    CURSOR_NAME_BYTES_MAX, CursorName, Digest, EntryId, EntryIndex, Fence, LOG_NAME_BYTES_MAX,
+    LogId, LogName, LogSettings, Position, ReplicaAddr, TOKEN_BYTES_MAX, Term, Timestamp,
+    ZONE_BYTES_MAX, Zone,
+};
+use migrations::latest::NodeRow;
 use migrations::latest::manifest::{Manifest, ManifestBuilder};
 use migrations::latest::records::run_records;
 use proptest::prelude::*;
@@ -16,8 +21,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::model::{Item, LIMITS, Model, PlainLog, Retry, Step, encode, log_name, step, tell};
 use super::{
-    Command, EntryBody, Frontier, Machine, Outcome, Payload, Table, consistency_proof,
-    inclusion_proof, leaf_hash, root_of, verify_consistency, verify_inclusion,
+    AdmitReplica, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, EntryBody,
+    ExpireProducers, Frontier, LogTarget, Machine, Outcome, Payload, SealLog, SetCursor, SetFence,
+    SettingsChange, Table, TrimLog, consistency_proof, inclusion_proof, leaf_hash, root_of,
+    verify_consistency, verify_inclusion,
 };
 
 /// A machine with what a state would keep of it: rows and records.
@@ -280,6 +287,83 @@ fn rows_that_no_history_leads_to_are_refused() {
     refused(&|manifest| manifest.producers[0].2.batches[0].first = 9);
     refused(&|manifest| manifest.producers[0].1 = "no id".to_owned());
     assert!(Machine::load(manifest).is_ok());
+}
+
+/// Text of the contract's length, the longest included.
+fn text(bytes_max: usize) -> impl Strategy<Value = String> {
+    let letters = move |letters: &str, range: String| {
+        prop::string::string_regex(&format!("[{letters}]{{{range}}}")).unwrap()
+    };
+    prop_oneof![letters("a-z", format!("1,{bytes_max}")), letters("0-9", bytes_max.to_string())]
+}
+
+prop_compose! {
+    fn any_admission()(
+        nonce: u128,
+        zone in text(ZONE_BYTES_MAX),
+        host in text(253),
+        port in 1..=u16::MAX,
+    ) -> Command {
+        let addr = ReplicaAddr::new(&format!("https://{host}:{port}")).unwrap();
+        let zone = Zone::new(&zone).unwrap();
+        let node = NodeRow {
+            peer_addr: addr.to_string(),
+            front_addr: addr.to_string(),
+            zone: zone.to_string(),
+            ..NodeRow::default()
+        };
+        Command::AdmitReplica(AdmitReplica { stamp: Timestamp::new(1), nonce, node })
+    }
+}
+
+prop_compose! {
+    fn any_change()(
+        name in text(LOG_NAME_BYTES_MAX),
+        id in prop::option::of(any::<u64>()),
+        cursor in text(CURSOR_NAME_BYTES_MAX),
+        fence in prop::option::of(text(TOKEN_BYTES_MAX)),
+        content_type in prop::option::of(text(255)),
+        numbers: (u64, u64, u64),
+        kind in 0..9,
+    ) -> Command {
+        let stamp = Timestamp::new(numbers.0);
+        let name = LogName::new(&name).unwrap();
+        let log = LogTarget { name: name.clone(), id: id.map(LogId::new) };
+        let cursor = CursorName::new(&cursor).unwrap();
+        let settings = LogSettings { content_type, ..LogSettings::default() };
+        let (position, bytes_before) = (Position::new(numbers.1), numbers.2);
+        match kind {
+            0 => Command::CreateLog(CreateLog { stamp, name, settings }),
+            1 => {
+                let content_type = Some(settings.content_type);
+                let change = SettingsChange { content_type, ..SettingsChange::default() };
+                Command::ChangeSettings(ChangeSettings { stamp, log, change })
+            }
+            2 => Command::DeleteLog(DeleteLog { stamp, log }),
+            3 => Command::TrimLog(TrimLog { stamp, log, to: position, bytes_before }),
+            4 => Command::SealLog(SealLog { stamp, log }),
+            5 => {
+                let fence = fence.map(|fence| Fence::new(&fence).unwrap());
+                Command::SetFence(SetFence { stamp, log, fence })
+            }
+            6 => Command::SetCursor(SetCursor { stamp, log, cursor, position }),
+            7 => Command::DeleteCursor(DeleteCursor { stamp, log, cursor }),
+            _ => Command::ExpireProducers(ExpireProducers {
+                stamp,
+                idle: Duration::from_millis(bytes_before),
+            }),
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_command_that_can_be_written_can_be_read(
+        command in prop_oneof![any_admission(), any_change()],
+    ) {
+        let payload = super::codec::encode_command(&command);
+        prop_assert_eq!(Command::decode(&payload.bytes), Ok(command));
+    }
 }
 
 #[test]

@@ -341,7 +341,7 @@ impl Core {
             generation: self.identity.generation_row(),
             peer_addr: request.peer_addr.to_string(),
             front_addr: request.addr.to_string(),
-            zone: request.zone.clone(),
+            zone: request.zone.to_string(),
         };
         let nonce = request.nonce.get();
         let stamp = self.proposer.stamp();
@@ -400,6 +400,8 @@ fn told(reason: &MembershipError, what: &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use client::types::Zone;
+
     use super::*;
 
     fn ids(numbers: &[u64]) -> BTreeSet<ReplicaId> {
@@ -444,7 +446,7 @@ mod tests {
             nonce: JoinNonce::new(nonce),
             addr: ReplicaAddr::new("http://127.0.0.1:7002").unwrap(),
             peer_addr: ReplicaAddr::new("http://127.0.0.1:8002").unwrap(),
-            zone: String::new(),
+            zone: Zone::default(),
             version: "0.1.0".to_owned(),
             cluster: None,
             free_bytes: None,

@@ -97,7 +97,7 @@ impl Proposer {
         proposal: P,
         limit: Duration,
     ) -> Result<P::Outcome, Unserved> {
-        let payload = proposal.encode();
+        let payload = readable(proposal.encode());
         let deadline = self.clock.after(limit);
         let attempt = || self.attempt(payload.clone());
         let outcome = settle(&self.clock, deadline, attempt, || self.pause()).await?;
@@ -142,6 +142,19 @@ impl Proposer {
     }
 }
 
+/// The command, once it was read as every replica will read it: one that is committed and cannot be
+/// read would stop them all, at every start. Appends are checked where they come in.
+///
+/// # Panics
+///
+/// If it cannot be read: the contract's types should have refused what is in it.
+fn readable(payload: Payload) -> Payload {
+    if let Err(error) = Command::decode(&payload.bytes) {
+        panic!("a command that no replica can read is not proposed: {error}");
+    }
+    payload
+}
+
 impl Propose for Proposer {
     async fn propose(&self, items: &[AppendItem]) -> Result<Outcomes, ProposeError> {
         let payload = Command::append(self.stamp(), items);
@@ -175,6 +188,12 @@ mod tests {
         };
         let result = settle(&clock, deadline, attempt, || async {}).await;
         (result, attempts.get())
+    }
+
+    #[test]
+    #[should_panic(expected = "a command that no replica can read is not proposed")]
+    fn a_command_that_no_replica_can_read_is_not_proposed() {
+        readable(Payload::new(bytes::Bytes::from_static(b"no command")));
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use client::api::logs::SettingsPatch;
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{
     Batch, BatchLimits, ClusterId, CursorName, Generation, Incarnation, LogName, LogSettings,
-    NewRecord, Position, ProducerEpoch, ProducerId, Record, ReplicaAddr, ReplicaId, Sequence,
+    NewRecord, Position, ProducerEpoch, ProducerId, Record, ReplicaAddr, ReplicaId, Sequence, Zone,
 };
 use migrations::latest::NodeRow;
 use tempfile::TempDir;
@@ -488,7 +488,7 @@ async fn a_full_group_lets_a_process_wait() {
         nonce: JoinNonce::new(1),
         addr: ReplicaAddr::new("http://127.0.0.1:3").unwrap(),
         peer_addr: ReplicaAddr::new("http://127.0.0.1:4").unwrap(),
-        zone: String::new(),
+        zone: Zone::default(),
         version: "0.1.0".to_owned(),
         cluster: None,
         free_bytes: None,

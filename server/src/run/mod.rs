@@ -301,7 +301,7 @@ impl Running {
             generation: self.identity.generation_row(),
             peer_addr: config.advertise_peer.to_string(),
             front_addr: config.advertise.to_string(),
-            zone: config.zone.clone(),
+            zone: config.zone.to_string(),
         };
         let founded = node::bootstrap(&self.raft, world, myself, founding, FOUND_WITHIN).await;
         let founded = founded.map_err(|error| RunError::NotFounded(error.to_string()));
