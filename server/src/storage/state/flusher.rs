@@ -35,8 +35,6 @@ use crate::world::{Instant, crash_point};
 const BATCH_RUNS: usize = 1024;
 /// How long one wait for the journal is.
 const DURABLE_WAIT: Duration = Duration::from_millis(100);
-/// A stop waits so long for the journal, then leaves the rest to the next start.
-const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What one flush did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +153,17 @@ struct Order {
     is_flush_due: bool,
 }
 
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    /// redb holds all now that was applied before.
+    Done,
+    /// A stop came before the journal held it durably. The machine has given away what was cut, so
+    /// a later flush would name its entry without its rows: there must be none. The next start
+    /// replays the journal.
+    LeftOut,
+}
+
 /// What is to be flushed.
 struct Cut<'g> {
     changes: Changes,
@@ -198,12 +207,11 @@ impl Flusher {
             if order.is_replaced {
                 self.trimmer.find_leftovers(&shared)?;
             }
-            let mut is_done = true;
             if order.is_flush_due {
-                is_done = self.flush(&shared)?;
+                if self.flush(&shared)? == Flush::LeftOut {
+                    return Ok(());
+                }
                 self.last_flush = shared.running().clock.now();
-            }
-            if order.is_flush_due && is_done {
                 shared.lock_control().served = order.requested;
                 shared.signal.notify_all();
             }
@@ -239,8 +247,7 @@ impl Flusher {
         order
     }
 
-    /// Says whether redb holds all now that was applied before.
-    fn flush(&mut self, shared: &Shared) -> Result<bool, FlushFailure> {
+    fn flush(&mut self, shared: &Shared) -> Result<Flush, FlushFailure> {
         let begun = shared.running().clock.now();
         shared.note_progress();
         let result = self.flush_cut(shared, begun);
@@ -248,10 +255,10 @@ impl Flusher {
         result
     }
 
-    fn flush_cut(&mut self, shared: &Shared, begun: Instant) -> Result<bool, FlushFailure> {
-        let Some(cut) = cut(shared) else { return Ok(true) };
+    fn flush_cut(&mut self, shared: &Shared, begun: Instant) -> Result<Flush, FlushFailure> {
+        let Some(cut) = cut(shared) else { return Ok(Flush::Done) };
         if !await_durable(shared, cut.changes.entry.index, begun)? {
-            return Ok(false);
+            return Ok(Flush::LeftOut);
         }
         let written_before = shared.database.written_bytes();
         crash_point("flusher/before-begin");
@@ -274,7 +281,7 @@ impl Flusher {
             written_bytes: shared.database.written_bytes() - written_before,
             levels: shared.levels(),
         });
-        Ok(true)
+        Ok(Flush::Done)
     }
 
     /// Writes the cut's records as chunks. Gives the transaction in which the rest is to be written, and how many bytes
@@ -426,8 +433,9 @@ fn await_durable(shared: &Shared, entry: EntryIndex, begun: Instant) -> Result<b
         }
         // A poisoned journal says so at once, and is no reason to run in circles.
         let control = shared.lock_control();
-        let waits =
-            |control: &mut Control| control.stage == Stage::Working || waited < CLOSE_WAIT_MAX;
+        let waits = |control: &mut Control| {
+            control.stage == Stage::Working || waited < shared.options.close_wait_max
+        };
         let pause = shared.signal.wait_timeout_while(control, DURABLE_WAIT, waits).expect(UNBROKEN);
         if !pause.1.timed_out() {
             return Ok(false);

@@ -75,6 +75,8 @@ pub struct StateOptions {
     pub unsynced_bytes_max: u64,
     /// A flusher without progress for so long is given up.
     pub stall_max: Duration,
+    /// A stop waits so long for the journal, then leaves the rest to the next start.
+    pub close_wait_max: Duration,
     /// Pause between two steps of deleting what was trimmed.
     pub trim_interval: Duration,
     /// Chunks deleted in one step at most.
@@ -91,6 +93,7 @@ impl Default for StateOptions {
             flush_interval: Duration::from_secs(1),
             unsynced_bytes_max: 2 << 20,
             stall_max: Duration::from_secs(20),
+            close_wait_max: Duration::from_secs(5),
             trim_interval: Duration::from_millis(50),
             trim_chunks_max: 128,
         }

@@ -60,6 +60,30 @@ fn a_page_begins_in_chunks_and_ends_in_memory() {
 }
 
 #[test]
+fn a_flush_that_a_stop_breaks_off_is_left_to_the_next_start() {
+    let options = StateOptions { close_wait_max: Duration::ZERO, ..by_hand() };
+    let mut scene = Scene::on_file(options);
+    let log = scene.create("a");
+    scene.flush();
+    let flushed = scene.flushed();
+    scene.append("a", &bodies(0..10, 100));
+    // The sync hangs when the stop comes, and is done right after.
+    scene.journal.stall();
+    let state = scene.state.clone();
+    let asked = std::thread::spawn(move || state.flush_now());
+    scene.journal.await_stalled();
+    scene.state.0.lock_control().begin_close();
+    scene.journal.give_up();
+    scene.state.close();
+    assert!(asked.join().unwrap().is_err(), "nothing was flushed");
+    assert_eq!(scene.flushed(), flushed, "a flush without its rows must not name its entry");
+    let scene = scene.reopened(by_hand());
+    assert_eq!(scene.bodies(log, 0), bodies(0..10, 100));
+    scene.flush();
+    assert_eq!(scene.reopened(by_hand()).bodies(log, 0), bodies(0..10, 100));
+}
+
+#[test]
 fn a_page_keeps_its_limits_and_never_comes_back_empty() {
     let mut scene = scene();
     let log = scene.create("a");

@@ -68,6 +68,18 @@ struct TestEntries {
     payloads: Vec<Payload>,
     durable: u64,
     reads: usize,
+    stall: Stall,
+}
+
+/// A sync that hangs until the test lets the one who waits for it go.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Stall {
+    #[default]
+    None,
+    /// The next who waits is held.
+    Set,
+    /// Somebody is held.
+    Holds,
 }
 
 impl TestJournal {
@@ -80,6 +92,23 @@ impl TestJournal {
     /// Everything up to `entry` is durable.
     pub(in crate::storage::state) fn set_durable(&self, entry: u64) {
         self.0.0.lock().unwrap().durable = entry;
+        self.0.1.notify_all();
+    }
+
+    /// Whoever waits next is held until [`TestJournal::give_up`], and told that nothing is durable.
+    pub(in crate::storage::state) fn stall(&self) {
+        self.0.0.lock().unwrap().stall = Stall::Set;
+    }
+
+    /// Waits until somebody is held.
+    pub(in crate::storage::state) fn await_stalled(&self) {
+        let entries = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(entries, |entries| entries.stall != Stall::Holds).unwrap());
+    }
+
+    /// Lets the one go who is held. Whoever comes later finds what is durable by then.
+    pub(in crate::storage::state) fn give_up(&self) {
+        self.0.0.lock().unwrap().stall = Stall::None;
         self.0.1.notify_all();
     }
 
@@ -103,7 +132,13 @@ impl EntrySource for TestJournal {
     }
 
     fn wait_durable(&self, entry: EntryIndex, timeout: Duration) -> bool {
-        let entries = self.0.0.lock().unwrap();
+        let mut entries = self.0.0.lock().unwrap();
+        if entries.stall == Stall::Set {
+            entries.stall = Stall::Holds;
+            self.0.1.notify_all();
+            drop(self.0.1.wait_while(entries, |entries| entries.stall == Stall::Holds).unwrap());
+            return false;
+        }
         let waits = |entries: &mut TestEntries| entries.durable < entry.get();
         let (entries, _) = self.0.1.wait_timeout_while(entries, timeout, waits).unwrap();
         entries.durable >= entry.get()
