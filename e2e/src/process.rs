@@ -39,6 +39,8 @@ pub struct Recipe {
     pub first_start: Vec<String>,
     /// Everything else it is told.
     pub arguments: Vec<String>,
+    /// No file of it grows beyond so many bytes: a write beyond fails, as on a full or broken disk.
+    pub file_bytes_max: Option<u64>,
 }
 
 impl Recipe {
@@ -50,6 +52,7 @@ impl Recipe {
             peer_listen: free_addr()?,
             first_start: Vec::new(),
             arguments: Vec::new(),
+            file_bytes_max: None,
         })
     }
 
@@ -64,7 +67,10 @@ impl Recipe {
 
     fn command(&self) -> Result<Command> {
         let output = File::options().create(true).append(true).open(self.diagnostics())?;
-        let mut command = program()?;
+        let mut command = match self.file_bytes_max {
+            Some(bytes) => limited(&program()?, bytes),
+            None => program()?,
+        };
         command
             .args(["serve", "--exit-with-stdin"])
             .arg("--data")
@@ -233,6 +239,18 @@ pub fn program() -> Result<Command> {
         command.env_remove(name);
     }
     Ok(command)
+}
+
+/// The program in a process whose files have a greatest length.
+fn limited(program: &Command, bytes: u64) -> Command {
+    let mut command = Command::new("sh");
+    // Without the signal, a call beyond the limit fails as any other.
+    command.args(["-c", r#"trap '' XFSZ; exec prlimit --fsize="$0" "$@""#, &bytes.to_string()]);
+    command.arg(program.get_program());
+    for (name, _) in program.get_envs().filter(|(_, value)| value.is_none()) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// `target/<profile>/deps/test` stands two levels below `target/<profile>/quorate`.

@@ -365,39 +365,6 @@ async fn a_group_is_founded_by_one_request_to_a_process_that_was_told_nothing() 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_interrupted_founding_is_finished_and_a_finished_one_is_not_begun_again() -> Result<()> {
-    let home = TempDir::with_prefix("quorate-e2e-")?;
-    let mut recipe = Recipe::in_folder(home.path().join("replica"))?;
-    recipe.first_start = vec!["--bootstrap".to_owned()];
-    let folder = recipe.folder.clone();
-    let mut replica = Process::spawn(recipe.clone())?;
-    replica.ready().await?;
-    assert!(replica.stop().await?.success());
-
-    // As if the process had died between opening its storage and the founding command.
-    std::fs::remove_dir_all(folder.join("groups"))?;
-    std::fs::create_dir_all(folder.join("groups/0/journal"))?;
-    replica.start()?;
-    let live = format!("{}/v1/cluster", replica.url());
-    until("it has opened its storage", Duration::from_mins(1), async || {
-        let Ok(answer) = reqwest::get(&live).await else { return Ok(None) };
-        Ok(answer.text().await?.contains("does not know yet").then_some(()))
-    })
-    .await?;
-    replica.kill()?;
-    let again = Recipe { arguments: vec!["--bootstrap".to_owned()], ..recipe };
-    let mut replica = Process::spawn(again.clone())?;
-    replica.ready().await?;
-    assert!(status_of(&replica).await?.verdict.can_append);
-    assert!(replica.stop().await?.success());
-
-    let mut refused = Process::spawn(again)?;
-    assert_eq!(refused.ended(Duration::from_secs(30)).await?.code(), Some(2));
-    assert!(refused.quoted().contains("holds replica 1 already"), "{}", refused.quoted());
-    Ok(())
-}
-
 #[test]
 fn a_folder_that_holds_something_else_is_refused_before_any_waiting() -> Result<()> {
     let home = TempDir::with_prefix("quorate-e2e-")?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! data/
-//!   marker                   format version, cluster, replica, starts; written last, read first
+//!   marker                   format version, cluster, replica, starts, how it began; written last, read first
 //!   lock                     one process per folder
 //!   groups/0/journal/        segment files
 //!   groups/0/state.redb      everything else

@@ -24,7 +24,9 @@ use std::path::Path;
 
 pub use self::error::OpenError;
 pub use self::layout::{GroupId, Layout};
-pub use self::marker::{Generation, Identity, Marker, REASON_BYTES_MAX, STARTS_KEPT_MAX, Start};
+pub use self::marker::{
+    Beginning, Generation, Identity, Marker, REASON_BYTES_MAX, STARTS_KEPT_MAX, Start, Timings,
+};
 use self::upgrade::{Formats, SHIPPED};
 
 /// A data folder of the newest format, locked and ours, with a start drawn for this process.
@@ -44,7 +46,7 @@ pub fn open(dir: &Path) -> Result<Current, OpenError> {
 }
 
 /// Makes a folder for a new replica: the first of a new cluster, or one that was admitted.
-pub fn create(dir: &Path, identity: Identity) -> Result<Current, OpenError> {
+pub fn create(dir: &Path, identity: Identity, beginning: Beginning) -> Result<Current, OpenError> {
     let layout = Layout::new(dir);
     refuse_taken(&layout)?;
     make_dir(dir)?;
@@ -55,10 +57,7 @@ pub fn create(dir: &Path, identity: Identity) -> Result<Current, OpenError> {
     make_private(dir)?;
     let journal = layout.journal(GroupId::FIRST);
     make_dir(&journal)?;
-    for made in journal.ancestors().skip(1).take(3) {
-        marker::sync_dir(made)?;
-    }
-    let mut marker = Marker::new(SHIPPED.newest, identity);
+    let mut marker = Marker::new(SHIPPED.newest, identity, beginning);
     let start = marker.begin(draw()?);
     marker.write(&layout)?;
     Ok(Current { layout, marker, start, _lock: lock })
@@ -117,6 +116,25 @@ impl Current {
         self.marker.write(&self.layout)
     }
 
+    /// Notes that journal and state were begun: where they are not there any more, they were lost.
+    /// Durable when it returns.
+    pub fn note_journal(&mut self) -> Result<(), OpenError> {
+        if self.marker.has_journal {
+            return Ok(());
+        }
+        self.marker.has_journal = true;
+        self.marker.write(&self.layout)
+    }
+
+    /// Notes that the group is founded that this replica is the first of. Durable when it returns.
+    pub fn note_founded(&mut self) -> Result<(), OpenError> {
+        if self.marker.is_founded {
+            return Ok(());
+        }
+        self.marker.is_founded = true;
+        self.marker.write(&self.layout)
+    }
+
     /// Marks the folder for good: this replica was removed, or is a copy. Durable when it returns.
     pub fn mark_removed(&mut self, reason: &str) -> Result<(), OpenError> {
         self.marker.removed = Some(reason.to_owned());
@@ -124,9 +142,18 @@ impl Current {
     }
 }
 
+/// Makes a folder and all above it. Their names are durable when it returns, also those that an
+/// interrupted call made before.
 fn make_dir(dir: &Path) -> Result<(), OpenError> {
+    let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let new: Vec<&Path> = dir.ancestors().skip(1).take_while(is_new).collect();
     let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(dir).map_err(OpenError::io("create", dir))
+    builder.recursive(true).mode(0o700).create(dir).map_err(OpenError::io("create", dir))?;
+    for made in new.into_iter().rev().chain([dir]) {
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+        marker::sync_dir(above.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// Takes everybody else's rights away: somebody may have made the folder by hand.

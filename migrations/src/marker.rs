@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!   0  magic "QUORATE\n"    8  u32 format version      these and the check stay so for ever
-//!  12  u32 flags: 1 replica known, 2 removed
+//!  12  u32 flags: 1 replica known, 2 removed, 4 journal begun, 8 first of its group, 16 group founded
 //!  16  cluster [16]        32  u32 generation, u64 its random part     44  u64 replica
 //!  52  u64 starts that are no longer kept              60  u32 count of starts kept
-//!  64  u64 random part of each start kept, the oldest first
+//!  64  u32 heartbeat, u32 shortest and u32 longest time without a leader, in milliseconds
+//!  76  u32 voters expected by the first of its group
+//!  80  u64 random part of each start kept, the oldest first
 //!   .  u16 length, why it was removed
 //! end  SHA-256 of everything before [32]
 //! ```
@@ -13,6 +15,9 @@
 //! Numbers are little-endian. A marker is written beside, synced, renamed over the old one, and the
 //! folder synced: after a crash there is the old one or the new one. The random part of every
 //! start is kept, because peers ask for that of the last start they remember.
+//!
+//! What a replica is before its state can tell stands here: the group's timings, and whether it is
+//! the one that founds it. Once the journal was begun, one that is not there is lost, not new.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -26,7 +31,7 @@ use crate::error::OpenError;
 use crate::layout::Layout;
 
 const MAGIC: &[u8; 8] = b"QUORATE\n";
-const FIXED_BYTES: usize = 64;
+const FIXED_BYTES: usize = 80;
 const CHECK_BYTES: usize = 32;
 /// A marker that is longer was not written by us.
 const MARKER_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -37,6 +42,9 @@ pub const REASON_BYTES_MAX: usize = 1024;
 
 const HAS_REPLICA: u32 = 1;
 const IS_REMOVED: u32 = 2;
+const HAS_JOURNAL: u32 = 4;
+const IS_FIRST: u32 = 8;
+const IS_FOUNDED: u32 = 16;
 
 /// Which line of history a cluster is in: raised when it was recovered after the loss of a majority.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +66,26 @@ pub struct Identity {
     pub replica: Option<u64>,
 }
 
+/// Timings of a group, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// Interval of heartbeats.
+    pub heartbeat_ms: u32,
+    /// Shortest time without a leader before an election.
+    pub election_min_ms: u32,
+    /// Longest such time.
+    pub election_max_ms: u32,
+}
+
+/// How a replica begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    /// The group's timings: as it is to be founded with, or as a newcomer was told.
+    pub timings: Timings,
+    /// In the first replica of a group: how many voters it expects. Nobody else founds one.
+    pub voters_expected: Option<u32>,
+}
+
 /// One start of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
@@ -74,6 +102,12 @@ pub struct Marker {
     pub version: u32,
     /// Whose folder it is.
     pub identity: Identity,
+    /// How the replica began.
+    pub beginning: Beginning,
+    /// Journal and state were begun: where they are not there, they were lost.
+    pub has_journal: bool,
+    /// The group was founded; never set but in its first replica.
+    pub is_founded: bool,
     /// Set when the replica may never serve again: why.
     pub removed: Option<String>,
     forgotten: u64,
@@ -82,8 +116,23 @@ pub struct Marker {
 
 impl Marker {
     /// The marker of a new folder that was never started.
-    pub fn new(version: u32, identity: Identity) -> Self {
-        Self { version, identity, removed: None, forgotten: 0, starts: Vec::new() }
+    pub fn new(version: u32, identity: Identity, beginning: Beginning) -> Self {
+        Self {
+            version,
+            identity,
+            beginning,
+            has_journal: false,
+            is_founded: false,
+            removed: None,
+            forgotten: 0,
+            starts: Vec::new(),
+        }
+    }
+
+    /// How many voters the group expects that this replica has yet to found; nothing if it has
+    /// none to found.
+    pub fn founding(&self) -> Option<u32> {
+        self.beginning.voters_expected.filter(|_| !self.is_founded)
     }
 
     /// The latest start.
@@ -124,14 +173,18 @@ impl Marker {
         let mut bytes = Vec::with_capacity(FIXED_BYTES + self.starts.len() * 8 + CHECK_BYTES + 2);
         bytes.put_slice(MAGIC);
         bytes.put_u32_le(self.version);
-        let replica = self.identity.replica.map_or(0, |_| HAS_REPLICA);
-        bytes.put_u32_le(replica | self.removed.as_ref().map_or(0, |_| IS_REMOVED));
+        bytes.put_u32_le(self.flags());
         bytes.put_slice(&self.identity.cluster);
         bytes.put_u32_le(self.identity.generation.number);
         bytes.put_u64_le(self.identity.generation.random);
         bytes.put_u64_le(self.identity.replica.unwrap_or(0));
         bytes.put_u64_le(self.forgotten);
         bytes.put_u32_le(u32::try_from(self.starts.len()).expect("starts kept are bounded"));
+        let timings = self.beginning.timings;
+        for millis in [timings.heartbeat_ms, timings.election_min_ms, timings.election_max_ms] {
+            bytes.put_u32_le(millis);
+        }
+        bytes.put_u32_le(self.beginning.voters_expected.unwrap_or(0));
         for random in &self.starts {
             bytes.put_u64_le(*random);
         }
@@ -141,6 +194,18 @@ impl Marker {
         let check = Sha256::digest(&bytes);
         bytes.put_slice(&check);
         bytes
+    }
+
+    fn flags(&self) -> u32 {
+        [
+            (self.identity.replica.is_some(), HAS_REPLICA),
+            (self.removed.is_some(), IS_REMOVED),
+            (self.has_journal, HAS_JOURNAL),
+            (self.beginning.voters_expected.is_some(), IS_FIRST),
+            (self.is_founded, IS_FOUNDED),
+        ]
+        .iter()
+        .fold(0, |flags, (is_set, flag)| if *is_set { flags | flag } else { flags })
     }
 
     /// The format version alone, of any version's marker that is whole.
@@ -182,6 +247,16 @@ impl Marker {
                 generation: Generation { number: u32_at(fixed, 32), random: u64_at(fixed, 36) },
                 replica: (flags & HAS_REPLICA != 0).then(|| u64_at(fixed, 44)),
             },
+            beginning: Beginning {
+                timings: Timings {
+                    heartbeat_ms: u32_at(fixed, 64),
+                    election_min_ms: u32_at(fixed, 68),
+                    election_max_ms: u32_at(fixed, 72),
+                },
+                voters_expected: (flags & IS_FIRST != 0).then(|| u32_at(fixed, 76)),
+            },
+            has_journal: flags & HAS_JOURNAL != 0,
+            is_founded: flags & IS_FOUNDED != 0,
             removed: (flags & IS_REMOVED != 0).then_some(reason),
             forgotten: u64_at(fixed, 52),
             starts: starts.chunks_exact(8).map(|random| u64_at(random, 0)).collect(),

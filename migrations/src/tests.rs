@@ -15,6 +15,11 @@ fn identity() -> Identity {
     }
 }
 
+fn beginning() -> Beginning {
+    let timings = Timings { heartbeat_ms: 80, election_min_ms: 250, election_max_ms: 500 };
+    Beginning { timings, voters_expected: Some(3) }
+}
+
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -23,7 +28,7 @@ fn mode(path: &Path) -> u32 {
 fn a_new_folder_is_private_and_opens_again_with_a_later_start() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    let first = create(&dir, identity()).unwrap();
+    let first = create(&dir, identity(), beginning()).unwrap();
     let begun = first.start();
     assert_eq!(begun.number, 1);
     for folder in ["", "groups", "groups/0", "groups/0/journal"] {
@@ -46,7 +51,7 @@ fn a_new_folder_is_private_and_opens_again_with_a_later_start() {
 fn one_process_has_a_folder() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    let held = create(&dir, identity()).unwrap();
+    let held = create(&dir, identity(), beginning()).unwrap();
     assert!(matches!(open(&dir), Err(OpenError::Locked { .. })));
     drop(held);
     assert!(open(&dir).is_ok());
@@ -62,8 +67,8 @@ fn a_folder_without_a_marker_is_only_made_on_purpose() {
     assert!(check_vacant(&dir).is_ok());
     assert!(matches!(open(&dir), Err(OpenError::Unmarked { .. })));
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "nothing was written");
-    drop(create(&dir, identity()).unwrap());
-    assert!(matches!(create(&dir, identity()), Err(OpenError::Taken { .. })));
+    drop(create(&dir, identity(), beginning()).unwrap());
+    assert!(matches!(create(&dir, identity(), beginning()), Err(OpenError::Taken { .. })));
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn a_foreign_folder_is_left_alone() {
     let dir = parent.path();
     fs::write(dir.join("thesis.txt"), "mine").unwrap();
     assert!(matches!(check_vacant(dir), Err(OpenError::NotOurs { .. })));
-    assert!(matches!(create(dir, identity()), Err(OpenError::NotOurs { .. })));
+    assert!(matches!(create(dir, identity(), beginning()), Err(OpenError::NotOurs { .. })));
     assert_eq!(fs::read_dir(dir).unwrap().count(), 1, "nothing was written");
     fs::write(dir.join("marker"), "of something else").unwrap();
     assert!(matches!(open(dir), Err(OpenError::NotOurs { .. })));
@@ -83,19 +88,19 @@ fn a_foreign_folder_is_left_alone() {
 fn a_folder_that_lost_its_marker_is_not_founded_anew() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    drop(create(&dir, identity()).unwrap());
+    drop(create(&dir, identity(), beginning()).unwrap());
     fs::remove_file(dir.join("marker")).unwrap();
-    drop(create(&dir, identity()).unwrap());
+    drop(create(&dir, identity(), beginning()).unwrap());
     fs::remove_file(dir.join("marker")).unwrap();
     fs::write(dir.join("groups/0/journal/1.segment"), "entries").unwrap();
-    assert!(matches!(create(&dir, identity()), Err(OpenError::NotOurs { .. })));
+    assert!(matches!(create(&dir, identity(), beginning()), Err(OpenError::NotOurs { .. })));
 }
 
 #[test]
 fn a_damaged_marker_is_refused_whichever_byte_it_is() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    drop(create(&dir, identity()).unwrap());
+    drop(create(&dir, identity(), beginning()).unwrap());
     let path = dir.join("marker");
     let whole = fs::read(&path).unwrap();
     for at in 0..whole.len() {
@@ -116,8 +121,8 @@ fn a_damaged_marker_is_refused_whichever_byte_it_is() {
 fn a_newer_folder_is_refused() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    drop(create(&dir, identity()).unwrap());
-    let mut marker = Marker::new(2, identity());
+    drop(create(&dir, identity(), beginning()).unwrap());
+    let mut marker = Marker::new(2, identity(), beginning());
     marker.begin(1);
     fs::write(dir.join("marker"), marker.encode()).unwrap();
     let refused = open(&dir).unwrap_err();
@@ -128,7 +133,7 @@ fn a_newer_folder_is_refused() {
 fn a_removed_replica_never_opens_again() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    create(&dir, identity()).unwrap().mark_removed("removed in epoch 40").unwrap();
+    create(&dir, identity(), beginning()).unwrap().mark_removed("removed in epoch 40").unwrap();
     let refused = open(&dir).unwrap_err();
     assert!(matches!(&refused, OpenError::Removed { reason } if reason == "removed in epoch 40"));
 }
@@ -137,15 +142,47 @@ fn a_removed_replica_never_opens_again() {
 fn a_replica_gets_its_number_once() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    let mut current = create(&dir, Identity { replica: None, ..identity() }).unwrap();
+    let mut current = create(&dir, Identity { replica: None, ..identity() }, beginning()).unwrap();
     current.adopt_replica(4).unwrap();
     drop(current);
     assert_eq!(open(&dir).unwrap().identity().replica, Some(4));
 }
 
 #[test]
+fn what_a_replica_was_told_at_its_beginning_stays() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    let mut current = create(&dir, identity(), beginning()).unwrap();
+    assert_eq!(current.marker().founding(), Some(3));
+    assert!(!current.marker().has_journal);
+    current.note_journal().unwrap();
+    drop(current);
+    let mut current = open(&dir).unwrap();
+    assert_eq!(current.marker().beginning, beginning());
+    assert!(current.marker().has_journal);
+    assert_eq!(current.marker().founding(), Some(3), "not finished yet");
+    current.note_founded().unwrap();
+    drop(current);
+    assert_eq!(open(&dir).unwrap().marker().founding(), None);
+    // A newcomer has nothing to found.
+    let dir = parent.path().join("joined");
+    let joined = Beginning { voters_expected: None, ..beginning() };
+    drop(create(&dir, identity(), joined).unwrap());
+    let current = open(&dir).unwrap();
+    assert_eq!((current.marker().beginning, current.marker().founding()), (joined, None));
+}
+
+#[test]
+fn a_folder_far_below_what_is_there_is_made() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("a/b/data");
+    drop(create(&dir, identity(), beginning()).unwrap());
+    assert!(open(&dir).is_ok());
+}
+
+#[test]
 fn the_oldest_starts_are_forgotten_and_still_counted() {
-    let mut marker = Marker::new(1, identity());
+    let mut marker = Marker::new(1, identity(), beginning());
     for random in 0..u64::try_from(STARTS_KEPT_MAX).unwrap() + 2 {
         marker.begin(random);
     }
@@ -184,8 +221,8 @@ const IMAGINED: Formats = Formats {
 fn folder_of(version: u32) -> (tempfile::TempDir, std::path::PathBuf) {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("data");
-    drop(create(&dir, identity()).unwrap());
-    fs::write(dir.join("marker"), Marker::new(version, identity()).encode()).unwrap();
+    drop(create(&dir, identity(), beginning()).unwrap());
+    fs::write(dir.join("marker"), Marker::new(version, identity(), beginning()).encode()).unwrap();
     (parent, dir)
 }
 

@@ -9,7 +9,7 @@ use migrations::v1::frames::{
     EntryHead, EntryKind, EntryRow, FRAME_HEAD_BYTES, FrameBody, FrameFault, FrameHead,
     SEGMENT_HEAD_BYTES, SegmentHead, Standing, VoteRow, frame_bytes,
 };
-use migrations::{Generation, Identity, Marker, OpenError};
+use migrations::{Beginning, Generation, Identity, Marker, OpenError, Timings};
 use proptest::prelude::*;
 use quorate_migrations as migrations;
 
@@ -25,10 +25,10 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 const MARKER: &str = "
-    51554f524154450a010000000100000030313233343536373839616263646566
+    51554f524154450a010000000900000030313233343536373839616263646566
     0100000008070605040302010500000000000000000000000000000000000000
-    000010c2f24c80c82cf6ed3cfb4b98a3b0a1c0230d4a9ff1983f7dd5e8cc91db
-    8069";
+    50000000fa000000f4010000030000000000fa0d99542ce10cf5ae03bcec7b85
+    1b0fa4cd69d2175a20d25576c6db1d35127c";
 
 #[test]
 fn the_marker_of_version_1_opens() {
@@ -38,6 +38,7 @@ fn the_marker_of_version_1_opens() {
     fs::write(dir.join("marker"), unhex(MARKER)).unwrap();
     let current = migrations::open(&dir).unwrap();
     assert_eq!(current.identity(), identity());
+    assert_eq!(current.marker().beginning, beginning());
     assert_eq!(current.start().number, 1);
 }
 
@@ -46,15 +47,21 @@ fn identity() -> Identity {
     Identity { cluster: *b"0123456789abcdef", generation, replica: Some(5) }
 }
 
+fn beginning() -> Beginning {
+    let timings = Timings { heartbeat_ms: 80, election_min_ms: 250, election_max_ms: 500 };
+    Beginning { timings, voters_expected: Some(3) }
+}
+
 #[test]
 fn a_marker_is_written_to_the_byte() {
-    assert_eq!(hex(&Marker::new(1, identity()).encode()), hex(&unhex(MARKER)));
+    assert_eq!(hex(&Marker::new(1, identity(), beginning()).encode()), hex(&unhex(MARKER)));
 }
 
 #[test]
 fn a_marker_of_a_newer_version_is_refused() {
     let parent = tempfile::tempdir().unwrap();
-    fs::write(parent.path().join("marker"), Marker::new(2, identity()).encode()).unwrap();
+    fs::write(parent.path().join("marker"), Marker::new(2, identity(), beginning()).encode())
+        .unwrap();
     let refused = migrations::open(parent.path()).unwrap_err();
     assert!(matches!(refused, OpenError::TooNew { found: 2, newest: 1 }));
 }

@@ -52,6 +52,8 @@ pub async fn bootstrap(
     let left = deadline.saturating_duration_since(world.clock.now());
     match proposer.propose(Found { stamp, founding }, left).await {
         Ok(Ok(())) => Ok(()),
+        // By an earlier start of ours, perhaps with other settings: those hold.
+        Ok(Err(Rejection::AlreadyFounded { cluster })) if cluster == founding.cluster => Ok(()),
         Ok(Err(Rejection::AlreadyFounded { cluster })) => {
             Err(BootstrapError::AlreadyFounded { cluster })
         }

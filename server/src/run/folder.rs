@@ -10,11 +10,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::api::cluster::{Admission, BootstrapAnswer, JoinNonce, JoinRequest};
+use client::api::cluster::{BootstrapAnswer, JoinNonce, JoinRequest};
 use client::api::error::{ErrorCode, Problem};
 use client::types::{ClusterId, Generation, Incarnation, ReplicaAddr, ReplicaId};
 use migrations::latest::GenerationRow;
-use migrations::{Current, OpenError};
+use migrations::{Beginning, Current, OpenError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::RunError;
@@ -24,7 +24,7 @@ use crate::machine::{Founding, MachineLimits};
 use crate::node;
 use crate::peer::Identity;
 use crate::raft::Timings;
-use crate::world::World;
+use crate::world::{World, tasks};
 
 /// How long a process asks to be admitted before it gives up.
 const JOIN_PATIENCE: Duration = Duration::from_hours(24);
@@ -34,8 +34,9 @@ pub(super) struct Entered {
     current: Arc<Mutex<Current>>,
     identity: Identity,
     starts: Vec<Incarnation>,
-    /// What the group said when it admitted this replica.
-    admission: Option<Admission>,
+    /// How it began.
+    beginning: Beginning,
+    has_journal: bool,
     /// Who wants a group to be founded in this start.
     founder: Option<Founder>,
 }
@@ -85,10 +86,18 @@ pub(super) async fn enter(
 ) -> Result<Entered, RunError> {
     let entered = match (migrations::open(&config.data), &config.start) {
         (Ok(current), Start::Bootstrap { voters_expected }) => {
-            // Whether an earlier founding was finished shows when what it left is opened.
-            Entered::new(current, None, Some(Founder::by_command(*voters_expected)))
+            // Taken up again if it was interrupted; nobody else's folder founds a group.
+            if current.marker().founding().is_none() {
+                let folder = config.data.display().to_string();
+                let replica = identity_of(&current)?.replica;
+                return Err(RunError::AlreadyFounded { folder, replica });
+            }
+            Entered::new(current, Some(Founder::by_command(*voters_expected)))
         }
-        (Ok(current), Start::Resume | Start::Join { .. }) => Entered::new(current, None, None),
+        (Ok(current), Start::Resume | Start::Join { .. }) => {
+            let founder = current.marker().founding().map(Founder::by_command);
+            Entered::new(current, founder)
+        }
         (Err(OpenError::Unmarked { .. }), start) => {
             // Better now than after hours of waiting.
             migrations::check_vacant(&config.data)?;
@@ -145,8 +154,15 @@ fn found(config: &Config, world: &World, founder: Founder) -> Result<Entered, Ru
         generation,
         replica: Some(ReplicaId::FIRST.get()),
     };
-    match migrations::create(&config.data, identity) {
-        Ok(current) => Entered::new(current, None, Some(founder)),
+    let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    let timings = migrations::Timings {
+        heartbeat_ms: millis(config.timings.heartbeat),
+        election_min_ms: millis(config.timings.election_min),
+        election_max_ms: millis(config.timings.election_max),
+    };
+    let beginning = Beginning { timings, voters_expected: Some(founder.voters_expected) };
+    match migrations::create(&config.data, identity, beginning) {
+        Ok(current) => Entered::new(current, Some(founder)),
         Err(error) => {
             let error = error.into();
             founder.tell(Err(&error));
@@ -177,7 +193,14 @@ async fn join(config: &Config, world: &World, doors: &[ReplicaAddr]) -> Result<E
         },
         replica: Some(admission.replica.get()),
     };
-    Entered::new(migrations::create(&config.data, identity)?, Some(admission), None)
+    let millis = |told: u64| u32::try_from(told).unwrap_or(u32::MAX);
+    let timings = migrations::Timings {
+        heartbeat_ms: millis(admission.timings.heartbeat_ms),
+        election_min_ms: millis(admission.timings.election_min_ms),
+        election_max_ms: millis(admission.timings.election_max_ms),
+    };
+    let beginning = Beginning { timings, voters_expected: None };
+    Entered::new(migrations::create(&config.data, identity, beginning)?, None)
 }
 
 fn identity_of(current: &Current) -> Result<Identity, RunError> {
@@ -196,11 +219,8 @@ fn identity_of(current: &Current) -> Result<Identity, RunError> {
 }
 
 impl Entered {
-    fn new(
-        current: Current,
-        admission: Option<Admission>,
-        founder: Option<Founder>,
-    ) -> Result<Self, RunError> {
+    fn new(current: Current, founder: Option<Founder>) -> Result<Self, RunError> {
+        let (beginning, has_journal) = (current.marker().beginning, current.marker().has_journal);
         let identity = identity_of(&current)?;
         let starts = current
             .marker()
@@ -208,7 +228,7 @@ impl Entered {
             .map(|start| Incarnation { start: start.number, random: start.random })
             .collect();
         let current = Arc::new(Mutex::new(current));
-        Ok(Self { current, identity, starts, admission, founder })
+        Ok(Self { current, identity, starts, beginning, has_journal, founder })
     }
 
     /// Who this replica is, in this start.
@@ -232,43 +252,56 @@ impl Entered {
         current.layout().clone()
     }
 
-    /// Refuses to found a group where one was founded; a founding that was interrupted goes on.
-    pub(super) fn check_founding(&self, is_founded: bool) -> Result<(), RunError> {
-        if self.founder.is_some() && (is_founded || self.identity.replica != ReplicaId::FIRST) {
-            let folder = self.folder().display().to_string();
-            return Err(RunError::AlreadyFounded { folder, replica: self.identity.replica });
+    /// The group's timings, as it is founded with or as this replica was told when it was admitted:
+    /// what holds until the state tells.
+    pub(super) fn timings(&self) -> Timings {
+        let told = self.beginning.timings;
+        let time = |millis: u32| Duration::from_millis(u64::from(millis));
+        Timings {
+            heartbeat: time(told.heartbeat_ms),
+            election_min: time(told.election_min_ms),
+            election_max: time(told.election_max_ms),
         }
+    }
+
+    /// Whether a journal was begun here before this start.
+    pub(super) fn has_journal(&self) -> bool {
+        self.has_journal
+    }
+
+    /// Notes that the journal was begun, before anything is said that it must remember.
+    pub(super) async fn note_journal(&self) -> Result<(), RunError> {
+        self.note(Current::note_journal).await
+    }
+
+    /// Notes that the group was founded.
+    pub(super) async fn note_founded(&self) -> Result<(), RunError> {
+        self.note(Current::note_founded).await
+    }
+
+    async fn note(
+        &self,
+        note: impl FnOnce(&mut Current) -> Result<(), OpenError> + Send + 'static,
+    ) -> Result<(), RunError> {
+        let current = self.current.clone();
+        let noted = tasks::blocking(move || {
+            Ok(note(&mut current.lock().unwrap_or_else(PoisonError::into_inner)))
+        });
+        noted.await.map_err(|error| RunError::Io { what: "cannot write the marker", error })??;
         Ok(())
     }
 
-    /// The group's timings: as this replica founds it, or was told when it was admitted.
-    pub(super) fn timings(&self, config: &Config) -> Option<Timings> {
-        if self.founder.is_some() {
-            let crate::config::Timings { heartbeat, election_min, election_max } = config.timings;
-            return Some(Timings { heartbeat, election_min, election_max });
-        }
-        let told = self.admission.as_ref()?.timings;
-        Some(Timings {
-            heartbeat: Duration::from_millis(told.heartbeat_ms),
-            election_min: Duration::from_millis(told.election_min_ms),
-            election_max: Duration::from_millis(told.election_max_ms),
-        })
-    }
-
-    /// What the group is to be founded with, if this start founds it.
+    /// What the group is to be founded with, if this start founds it or goes on with that.
     pub(super) fn founding(&self, config: &Config) -> Option<Founding> {
         let founder = self.founder.as_ref()?;
+        let Timings { heartbeat, election_min, election_max } = self.timings();
         Some(Founding {
             cluster: self.identity.cluster,
             generation: GenerationRow {
                 number: self.identity.generation.number,
                 random: self.identity.generation.random,
             },
-            timings: crate::machine::Timings {
-                heartbeat: config.timings.heartbeat,
-                election_min: config.timings.election_min,
-                election_max: config.timings.election_max,
-            },
+            timings: crate::machine::Timings { heartbeat, election_min, election_max },
             limits: machine_limits(config),
             expect_voters: u8::try_from(founder.voters_expected).unwrap_or(u8::MAX),
         })
@@ -308,22 +341,36 @@ fn machine_limits(config: &Config) -> MachineLimits {
 mod tests {
     use super::*;
     use crate::config::Layers;
+    use crate::http::HttpOptions;
 
     #[tokio::test]
-    async fn who_founds_a_group_runs_with_the_timings_that_it_founds_it_with() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("data").display().to_string();
-        let layers = Layers::new().flag("data", "--data", data);
-        let layers = layers.flag("timings.heartbeat", "--set", "33ms");
-        let start = Start::Bootstrap { voters_expected: 1 };
-        let config = Config::build(&layers, start).unwrap();
-        let (world, metrics) = (World::for_test(1, 0), crate::metrics::Metrics::new());
-        let (calls, called) = mpsc::channel(1);
-        let front = WaitingFront::new(config.limits.http, metrics, &world, Some(calls));
-        let entered = enter(&config, &world, &front, called).await.unwrap();
-        let timings = entered.timings(&config).unwrap();
-        assert_eq!(timings.heartbeat, Duration::from_millis(33));
-        assert_eq!(entered.founding(&config).unwrap().timings.heartbeat, timings.heartbeat);
+    async fn the_timings_and_an_unfinished_founding_are_known_before_any_state_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("data").display().to_string();
+        let config = |heartbeat: &str, start| {
+            let layers = Layers::new().flag("data", "--data", &folder);
+            Config::build(&layers.flag("timings.heartbeat", "--set", heartbeat), start).unwrap()
+        };
+        let world = World::real();
+        let entered = async |config: Config| {
+            let (_sender, calls) = mpsc::channel(1);
+            let metrics = crate::metrics::Metrics::new();
+            let front = WaitingFront::new(HttpOptions::default(), metrics, &world, None);
+            enter(&config, &world, &front, calls).await.unwrap()
+        };
+        let first = entered(config("90ms", Start::Bootstrap { voters_expected: 3 })).await;
+        assert_eq!(first.timings().heartbeat, Duration::from_millis(90));
+        drop(first);
+        // Another configuration does not change what the group is founded with.
+        let other = config("70ms", Start::Resume);
+        let again = entered(other.clone()).await;
+        assert_eq!(again.timings().heartbeat, Duration::from_millis(90));
+        let founding = again.founding(&other).expect("it was not finished");
+        assert_eq!(founding.timings.heartbeat, Duration::from_millis(90));
+        assert_eq!(founding.expect_voters, 3);
+        again.note_founded().await.unwrap();
+        drop(again);
+        assert_eq!(entered(other.clone()).await.founding(&other), None);
     }
 
     #[test]

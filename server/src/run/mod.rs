@@ -80,7 +80,6 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     let starting = async {
         let entered = folder::enter(&config, &world, &waiting, asked_to_found).await?;
         let opened = open::open(&config, &entered, &world, &metrics, &broken).await?;
-        entered.check_founding(opened.is_founded)?;
         Running::start(&config, entered, opened, &world, &metrics).await
     };
     let mut told = Box::pin(told_to_stop(&config));
@@ -172,7 +171,7 @@ impl Running {
         let identity = entered.identity();
         let acquaintances = Acquaintances::open(opened.met_file(&entered))
             .map_err(|error| RunError::Io { what: "cannot read whom this replica met", error })?;
-        let timings = opened.timings().or(entered.timings(config)).unwrap_or_default();
+        let timings = opened.timings().unwrap_or(entered.timings());
         warn_of_slow_disk(config, timings);
         let detours = Detours::new(config.rehearsal.detours.clone());
         let myself =
@@ -293,7 +292,8 @@ impl Running {
         Served::begin("peer door", world, peers, answer)
     }
 
-    /// The founding command, if this start founds a group; whoever asked for it is told.
+    /// The founding command, unless it is known to be done or another's to give; whoever asked for it is
+    /// told.
     async fn found_if_asked(&self, config: &Config, world: &World) -> Result<(), RunError> {
         let Some(founding) = self.entered.founding(config) else { return Ok(()) };
         let myself = NodeRow {
@@ -303,10 +303,29 @@ impl Running {
             front_addr: config.advertise.to_string(),
             zone: config.zone.to_string(),
         };
-        let founded = node::bootstrap(&self.raft, world, myself, founding, FOUND_WITHIN).await;
-        let founded = founded.map_err(|error| RunError::NotFounded(error.to_string()));
+        let founded = tokio::select! {
+            // It was founded before, and only the marker does not say so yet.
+            () = self.founded() => Ok(()),
+            founded = node::bootstrap(&self.raft, world, myself, founding, FOUND_WITHIN) => {
+                founded.map_err(|error| RunError::NotFounded(error.to_string()))
+            }
+        };
+        let founded = match founded {
+            Ok(()) => self.entered.note_founded().await,
+            Err(error) => Err(error),
+        };
         self.entered.tell_founder(&founded);
         founded
+    }
+
+    /// Waits until the founding command was applied here.
+    async fn founded(&self) {
+        let (mut applied, founding) = (self.raft.applied(), self.opened.founding());
+        while founding().is_none() {
+            if applied.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
     }
 
     async fn raft_stopped(&self) -> String {

@@ -14,7 +14,7 @@ use super::syncs::Syncs;
 use super::verification::{DamageCount, Verification};
 use super::{Broken, RunError};
 use crate::config::Config;
-use crate::machine::{Command, EntryBody, Founding, Machine, MachineLimits};
+use crate::machine::{Founding, Machine, MachineLimits};
 use crate::metrics::Metrics;
 use crate::raft::Timings;
 use crate::storage::disk::{Disk, RealDisk};
@@ -22,9 +22,6 @@ use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening}
 use crate::storage::met::MetFile;
 use crate::storage::state::{FlushFailure, Flushed, State, StateObserver, StateOptions};
 use crate::world::{Clock, World, tasks};
-
-/// So far into a journal the founding command is looked for.
-const FOUNDING_BYTES_MAX: u64 = 1 << 20;
 
 /// What this replica keeps, opened.
 pub(super) struct Opened {
@@ -35,8 +32,6 @@ pub(super) struct Opened {
     syncs: Arc<Syncs>,
     /// What was flushed when this was opened.
     flushed: Option<EntryId>,
-    /// Whether the group was founded as far as this replica keeps.
-    pub(super) is_founded: bool,
     damage: DamageCount,
 }
 
@@ -57,14 +52,19 @@ pub(super) async fn open(
             replica: entered.identity().replica.get(),
         },
         state: state_options(config),
-        journal: journal_options(config, world, syncs.clone()),
+        journal: JournalOptions {
+            must_exist: entered.has_journal(),
+            ..journal_options(config, world, syncs.clone())
+        },
         metrics: metrics.clone(),
         broken: broken.clone(),
         clock: world.clock.clone(),
     };
-    tasks::blocking(move || Ok(opening.open()))
+    let opened = tasks::blocking(move || Ok(opening.open()))
         .await
-        .map_err(|error| RunError::Io { what: "cannot open storage", error })?
+        .map_err(|error| RunError::Io { what: "cannot open storage", error })??;
+    entered.note_journal().await?;
+    Ok(opened)
 }
 
 struct Inputs {
@@ -99,30 +99,13 @@ impl Inputs {
                 manifest.into_machine().map_err(|error| RunError::Unfit(error.to_string()))?
             }
         };
-        let is_founded = machine.cluster().is_some() || has_founding(&journal)?;
         let machine = Arc::new(Mutex::new(machine));
         watch_storage(&journal, &self.broken);
         let observer = Arc::new(Flushes { metrics: self.metrics, broken: self.broken });
         state.start(machine.clone(), journal.clone(), observer, self.clock);
         let damage = DamageCount::default();
-        Ok(Opened { journal, machine, state, disk, syncs: self.syncs, flushed, is_founded, damage })
+        Ok(Opened { journal, machine, state, disk, syncs: self.syncs, flushed, damage })
     }
-}
-
-/// Whether the founding command is in the journal. It comes before all others, behind what leaders
-/// of interrupted foundings left: blank entries and the first membership.
-fn has_founding(journal: &Journal) -> Result<bool, RunError> {
-    if journal.purged().is_some() {
-        return Ok(true);
-    }
-    let (Some(last), first) = (journal.last(), journal.first()) else { return Ok(false) };
-    let entries = journal.read_limited(first, last.index.get() + 1, FOUNDING_BYTES_MAX);
-    let entries =
-        entries.map_err(|error| RunError::Io { what: "cannot read the journal", error })?;
-    Ok(entries.iter().any(|entry| {
-        let EntryBody::Command(payload) = &entry.body else { return false };
-        matches!(Command::decode(&payload.bytes), Ok(Command::Found(_)))
-    }))
 }
 
 /// What the state does by itself: counted, and the end of the process if it fails.

@@ -1,7 +1,7 @@
 //! What can be wrong with bytes at rest.
 //!
-//! Four things, kept apart because a caller does something else for each: the disk refused, the
-//! bytes are not what was written, the room is used up, or an earlier failure means that nothing may
+//! Kept apart because a caller does something else for each: the disk refused, the bytes are not what
+//! was written or not there, the room is used up, or an earlier failure means that nothing may
 //! be believed any more.
 //!
 //! Not here: the errors of the data folder (`migrations::OpenError`).
@@ -37,6 +37,16 @@ pub enum StorageError {
     #[error("{path} belongs to another cluster or replica", path = path.display())]
     Foreign {
         /// Which file.
+        path: PathBuf,
+    },
+    /// Nothing lies here any more, where entries and votes were kept.
+    #[error(
+        "{path} is empty, and entries and votes were kept there: a replica that forgot them must not \
+         come back under its old id; begin with an empty folder that joins the group as a new one",
+        path = path.display()
+    )]
+    Lost {
+        /// Which folder.
         path: PathBuf,
     },
     /// There is no room left.

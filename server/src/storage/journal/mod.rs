@@ -131,6 +131,8 @@ pub struct JournalOptions {
     /// Entries up to this index are flushed: only their heads are read at the start, and one that is
     /// missing is damaged, not torn. `None` right after an install beyond the last entry.
     pub flushed: Option<u64>,
+    /// A journal was begun here before: one that is not there is lost, and none is begun.
+    pub must_exist: bool,
     /// Who is told what happens.
     pub observer: Arc<dyn JournalObserver>,
     /// Measures syncs.
@@ -152,6 +154,7 @@ impl JournalOptions {
             filled_bytes_max: 64 * 1024,
             mark_after: Duration::from_millis(100),
             flushed: None,
+            must_exist: false,
             observer: Arc::new(Unobserved),
             clock,
             chance,

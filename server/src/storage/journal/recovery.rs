@@ -47,6 +47,9 @@ pub(super) fn recover(
     let spares = spares.map_err(StorageError::io("list", dir))?;
     let sources = open_sources(place)?;
     if sources.is_empty() {
+        if options.must_exist {
+            return Err(StorageError::Lost { path: dir.clone() });
+        }
         return begin(place, options, spares).map(Ok).map_err(StorageError::io("begin", dir));
     }
     let mut survey = Survey::new(&sources, options.flushed);
