@@ -63,9 +63,9 @@ impl Door {
     async fn become_replica(self, replica: ReplicaId) -> Replica {
         let folder = tempfile::tempdir().unwrap();
         let (world, metrics) = (World::real(), Metrics::new());
-        let (parts, acquaintances) = parts(folder.path(), replica, &world, &metrics).await;
+        let parts = parts(folder.path(), replica, &world, &metrics).await;
         let raft = parts.raft.clone();
-        let desk = Desk { identity: parts.identity, acquaintances, raft: raft.clone(), metrics };
+        let desk = Desk { peers: parts.peers.clone(), raft: raft.clone(), metrics };
         let listener = self.listener;
         world.tasks.spawn("peer door", async move {
             axum::serve(listener, router(desk)).await.unwrap();
@@ -78,12 +78,7 @@ impl Door {
     }
 }
 
-async fn parts(
-    folder: &Path,
-    replica: ReplicaId,
-    world: &World,
-    metrics: &Metrics,
-) -> (NodeParts, Acquaintances) {
+async fn parts(folder: &Path, replica: ReplicaId, world: &World, metrics: &Metrics) -> NodeParts {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let options = StateOptions::default();
     let (state, _) = State::open(&disk, &folder.join("state.redb"), options).unwrap();
@@ -104,7 +99,7 @@ async fn parts(
         Http::new(detours.clone(), world.clock.clone()),
         Myself { identity, starts: [identity.incarnation].into(), journal: journal.clone() },
         timings,
-        acquaintances.clone(),
+        acquaintances,
         metrics.clone(),
         world.clock.clone(),
     );
@@ -119,7 +114,7 @@ async fn parts(
     })
     .await
     .unwrap();
-    let parts = NodeParts {
+    NodeParts {
         identity,
         front: front(replica.get()),
         raft,
@@ -135,8 +130,7 @@ async fn parts(
         world: world.clone(),
         metrics: metrics.clone(),
         options: NodeOptions::default(),
-    };
-    (parts, acquaintances)
+    }
 }
 
 fn identity(replica: ReplicaId) -> Identity {

@@ -141,9 +141,14 @@ impl IndexAsker {
             },
             Some(leader) => match self.peers.read_index(leader).await {
                 Ok(index) => Ok(Asked::Index(index)),
-                Err(PeerError::Unknown | PeerError::Transport(_) | PeerError::Malformed) => {
-                    Ok(Asked::NotYet)
-                }
+                Err(
+                    PeerError::Unknown
+                    | PeerError::Transport(_)
+                    | PeerError::Malformed
+                    | PeerError::NotAccepted(_)
+                    | PeerError::NotRemembered
+                    | PeerError::Condemned,
+                ) => Ok(Asked::NotYet),
             },
         }
     }

@@ -1,47 +1,66 @@
 //! Whom this replica has met: the greatest incarnation of each other replica, durably.
 //!
 //! A later start is believed only if its folder shows the random part that is remembered here for
-//! an earlier one, and if its journal is not behind what it acknowledged to us. What is learned is
-//! on disk before it is believed; nothing of it is ever replicated, and it survives an install.
+//! an earlier one, and if its journal is behind neither an entry that it acknowledged to us nor a
+//! vote that it gave us. What is learned is on disk before it is believed; nothing of it is ever
+//! replicated, and it survives an install.
+//!
+//! Starts are remembered durably, acknowledgements and votes as long as this process lives. So a
+//! folder that was rolled back to an earlier start is found by anybody, and one rolled back within
+//! its last start by whoever still runs to whom it acknowledged more. After a restart of both sides
+//! nobody knows of that.
 //!
 //! Not here: the comparison of cluster, generation and target (`envelope`).
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use client::types::{EntryId, Incarnation, ReplicaId};
+use client::types::{EntryId, Incarnation, ReplicaId, Term};
 
 use super::codec::Introduction;
-use super::envelope::{Checked, Envelope, Refusal};
+use super::envelope::{Identity, Refusal};
 use crate::storage::met::MetFile;
 
 /// The replicas that were met. A clone is the same memory.
 #[derive(Clone)]
 pub struct Acquaintances {
-    known: Arc<Mutex<Known>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// Held while the file is written; taken before `known`, which is never held that long.
+    file: Mutex<MetFile>,
+    known: Mutex<Known>,
 }
 
 struct Known {
-    file: MetFile,
     met: BTreeMap<u64, Incarnation>,
     /// The last entry each one acknowledged to us, in this start of ours.
     acknowledged: BTreeMap<u64, EntryId>,
+    /// The last vote each one gave us, in this start of ours: its term, and us.
+    voted: BTreeMap<u64, (Term, u64)>,
 }
+
+const UNBROKEN: &str = "no panic while remembering";
 
 impl Acquaintances {
     /// What the file remembers.
     pub fn open(file: MetFile) -> io::Result<Self> {
         let met = file.read()?;
-        let known = Known { file, met, acknowledged: BTreeMap::new() };
-        Ok(Self { known: Arc::new(Mutex::new(known)) })
+        let known = Known { met, acknowledged: BTreeMap::new(), voted: BTreeMap::new() };
+        let shared = Shared { file: Mutex::new(file), known: Mutex::new(known) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The start of a replica that was accepted last.
+    pub fn accepted(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.known().met.get(&replica.get()).copied()
     }
 
     /// Lets a message in if its sender is the start that is known.
-    pub fn check(&self, envelope: &Envelope<Checked>) -> Result<(), Refusal> {
-        let sender = envelope.sender();
-        let known = self.known.lock().expect("no panic while remembering");
-        let Some(met) = known.met.get(&sender.replica.get()) else {
+    pub fn check(&self, sender: &Identity) -> Result<(), Refusal> {
+        let Some(met) = self.accepted(sender.replica) else {
             return Err(Refusal::Stranger);
         };
         match sender.incarnation.start.cmp(&met.start) {
@@ -52,31 +71,45 @@ impl Acquaintances {
         }
     }
 
-    /// Believes a start that introduces itself, once it is remembered durably. Blocking.
+    /// Accepts a start that introduces itself, once it is remembered durably. Blocking.
     pub fn meet(
         &self,
-        envelope: &Envelope<Checked>,
+        replica: ReplicaId,
+        incarnation: Incarnation,
         introduction: &Introduction,
     ) -> io::Result<Result<(), Refusal>> {
-        let sender = envelope.sender();
-        let mut known = self.known.lock().expect("no panic while remembering");
-        if let Err(refusal) = known.judge(sender.replica, sender.incarnation, introduction) {
-            return Ok(Err(refusal));
-        }
-        if known.met.get(&sender.replica.get()) != Some(&sender.incarnation) {
-            let mut met = known.met.clone();
-            met.insert(sender.replica.get(), sender.incarnation);
-            known.file.write(&met)?;
-            known.met = met;
+        // Whoever else introduces itself waits here; whoever is known already does not.
+        let file = self.shared.file.lock().expect(UNBROKEN);
+        let mut met = {
+            let known = self.known();
+            if let Err(refusal) = known.judge(replica, incarnation, introduction) {
+                return Ok(Err(refusal));
+            }
+            known.met.clone()
+        };
+        if met.insert(replica.get(), incarnation) != Some(incarnation) {
+            file.write(&met)?;
+            self.known().met = met;
         }
         Ok(Ok(()))
     }
 
     /// Remembers that a replica holds entries up to this one durably.
     pub fn acknowledged(&self, replica: ReplicaId, last: EntryId) {
-        let mut known = self.known.lock().expect("no panic while remembering");
+        let mut known = self.known();
         let remembered = known.acknowledged.entry(replica.get()).or_insert(last);
         *remembered = last.max(*remembered);
+    }
+
+    /// Remembers that a replica holds this vote durably.
+    pub fn voted(&self, replica: ReplicaId, term: Term, leader: u64) {
+        let mut known = self.known();
+        let remembered = known.voted.entry(replica.get()).or_insert((term, leader));
+        *remembered = (term, leader).max(*remembered);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.shared.known.lock().expect(UNBROKEN)
     }
 }
 
@@ -98,12 +131,18 @@ impl Known {
                 return Err(Refusal::NotContinued);
             }
         }
-        match self.acknowledged.get(&replica.get()) {
-            Some(acknowledged) if introduction.last.as_ref() < Some(acknowledged) => {
-                Err(Refusal::Behind)
-            }
-            _ => Ok(()),
+        if self.is_behind(replica, introduction) { Err(Refusal::Behind) } else { Ok(()) }
+    }
+
+    fn is_behind(&self, replica: ReplicaId, introduction: &Introduction) -> bool {
+        let voted = self.voted.get(&replica.get());
+        if voted.is_some_and(|voted| introduction.vote.as_ref() < Some(voted)) {
+            return true;
         }
+        let Some(acknowledged) = self.acknowledged.get(&replica.get()) else { return false };
+        // A later leader may have cut what it acknowledged; it holds that leader's vote then.
+        let is_later = |vote| vote > (acknowledged.term, acknowledged.leader);
+        introduction.last.as_ref() < Some(acknowledged) && !introduction.vote.is_some_and(is_later)
     }
 }
 
@@ -111,36 +150,35 @@ impl Known {
 mod tests {
     use std::path::Path;
 
-    use client::types::{ClusterId, EntryIndex, Generation, Term};
+    use client::types::{ClusterId, EntryIndex, Generation};
 
     use super::*;
-    use crate::peer::envelope::Identity;
     use crate::storage::disk::RealDisk;
 
-    fn ours() -> Identity {
-        identity(1, 1, 10)
-    }
-
-    fn identity(replica: u64, start: u64, random: u64) -> Identity {
+    fn identity(start: u64, random: u64) -> Identity {
         Identity {
             cluster: ClusterId::new([7; 16]),
             generation: Generation { number: 1, random: 9 },
-            replica: ReplicaId::new(replica).unwrap(),
+            replica: replica(),
             incarnation: Incarnation { start, random },
         }
     }
 
-    fn from(sender: Identity) -> Envelope<Checked> {
-        Envelope::new(sender, ReplicaId::new(1).unwrap()).check(&ours()).unwrap()
+    fn replica() -> ReplicaId {
+        ReplicaId::new(2).unwrap()
     }
 
     fn entry(term: u64, index: u64) -> EntryId {
         EntryId { term: Term::new(term), leader: 1, index: EntryIndex::new(index) }
     }
 
-    fn introduction(starts: &[(u64, u64)], last: Option<EntryId>) -> Introduction {
+    fn introduction(starts: &[(u64, u64)]) -> Introduction {
         let starts = starts.iter().map(|&(start, random)| Incarnation { start, random }).collect();
-        Introduction { starts, last }
+        Introduction { starts, last: None, vote: None }
+    }
+
+    fn meet(known: &Acquaintances, introduction: &Introduction) -> Result<(), Refusal> {
+        known.meet(replica(), *introduction.starts.last().unwrap(), introduction).unwrap()
     }
 
     fn open(folder: &Path) -> Acquaintances {
@@ -152,38 +190,39 @@ mod tests {
     fn a_stranger_must_introduce_itself_and_is_remembered_across_our_restart() {
         let folder = tempfile::tempdir().unwrap();
         let known = open(folder.path());
-        let sender = from(identity(2, 1, 20));
+        let sender = identity(1, 20);
         assert_eq!(known.check(&sender), Err(Refusal::Stranger));
-        known.meet(&sender, &introduction(&[(1, 20)], None)).unwrap().unwrap();
+        assert_eq!(known.accepted(replica()), None);
+        assert_eq!(meet(&known, &introduction(&[(1, 20)])), Ok(()));
         assert_eq!(known.check(&sender), Ok(()));
-        assert_eq!(open(folder.path()).check(&sender), Ok(()));
+        let again = open(folder.path());
+        assert_eq!(again.check(&sender), Ok(()));
+        assert_eq!(again.accepted(replica()), Some(sender.incarnation));
     }
 
     #[test]
     fn an_older_start_and_a_second_copy_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let known = open(folder.path());
-        let met = introduction(&[(4, 40), (5, 50)], None);
-        known.meet(&from(identity(2, 5, 50)), &met).unwrap().unwrap();
-        assert_eq!(known.check(&from(identity(2, 4, 40))), Err(Refusal::OlderIncarnation));
-        assert_eq!(known.check(&from(identity(2, 5, 51))), Err(Refusal::CopiedIncarnation));
-        let copy = introduction(&[(4, 40), (5, 51)], None);
-        let answer = known.meet(&from(identity(2, 5, 51)), &copy).unwrap();
-        assert_eq!(answer, Err(Refusal::CopiedIncarnation));
+        assert_eq!(meet(&known, &introduction(&[(4, 40), (5, 50)])), Ok(()));
+        assert_eq!(known.check(&identity(4, 40)), Err(Refusal::OlderIncarnation));
+        assert_eq!(known.check(&identity(5, 51)), Err(Refusal::CopiedIncarnation));
+        let copy = introduction(&[(4, 40), (5, 51)]);
+        assert_eq!(meet(&known, &copy), Err(Refusal::CopiedIncarnation));
+        assert_eq!(meet(&known, &introduction(&[(4, 40)])), Err(Refusal::OlderIncarnation));
     }
 
     #[test]
     fn a_later_start_must_show_the_one_that_was_met() {
         let folder = tempfile::tempdir().unwrap();
         let known = open(folder.path());
-        let first = introduction(&[(1, 10), (2, 20)], None);
-        known.meet(&from(identity(2, 2, 20)), &first).unwrap().unwrap();
-        let later = from(identity(2, 3, 30));
+        assert_eq!(meet(&known, &introduction(&[(1, 10), (2, 20)])), Ok(()));
+        let later = identity(3, 30);
         assert_eq!(known.check(&later), Err(Refusal::Stranger));
-        let other = introduction(&[(1, 10), (2, 21), (3, 30)], None);
-        assert_eq!(known.meet(&later, &other).unwrap(), Err(Refusal::NotContinued));
-        let same = introduction(&[(1, 10), (2, 20), (3, 30)], None);
-        assert_eq!(known.meet(&later, &same).unwrap(), Ok(()));
+        let other = introduction(&[(1, 10), (2, 21), (3, 30)]);
+        assert_eq!(meet(&known, &other), Err(Refusal::NotContinued));
+        let same = introduction(&[(1, 10), (2, 20), (3, 30)]);
+        assert_eq!(meet(&known, &same), Ok(()));
         assert_eq!(known.check(&later), Ok(()));
     }
 
@@ -191,13 +230,29 @@ mod tests {
     fn a_journal_behind_what_it_acknowledged_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let known = open(folder.path());
-        known.acknowledged(ReplicaId::new(2).unwrap(), entry(2, 9));
-        known.acknowledged(ReplicaId::new(2).unwrap(), entry(2, 8));
-        let sender = from(identity(2, 1, 20));
-        let behind = introduction(&[(1, 20)], Some(entry(2, 8)));
-        assert_eq!(known.meet(&sender, &behind).unwrap(), Err(Refusal::Behind));
-        // A later leader may have cut it, and then its last entry is of a later term.
-        let cut = introduction(&[(1, 20)], Some(entry(3, 5)));
-        assert_eq!(known.meet(&sender, &cut).unwrap(), Ok(()));
+        known.acknowledged(replica(), entry(2, 9));
+        known.acknowledged(replica(), entry(2, 8));
+        let of = |last, vote| Introduction { last, vote, ..introduction(&[(1, 20)]) };
+        let vote = Some((Term::new(2), 1));
+        assert_eq!(meet(&known, &of(Some(entry(2, 8)), vote)), Err(Refusal::Behind));
+        assert_eq!(meet(&known, &of(None, None)), Err(Refusal::Behind));
+        // A later leader may have cut it, and has its vote then, perhaps without an entry yet.
+        let later = Some((Term::new(3), 3));
+        assert_eq!(meet(&known, &of(Some(entry(3, 5)), later)), Ok(()));
+        assert_eq!(meet(&known, &of(Some(entry(2, 5)), later)), Ok(()));
+        assert_eq!(meet(&known, &of(Some(entry(2, 9)), vote)), Ok(()));
+    }
+
+    #[test]
+    fn a_journal_that_lost_a_vote_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = open(folder.path());
+        known.voted(replica(), Term::new(5), 1);
+        known.voted(replica(), Term::new(4), 1);
+        let of = |vote| Introduction { vote, ..introduction(&[(1, 20)]) };
+        assert_eq!(meet(&known, &of(None)), Err(Refusal::Behind));
+        assert_eq!(meet(&known, &of(Some((Term::new(4), 3)))), Err(Refusal::Behind));
+        assert_eq!(meet(&known, &of(Some((Term::new(5), 1)))), Ok(()));
+        assert_eq!(meet(&known, &of(Some((Term::new(6), 3)))), Ok(()));
     }
 }

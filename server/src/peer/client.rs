@@ -1,9 +1,14 @@
 //! Asks another replica: vote, append these entries, take the leadership, where is a read safe.
 //!
-//! Every message carries our identity and is introduced once per start: a replica that does not
-//! know this start yet says so, is shown the folder's earlier starts, and is asked again. What a
-//! message costs at most is its deadline; errors are told to openraft as *unreachable*, so that it
-//! waits before it tries again.
+//! Two starts introduce themselves to each other once, in one question and its answer: each shows the
+//! folder's earlier starts, its last entry and its vote, and is judged by the other. Only then are
+//! there messages between them; each carries our identity and the start of the other that was
+//! accepted. Introducing needs no acceptance, so two that are new to each other never wait for each
+//! other. What a message costs at most is its deadline; errors are told to openraft as *unreachable*,
+//! so that it waits before it tries again.
+//!
+//! As long as anybody condemns this folder, and before everybody was asked once, nobody is asked or
+//! answered anything else: it could decide without what it forgot.
 //!
 //! Not here: how bytes are carried (`transport`).
 
@@ -14,11 +19,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::types::{EntryIndex, Incarnation, ReplicaId};
+use client::types::{EntryIndex, Incarnation, ReplicaId, Term};
 use futures_util::Stream;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::BoxStream;
-use migrations::latest::NodeRow;
+use migrations::latest::{MembershipRow, NodeRow};
 use tokio::sync::watch;
 
 use super::acquaintances::Acquaintances;
@@ -36,7 +41,7 @@ use crate::raft::types::{
 };
 use crate::raft::{MembershipState, Timings};
 use crate::storage::journal::Journal;
-use crate::world::Clock;
+use crate::world::{Clock, tasks};
 
 /// The most bytes of entries in one message.
 const ENTRIES_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -55,6 +60,15 @@ pub enum PeerError {
     /// The answer cannot be read.
     #[error("the answer cannot be read")]
     Malformed,
+    /// Its folder is not accepted here: it is not asked.
+    #[error("the replica is not accepted here: {0}")]
+    NotAccepted(Refusal),
+    /// Our own folder is not accepted by somebody: nobody is asked.
+    #[error("another replica refuses this folder")]
+    Condemned,
+    /// Whom we meet cannot be remembered now.
+    #[error("whom we meet cannot be remembered")]
+    NotRemembered,
 }
 
 /// Which replicas refuse this one's folder, and why. A majority of them condemns it.
@@ -67,8 +81,19 @@ pub struct Myself {
     pub identity: Identity,
     /// Every start of our folder, this one last.
     pub starts: Arc<[Incarnation]>,
-    /// Our journal, for its last entry.
+    /// Our journal, for its last entry and vote.
     pub journal: Journal,
+}
+
+impl Myself {
+    fn introduction(&self) -> Introduction {
+        let vote = self.journal.vote();
+        Introduction {
+            starts: self.starts.to_vec(),
+            last: self.journal.last(),
+            vote: vote.map(|vote| (Term::new(vote.term), vote.leader)),
+        }
+    }
 }
 
 /// Asks the others. A clone is the same asker.
@@ -89,6 +114,8 @@ struct Shared<T> {
     addresses: Mutex<BTreeMap<u64, String>>,
     acquaintances: Acquaintances,
     condemned: watch::Sender<Condemned>,
+    /// Everybody who was known at the start was asked whether our folder is accepted.
+    is_introduced: watch::Sender<bool>,
     metrics: Metrics,
     clock: Clock,
 }
@@ -111,6 +138,7 @@ impl<T: Transport> Peers<T> {
                 addresses: Mutex::default(),
                 acquaintances,
                 condemned: watch::Sender::new(Condemned::new()),
+                is_introduced: watch::Sender::new(true),
                 metrics,
                 clock,
             }),
@@ -120,6 +148,51 @@ impl<T: Transport> Peers<T> {
     /// Which replicas refuse our folder.
     pub fn condemned(&self) -> watch::Receiver<Condemned> {
         self.shared.condemned.subscribe()
+    }
+
+    /// Introduces this start to these members, each once and all at a time. Until that is done, or
+    /// given up, nobody is answered: so who remembers more of us than we do is heard first. The
+    /// waiting begins with the call.
+    pub fn introduce_to(
+        &self,
+        members: &MembershipRow,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        let ourselves = self.shared.myself.identity.replica.get();
+        let others: Vec<_> = (members.nodes.iter())
+            .filter(|(id, _)| **id != ourselves)
+            .filter_map(|(id, node)| Some((ReplicaId::new(*id)?, node.peer_addr.clone())))
+            .collect();
+        self.shared.is_introduced.send_replace(others.is_empty());
+        let peers = self.clone();
+        async move {
+            let progress = peers.shared.timings.election_max;
+            let asked = others.iter().map(|(id, address)| peers.introduce(*id, address, progress));
+            // Whoever could not be asked is asked again before the first message to it.
+            drop(join_all(asked).await);
+            peers.shared.is_introduced.send_replace(true);
+        }
+    }
+
+    /// Who we are, in this start.
+    pub(super) fn identity(&self) -> &Identity {
+        &self.shared.myself.identity
+    }
+
+    /// Whom we know.
+    pub(super) fn acquaintances(&self) -> &Acquaintances {
+        &self.shared.acquaintances
+    }
+
+    /// What we show of ourselves.
+    pub(super) fn introduction(&self) -> Introduction {
+        self.shared.myself.introduction()
+    }
+
+    /// Waits until everybody was asked once, and says whether nobody condemns our folder.
+    pub(super) async fn is_in_good_standing(&self) -> bool {
+        let mut introduced = self.shared.is_introduced.subscribe();
+        let is_introduced = introduced.wait_for(|is_introduced| *is_introduced).await.is_ok();
+        is_introduced && self.shared.condemned.borrow().is_empty()
     }
 
     /// Asks the leader from which entry on a read is linearizable.
@@ -137,7 +210,7 @@ impl<T: Transport> Peers<T> {
         self.shared.addresses.lock().expect("no panic while looking up an address")
     }
 
-    /// One question and its answer; introduces this start first if the other one asks for it.
+    /// One question and its answer; introduces the two starts to each other first if need be.
     async fn ask<Q: Message, A: Message>(
         &self,
         purpose: Purpose,
@@ -147,32 +220,60 @@ impl<T: Transport> Peers<T> {
         question: &Q,
         progress: Duration,
     ) -> Result<A, PeerError> {
-        let message = self.message(target, question);
-        let mut answer = self.call(purpose, address, path, message.clone(), progress).await;
-        if answer == Err(TransportError::Refused(Refusal::Stranger)) {
+        if !self.is_in_good_standing().await {
+            // It may be the one that condemns us, and think better of it.
             self.introduce(target, address, progress).await?;
-            answer = self.call(purpose, address, path, message, progress).await;
+            return Err(PeerError::Condemned);
+        }
+        let ask = |accepted| {
+            let message = self.message(target, Some(accepted), question);
+            self.call(purpose, address, path, message, progress)
+        };
+        let mut answer = match self.shared.acquaintances.accepted(target) {
+            Some(accepted) => ask(accepted).await,
+            None => Err(TransportError::Refused(Refusal::NotAccepted)),
+        };
+        let is_new = |refusal| matches!(refusal, Refusal::Stranger | Refusal::NotAccepted);
+        if matches!(answer, Err(TransportError::Refused(refusal)) if is_new(refusal)) {
+            let accepted = self.introduce(target, address, progress).await?;
+            answer = ask(accepted).await;
         }
         self.remember_refusal(target, answer.as_ref().err());
         A::decode_whole(answer?).map_err(|_| PeerError::Malformed)
     }
 
+    /// Shows this start to another replica, and judges what it shows of its own. Its start, once
+    /// both are accepted.
     async fn introduce(
         &self,
         target: ReplicaId,
         address: &str,
         progress: Duration,
-    ) -> Result<(), PeerError> {
-        let introduction = Introduction {
-            starts: self.shared.myself.starts.to_vec(),
-            last: self.shared.myself.journal.last(),
-        };
-        let message = self.message(target, &introduction);
+    ) -> Result<Incarnation, PeerError> {
+        let message = self.message(target, None, &self.introduction());
         let answer =
             self.call(Purpose::Questions, address, paths::INTRODUCE, message, progress).await;
         self.remember_refusal(target, answer.as_ref().err());
-        answer?;
-        Ok(())
+        let theirs = Introduction::decode_whole(answer?).map_err(|_| PeerError::Malformed)?;
+        let start = *theirs.starts.last().ok_or(PeerError::Malformed)?;
+        let acquaintances = self.shared.acquaintances.clone();
+        let met = tasks::blocking(move || acquaintances.meet(target, start, &theirs)).await;
+        match met {
+            Ok(Ok(())) => Ok(start),
+            Ok(Err(refusal)) => {
+                tracing::warn!(
+                    replica = %target,
+                    start = start.start,
+                    refusal = refusal.name(),
+                    "a start of a replica is not accepted here"
+                );
+                Err(PeerError::NotAccepted(refusal))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "whom we meet cannot be remembered");
+                Err(PeerError::NotRemembered)
+            }
+        }
     }
 
     async fn call(
@@ -190,9 +291,14 @@ impl<T: Transport> Peers<T> {
         answer
     }
 
-    fn message(&self, target: ReplicaId, message: &impl Message) -> Bytes {
+    fn message(
+        &self,
+        target: ReplicaId,
+        accepted: Option<Incarnation>,
+        message: &impl Message,
+    ) -> Bytes {
         let mut out = Vec::with_capacity(256);
-        Envelope::new(self.shared.myself.identity, target).encode(&mut out);
+        Envelope::new(self.shared.myself.identity, target, accepted).encode(&mut out);
         message.encode(&mut out);
         out.into()
     }
@@ -208,10 +314,17 @@ impl<T: Transport> Peers<T> {
             ) => return,
             Some(TransportError::Refused(_) | TransportError::Unavailable) | None => None,
         };
-        self.shared.condemned.send_if_modified(|condemned| match refusal {
+        let is_changed = self.shared.condemned.send_if_modified(|condemned| match refusal {
             Some(refusal) => condemned.insert(target, refusal) != Some(refusal),
             None => condemned.remove(&target).is_some(),
         });
+        if is_changed && let Some(refusal) = refusal {
+            tracing::error!(
+                replica = %target,
+                refusal = refusal.name(),
+                "another replica refuses this folder: nobody is answered"
+            );
+        }
     }
 }
 
@@ -382,7 +495,14 @@ impl<T: Transport> RaftNetwork<TypeConfig> for Connection<T> {
         _option: RpcOption,
     ) -> Result<VoteResponse, RpcError> {
         let progress = self.peers.shared.timings.election_max;
-        self.ask(Purpose::Heartbeats, paths::VOTE, &request, progress).await
+        let answer: VoteResponse =
+            self.ask(Purpose::Heartbeats, paths::VOTE, &request, progress).await?;
+        if answer.vote_granted {
+            let leader = request.vote.leader_id;
+            let acquaintances = &self.peers.shared.acquaintances;
+            acquaintances.voted(self.target, Term::new(leader.term), leader.node_id);
+        }
+        Ok(answer)
     }
 
     async fn pre_vote(

@@ -35,6 +35,8 @@ pub struct Introduction {
     pub starts: Vec<Incarnation>,
     /// The last entry in its journal.
     pub last: Option<EntryId>,
+    /// The last vote in its journal: term and leader.
+    pub vote: Option<(Term, u64)>,
 }
 
 /// What can be sent as the body of a message, and read back.
@@ -59,6 +61,11 @@ impl Message for Introduction {
             out.put_u64_le(start.random);
         }
         put_optional_id(out, self.last.as_ref());
+        out.put_u8(u8::from(self.vote.is_some()));
+        if let Some((term, leader)) = self.vote {
+            out.put_u64_le(term.get());
+            out.put_u64_le(leader);
+        }
     }
 
     fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
@@ -67,7 +74,13 @@ impl Message for Introduction {
         for _ in 0..count {
             starts.push(Incarnation { start: take_u64(bytes)?, random: take_u64(bytes)? });
         }
-        Ok(Self { starts, last: take_optional_id(bytes)? })
+        let last = take_optional_id(bytes)?;
+        let vote = if take_bool(bytes)? {
+            Some((Term::new(take_u64(bytes)?), take_u64(bytes)?))
+        } else {
+            None
+        };
+        Ok(Self { starts, last, vote })
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! A message is decoded no further before its envelope was compared: cluster, generation, group
 //! and target must be ours, and the sender's incarnation must be the one we know, or a later one
-//! that has shown it continues the earlier. A wiped, copied or rolled-back folder, a removed
-//! replica's old process and a wrong address all end here.
+//! that has shown it continues the earlier. It names the start of the target that its sender has
+//! accepted: so a replica answers only who has accepted it, and a rolled-back one answers nobody.
+//! A wiped, copied or rolled-back folder, a removed replica's old process and a wrong address all
+//! end here.
 //!
 //! Not here: what is remembered of the others across our own restarts (`acquaintances`).
 
@@ -20,7 +22,7 @@ const GROUP: u32 = 0;
 /// First bytes of every message.
 const MAGIC: [u8; 3] = *b"QPR";
 /// Bytes of an envelope.
-pub(super) const ENVELOPE_BYTES: usize = 3 + 1 + 4 + 16 + 4 + 8 + 8 + 8 + 8 + 8;
+pub(super) const ENVELOPE_BYTES: usize = 3 + 1 + 4 + 16 + 4 + 8 + 8 + 8 + 8 + 8 + 8 + 8;
 
 /// Who this replica is, in this start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +46,18 @@ impl Identity {
 
 /// As it came.
 #[derive(Debug, Clone, Copy)]
-pub struct Unchecked;
+pub(super) struct Unchecked;
 /// Compared with who we are.
 #[derive(Debug, Clone, Copy)]
-pub struct Checked;
+pub(super) struct Checked;
 
 /// The identity of a message. Only a `Checked` one can be acted on.
 #[derive(Debug, Clone, Copy)]
-pub struct Envelope<Stage> {
+pub(super) struct Envelope<Stage> {
     sender: Identity,
     target: ReplicaId,
+    /// The start of the target that the sender has accepted; none in an introduction.
+    accepted: Option<Incarnation>,
     stage: PhantomData<Stage>,
 }
 
@@ -84,6 +88,12 @@ pub enum Refusal {
     /// A start that has not introduced itself yet.
     #[error("this start of the replica has not introduced itself")]
     Stranger,
+    /// The sender has not accepted this start of the one it asks.
+    #[error("the sender has not accepted this start of ours")]
+    NotAccepted,
+    /// The sender is in no membership that is known here.
+    #[error("the replica is no member")]
+    NoMember,
     /// The sender's folder does not show the start that is remembered here.
     #[error("this folder does not continue the one that is remembered here")]
     NotContinued,
@@ -94,7 +104,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::Version,
         Self::Cluster,
@@ -103,6 +113,8 @@ impl Refusal {
         Self::OlderIncarnation,
         Self::CopiedIncarnation,
         Self::Stranger,
+        Self::NotAccepted,
+        Self::NoMember,
         Self::NotContinued,
         Self::Behind,
     ];
@@ -118,6 +130,8 @@ impl Refusal {
             Self::OlderIncarnation => "older_incarnation",
             Self::CopiedIncarnation => "copied_incarnation",
             Self::Stranger => "stranger",
+            Self::NotAccepted => "not_accepted",
+            Self::NoMember => "no_member",
             Self::NotContinued => "not_continued",
             Self::Behind => "behind",
         }
@@ -140,19 +154,21 @@ impl Refusal {
             | Self::Cluster
             | Self::Generation
             | Self::Target
-            | Self::Stranger => false,
+            | Self::Stranger
+            | Self::NotAccepted
+            | Self::NoMember => false,
         }
     }
 }
 
 impl Envelope<Unchecked> {
-    /// The front of a message to `target`.
-    pub fn new(sender: Identity, target: ReplicaId) -> Self {
-        Self { sender, target, stage: PhantomData }
+    /// The front of a message to `target`, of which this start was accepted.
+    pub(super) fn new(sender: Identity, target: ReplicaId, accepted: Option<Incarnation>) -> Self {
+        Self { sender, target, accepted, stage: PhantomData }
     }
 
     /// Writes it.
-    pub fn encode(&self, out: &mut impl BufMut) {
+    pub(super) fn encode(&self, out: &mut impl BufMut) {
         out.put_slice(&MAGIC);
         out.put_u8(PROTOCOL_VERSION);
         out.put_u32_le(GROUP);
@@ -163,10 +179,13 @@ impl Envelope<Unchecked> {
         out.put_u64_le(self.sender.incarnation.start);
         out.put_u64_le(self.sender.incarnation.random);
         out.put_u64_le(self.target.get());
+        // Starts count from 1.
+        out.put_u64_le(self.accepted.map_or(0, |accepted| accepted.start));
+        out.put_u64_le(self.accepted.map_or(0, |accepted| accepted.random));
     }
 
     /// Takes it off the front of a message.
-    pub fn decode(message: &mut Bytes) -> Result<Self, Refusal> {
+    pub(super) fn decode(message: &mut Bytes) -> Result<Self, Refusal> {
         if message.len() < ENVELOPE_BYTES || message[..3] != MAGIC {
             return Err(Refusal::Malformed);
         }
@@ -183,13 +202,15 @@ impl Envelope<Unchecked> {
         let replica = ReplicaId::new(message.get_u64_le()).ok_or(Refusal::Malformed)?;
         let incarnation = Incarnation { start: message.get_u64_le(), random: message.get_u64_le() };
         let target = ReplicaId::new(message.get_u64_le()).ok_or(Refusal::Malformed)?;
+        let accepted = Incarnation { start: message.get_u64_le(), random: message.get_u64_le() };
+        let accepted = (accepted.start > 0).then_some(accepted);
         let sender =
             Identity { cluster: ClusterId::new(cluster), generation, replica, incarnation };
-        Ok(Self { sender, target, stage: PhantomData })
+        Ok(Self { sender, target, accepted, stage: PhantomData })
     }
 
     /// Compares everything that needs no memory of the sender.
-    pub fn check(self, ours: &Identity) -> Result<Envelope<Checked>, Refusal> {
+    pub(super) fn check(self, ours: &Identity) -> Result<Envelope<Checked>, Refusal> {
         if self.sender.cluster != ours.cluster {
             return Err(Refusal::Cluster);
         }
@@ -199,14 +220,20 @@ impl Envelope<Unchecked> {
         if self.target != ours.replica {
             return Err(Refusal::Target);
         }
-        Ok(Envelope { sender: self.sender, target: self.target, stage: PhantomData })
+        let Self { sender, target, accepted, .. } = self;
+        Ok(Envelope { sender, target, accepted, stage: PhantomData })
     }
 }
 
 impl Envelope<Checked> {
     /// Who sent the message.
-    pub fn sender(&self) -> Identity {
+    pub(super) fn sender(&self) -> Identity {
         self.sender
+    }
+
+    /// Lets the message in if its sender has accepted this start of ours.
+    pub(super) fn check_accepted(&self, ours: &Identity) -> Result<(), Refusal> {
+        if self.accepted == Some(ours.incarnation) { Ok(()) } else { Err(Refusal::NotAccepted) }
     }
 }
 
@@ -225,7 +252,8 @@ mod tests {
 
     fn sent(sender: Identity, target: u64) -> Bytes {
         let mut out = Vec::new();
-        Envelope::new(sender, ReplicaId::new(target).unwrap()).encode(&mut out);
+        let accepted = Some(identity(target).incarnation);
+        Envelope::new(sender, ReplicaId::new(target).unwrap(), accepted).encode(&mut out);
         assert_eq!(out.len(), ENVELOPE_BYTES, "the envelope has a fixed length");
         out.into()
     }
@@ -263,6 +291,27 @@ mod tests {
         let mut later = whole.to_vec();
         later[3] = PROTOCOL_VERSION + 1;
         assert_eq!(received(later.into()), Err(Refusal::Version));
+    }
+
+    #[test]
+    fn only_who_has_accepted_this_very_start_is_answered() {
+        let ours = identity(2);
+        let Incarnation { start, random } = ours.incarnation;
+        let accepted = |accepted| {
+            let mut out = Vec::new();
+            Envelope::new(identity(1), ours.replica, accepted).encode(&mut out);
+            let envelope = Envelope::decode(&mut out.into()).unwrap().check(&ours).unwrap();
+            envelope.check_accepted(&ours)
+        };
+        assert_eq!(accepted(Some(ours.incarnation)), Ok(()));
+        let others = [
+            None,
+            Some(Incarnation { start: start - 1, random }),
+            Some(Incarnation { start, random: random + 1 }),
+        ];
+        for other in others {
+            assert_eq!(accepted(other), Err(Refusal::NotAccepted), "{other:?}");
+        }
     }
 
     #[test]

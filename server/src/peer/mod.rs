@@ -1,13 +1,13 @@
 //! Replica to replica: both ends of the wire, side by side.
 //!
 //! ```text
-//! message  = envelope (who speaks to whom: 68 bytes)  body (codec)
+//! message  = envelope (who speaks to whom: 84 bytes)  body (codec)
 //! answer   = 200 body  |  403 the refusal's name  |  503
 //! ```
 //!
 //! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
 //! append, vote, pre-vote, take-leadership, read-index. Nothing is decoded before the envelope was
-//! compared; nothing is listened to from a start of a replica that was not introduced. Two things
+//! compared; nothing is listened to between two starts that have not accepted each other. Two things
 //! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
 //! to join (`join`) enter a member by its front door.
 //!

@@ -156,7 +156,6 @@ struct Running {
     raft: Raft,
     node: Node,
     peers: Peers,
-    acquaintances: Acquaintances,
     identity: Identity,
 }
 
@@ -180,7 +179,7 @@ impl Running {
             Http::new(detours.clone(), world.clock.clone()),
             myself,
             timings,
-            acquaintances.clone(),
+            acquaintances,
             metrics.clone(),
             world.clock.clone(),
         );
@@ -213,7 +212,7 @@ impl Running {
             metrics: metrics.clone(),
             options: node_options(config),
         });
-        Ok(Self { entered, opened, raft, node, peers, acquaintances, identity })
+        Ok(Self { entered, opened, raft, node, peers, identity })
     }
 
     /// Opens the peer door, takes part in the agreement, and waits for the end.
@@ -229,6 +228,7 @@ impl Running {
         let Doors { mut front, peers, mut told } = doors;
         let learning = self.peers.clone().learn_addresses(self.raft.membership());
         world.tasks.spawn("peer addresses", learning);
+        world.tasks.spawn("introductions", self.peers.introduce_to(&self.opened.membership()));
         world.tasks.spawn("gauges", self.gauges(world, metrics).run());
         let verification = self.opened.verification(metrics, world);
         world.tasks.spawn("journal verification", verification.run());
@@ -279,8 +279,7 @@ impl Running {
 
     fn open_peer_door(&self, peers: Listening, world: &World, metrics: &Metrics) -> Served {
         let router = peer::router(Desk {
-            identity: self.identity,
-            acquaintances: self.acquaintances.clone(),
+            peers: self.peers.clone(),
             raft: self.raft.clone(),
             metrics: metrics.clone(),
         });

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use client::api::cluster::SyncLatency;
 use client::types::{EntryId, LogId, PositionRange};
+use migrations::latest::MembershipRow;
 
 use super::folder::Entered;
 use super::syncs::Syncs;
@@ -168,6 +169,12 @@ impl Opened {
     pub(super) fn met_file(&self, entered: &Entered) -> MetFile {
         let path: PathBuf = entered.layout().dir().join("met");
         MetFile::new(self.disk.clone(), path)
+    }
+
+    /// Who is in the group, as far as this replica has applied.
+    pub(super) fn membership(&self) -> MembershipRow {
+        let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        machine.membership().map(|(_, membership)| membership.clone()).unwrap_or_default()
     }
 
     /// The group's timings, once the founding command was flushed here.

@@ -1,0 +1,169 @@
+//! A replica is who it was, or it is nobody: copies and rolled-back folders neither vote nor serve.
+//!
+//! Goal: whoever forgot what it acknowledged never takes part in a decision (`faults.md` F16, F17), and
+//! whoever did not is never taken for one. Method: real processes whose folders are copied and put
+//! back between their starts, without any caller's read; what they print and how they end is looked at.
+
+use anyhow::{Context, Result};
+use client::api::media;
+use quorate_e2e::{
+    cluster::Cluster,
+    process::{Process, Recipe},
+    rest::Answer,
+    wait::until,
+};
+use std::{fs, path::Path, time::Duration};
+
+/// A folder that must not run.
+const IDENTITY: i32 = 75;
+/// How long the group may take to find out.
+const FOUND_OUT_MAX: Duration = Duration::from_secs(20);
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), &to)?;
+        }
+    }
+    Ok(())
+}
+
+fn put_back(kept: &Path, folder: &Path) -> Result<()> {
+    fs::remove_dir_all(folder)?;
+    copy(kept, folder)
+}
+
+async fn append(cluster: &Cluster, number: usize, body: &str) -> Result<()> {
+    let url = cluster.url(number);
+    let log = cluster.http().put(format!("{url}/v1/logs/orders"));
+    Answer::to(log.header("content-type", media::JSON).body("{}")).await?.succeeded()?;
+    let append = cluster.http().post(format!("{url}/v1/logs/orders/records"));
+    let append = append.header("content-type", media::BYTES).body(body.to_owned());
+    Answer::to(append).await?.succeeded()?;
+    Ok(())
+}
+
+/// Bytes of the journal that are in use.
+fn journal(folder: &Path) -> Result<Vec<Vec<u8>>> {
+    let mut files: Vec<_> = fs::read_dir(folder.join("groups/0/journal"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    files.iter().map(|file| Ok(fs::read(file)?)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolled_back_folder_ends_and_has_voted_for_nobody() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    append(&cluster, 0, "before").await?;
+    let follower = cluster.follower().await?;
+    let folder = cluster.replica(follower).recipe().folder.clone();
+    let kept = cluster.folder().join("kept");
+    cluster.replica_mut(follower).stop().await?;
+    copy(&folder, &kept)?;
+    cluster.replica_mut(follower).start()?;
+    cluster.healed().await?;
+    append(&cluster, 0, "since").await?;
+    cluster.replica_mut(follower).kill()?;
+    put_back(&kept, &folder)?;
+    let before = journal(&folder)?;
+    // No caller asks it anything.
+    cluster.replica_mut(follower).start()?;
+    let status = cluster.replica_mut(follower).ended(FOUND_OUT_MAX).await?;
+    let told = cluster.replica(follower).quoted();
+    assert_eq!(status.code(), Some(IDENTITY), "{told}");
+    assert_eq!(journal(&folder)?.len(), before.len());
+    assert!(told.contains("it must not run again"), "{told}");
+    // Marked for good, while the others go on.
+    let mut again = Process::spawn(cluster.replica(follower).recipe().clone())?;
+    assert_eq!(again.ended(FOUND_OUT_MAX).await?.code(), Some(IDENTITY));
+    let leader = cluster.leader().await?;
+    append(&cluster, leader, "after").await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_rolled_back_within_its_last_start_waits_and_says_so() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    append(&cluster, 0, "before").await?;
+    let (leader, follower) = (cluster.leader().await?, cluster.follower().await?);
+    let folder = cluster.replica(follower).recipe().folder.clone();
+    let kept = cluster.folder().join("kept");
+    cluster.replica_mut(follower).stop().await?;
+    copy(&folder.join("groups"), &kept)?;
+    cluster.replica_mut(follower).start()?;
+    cluster.healed().await?;
+    append(&cluster, leader, "since").await?;
+    cluster.replica_mut(follower).kill()?;
+    // The marker stays, so that every start that was met is shown.
+    put_back(&kept, &folder.join("groups"))?;
+    cluster.replica_mut(follower).start()?;
+    let says = until("the replica says that it is refused", FOUND_OUT_MAX, async || {
+        let told = cluster.replica(follower).quoted();
+        Ok(told.contains("another replica refuses this folder").then_some(told))
+    });
+    assert!(says.await?.contains("behind"));
+    // Alone with one that does not know better, it could lead without the record: it does not.
+    cluster.replica_mut(leader).pause()?;
+    let ledger = cluster.status(follower).await;
+    assert_ne!(ledger.map(|status| status.verdict.can_append), Some(true));
+    cluster.replica_mut(leader).resume()?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_folder_and_its_copy_only_one_runs() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    append(&cluster, 0, "x").await?;
+    let follower = cluster.follower().await?;
+    cluster.replica_mut(follower).stop().await?;
+    let recipe = cluster.replica(follower).recipe().clone();
+    let free = Recipe::in_folder(cluster.folder().join("copy"))?;
+    copy(&recipe.folder, &free.folder)?;
+    cluster.replica_mut(follower).start()?;
+    cluster.healed().await?;
+    let mut twin = Process::spawn(free)?;
+    let status = twin.ended(FOUND_OUT_MAX).await?;
+    assert_eq!(status.code(), Some(IDENTITY), "{}", twin.quoted());
+    cluster.healed().await?;
+    append(&cluster, follower, "y").await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthy_replicas_are_accepted_in_whatever_order_they_come_back() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for (round, order) in orders.into_iter().enumerate() {
+        append(&cluster, order[0], &format!("round {round}")).await?;
+        cluster.kill_all()?;
+        for number in order {
+            cluster.replica_mut(number).start()?;
+        }
+        cluster.healed().await?;
+        let told = cluster.replica(order[1]).quoted();
+        assert!(!told.contains("refuse"), "{told}");
+    }
+    // One after the other, while the rest goes on.
+    for number in 0..3 {
+        cluster.replica_mut(number).stop().await?;
+        let leader = cluster.leader().await.context("two go on")?;
+        append(&cluster, leader, "meanwhile").await?;
+        cluster.replica_mut(number).start()?;
+        cluster.healed().await?;
+    }
+    for number in 0..3 {
+        let told = cluster.replica(number).quoted();
+        assert!(!told.contains("refuse"), "{told}");
+    }
+    cluster.finish();
+    Ok(())
+}
