@@ -13,12 +13,13 @@ use client::api::{
 use client::types::{Fence, Position, ProducerEpoch, Sequence};
 use quorate_e2e::{
     cluster::Cluster,
-    process::print,
+    process::{Recipe, print},
     rest::{self, Answer},
 };
 use reqwest::Method;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::{
+    fs,
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -586,6 +587,8 @@ struct Envelope {
     sender: u64,
     incarnation: (u64, u64),
     target: u64,
+    /// The start of the target that the sender has accepted.
+    accepted: (u64, u64),
 }
 
 impl Envelope {
@@ -595,26 +598,46 @@ impl Envelope {
         bytes.extend(self.cluster);
         bytes.extend(self.generation.0.to_le_bytes());
         bytes.extend(self.generation.1.to_le_bytes());
-        let rest = [self.sender, self.incarnation.0, self.incarnation.1, self.target];
+        let (incarnation, accepted) = (self.incarnation, self.accepted);
+        let rest = [self.sender, incarnation.0, incarnation.1, self.target, accepted.0, accepted.1];
         bytes.extend(rest.iter().flat_map(|number| number.to_le_bytes()));
+        bytes.extend(crc32c(&bytes).to_le_bytes());
         bytes
     }
 }
 
-/// A message from the replica `sender` to the replica `target`, as far as outsiders can know.
+fn crc32c(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |mut check, byte| {
+        check ^= u32::from(*byte);
+        for _ in 0..8 {
+            check = if check & 1 == 1 { check >> 1 ^ 0x82f6_3b78 } else { check >> 1 };
+        }
+        check
+    })
+}
+
+/// The start that a replica is, as its marker says: nobody tells it to outsiders.
+fn start(recipe: &Recipe) -> Result<(u64, u64)> {
+    let marker = fs::read(recipe.folder.join("marker"))?;
+    let number = |at: usize| anyhow::Ok(u64::from_le_bytes(marker[at..at + 8].try_into()?));
+    let kept = u32::from_le_bytes(marker[60..64].try_into()?);
+    let last = 80 + 8 * (usize::try_from(kept)? - 1);
+    Ok((number(52)? + u64::from(kept), number(last)?))
+}
+
+/// A message from the replica `sender` to the replica `target`, as only they can know.
 async fn envelope(cluster: &Cluster, sender: usize, target: usize) -> Result<Envelope> {
     let status = cluster.status(target).await.context("the target answers")?;
     let own = cluster.status(sender).await.context("the sender answers")?;
     let id = own.this_replica.context("it is a replica")?;
-    let seen = own.replicas.iter().find(|replica| replica.id == id).context("it knows itself")?;
-    let incarnation = seen.incarnation.context("it knows its start")?;
     let generation = status.generation.context("it belongs to a cluster")?;
     Ok(Envelope {
         cluster: *status.cluster.context("it belongs to a cluster")?.as_bytes(),
         generation: (generation.number, generation.random),
         sender: id.get(),
-        incarnation: (incarnation.start, incarnation.random),
+        incarnation: start(cluster.replica(sender).recipe())?,
         target: status.this_replica.context("it is a replica")?.get(),
+        accepted: start(cluster.replica(target).recipe())?,
     })
 }
 
@@ -636,6 +659,8 @@ async fn a_peer_message_with_a_wrong_identity_is_refused_and_changes_nothing() -
         ("copied_incarnation", Envelope { incarnation: (start, random ^ 1), ..right }),
         ("older_incarnation", Envelope { incarnation: (start - 1, random), ..right }),
         ("stranger", Envelope { incarnation: (start + 1, random), ..right }),
+        ("not_accepted", Envelope { accepted: (right.accepted.0, random), ..right }),
+        ("not_accepted", Envelope { accepted: (0, 0), ..right }),
     ];
     for (word, envelope) in wrong {
         for route in ["append", "vote", "read-index"] {
@@ -646,6 +671,12 @@ async fn a_peer_message_with_a_wrong_identity_is_refused_and_changes_nothing() -
             assert_eq!((answer.status, &*answer.body), (403, word.as_bytes()), "{route}");
         }
     }
+    // Whoever is no member does not get to know anybody, however well it introduces itself.
+    let mut message = Envelope { sender: 77, ..right }.bytes();
+    message.extend([0; 64]);
+    let url = format!("http://{door}/peer/1/introduce");
+    let answer = Answer::to(http.post(url).body(message)).await?;
+    assert_eq!((answer.status, &*answer.body), (403, b"no_member".as_slice()));
     let garbage = http.post(format!("http://{door}/peer/1/append")).body("garbage");
     assert_eq!(&*Answer::to(garbage).await?.body, b"malformed");
 

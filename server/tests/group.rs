@@ -65,7 +65,7 @@ impl Door {
         let (world, metrics) = (World::real(), Metrics::new());
         let parts = parts(folder.path(), replica, &world, &metrics).await;
         let raft = parts.raft.clone();
-        let desk = Desk { peers: parts.peers.clone(), raft: raft.clone(), metrics };
+        let desk = Desk::new(parts.peers.clone(), raft.clone(), metrics);
         let listener = self.listener;
         world.tasks.spawn("peer door", async move {
             axum::serve(listener, router(desk)).await.unwrap();

@@ -32,7 +32,7 @@ fn replica(id: u64, role: Role, is_reachable: bool) -> ReplicaStatus {
         peer_addr: addr(8000 + id),
         zone: "zone-a".into(),
         version: Some("0.1.0".into()),
-        incarnation: None,
+        start: None,
         tail: None,
         applied: None,
         lag: Some(Lag { entries: 9_412 * (id - 1) }),

@@ -11,8 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::{
-    ClusterId, EntryIndex, Epoch, Generation, Incarnation, ReplicaAddr, ReplicaId, Term, Timestamp,
-    Zone,
+    ClusterId, EntryIndex, Epoch, Generation, ReplicaAddr, ReplicaId, Term, Timestamp, Zone,
 };
 
 /// Answer to GET on the cluster: as this replica sees it.
@@ -78,9 +77,9 @@ pub struct ReplicaStatus {
     /// Its version, if it was heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Which start of it, if it was heard.
+    /// Which start of it, counted from 1, if it was heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub incarnation: Option<Incarnation>,
+    pub start: Option<u64>,
     /// The last entry of its journal, as far as known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<EntryIndex>,

@@ -5,7 +5,7 @@ use quorate_client::api::cluster::{
     JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Readiness, ReadinessCheck, ReplicaStatus, Role,
     SyncLatency, Timings, Verdict,
 };
-use quorate_client::types::{ClusterId, EntryIndex, Epoch, Incarnation, ReplicaId, Term, Zone};
+use quorate_client::types::{ClusterId, EntryIndex, Epoch, ReplicaId, Term, Zone};
 
 use super::{assert_golden, generation, replica_addr, time};
 
@@ -19,7 +19,7 @@ fn a_cluster() {
         peer_addr: replica_addr(8001),
         zone: "a".into(),
         version: Some("0.1.0".into()),
-        incarnation: Some(Incarnation { start: 2, random: 5 }),
+        start: Some(2),
         tail: Some(EntryIndex::new(42)),
         applied: Some(EntryIndex::new(41)),
         lag: Some(Lag { entries: 0 }),
@@ -76,10 +76,7 @@ fn a_cluster() {
       "peer_addr": "http://127.0.0.1:8001",
       "zone": "a",
       "version": "0.1.0",
-      "incarnation": {
-        "start": 2,
-        "random": "0000000000000005"
-      },
+      "start": 2,
       "tail": 42,
       "applied": 41,
       "lag": {

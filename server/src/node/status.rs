@@ -321,7 +321,7 @@ impl Core {
         place.is_reachable = true;
         place.heard_ms_ago = Some(0);
         place.version = Some(env!("CARGO_PKG_VERSION").to_owned());
-        place.incarnation = Some(self.identity.incarnation);
+        place.start = Some(self.identity.incarnation.start);
         place.tail = self.raft.progress().last;
         place.applied = *self.applied.borrow();
         place.sync = (self.probes.sync_latency)();
@@ -363,7 +363,7 @@ impl Scene<'_> {
             peer_addr: ReplicaAddr::new(&node.peer_addr).ok()?,
             zone: node.zone.clone(),
             version: facts.as_ref().and_then(|facts| facts.version.clone()),
-            incarnation: facts.as_ref().and_then(|facts| facts.incarnation),
+            start: facts.as_ref().and_then(|facts| facts.start),
             tail: progress.matched,
             applied: facts.as_ref().and_then(|facts| facts.applied),
             lag,

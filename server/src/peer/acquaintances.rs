@@ -153,7 +153,7 @@ mod tests {
     use client::types::{ClusterId, EntryIndex, Generation};
 
     use super::*;
-    use crate::storage::disk::RealDisk;
+    use crate::storage::disk::{Disk, File, RealDisk};
 
     fn identity(start: u64, random: u64) -> Identity {
         Identity {
@@ -184,6 +184,76 @@ mod tests {
     fn open(folder: &Path) -> Acquaintances {
         let file = MetFile::new(Arc::new(RealDisk), folder.join("met"));
         Acquaintances::open(file).unwrap()
+    }
+
+    /// A disk whose syncs of names take as long as the test holds its lock.
+    #[derive(Debug)]
+    struct SlowDisk {
+        slow: Arc<Mutex<()>>,
+        is_slow: std::sync::mpsc::Sender<()>,
+    }
+
+    impl Disk for SlowDisk {
+        fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+            RealDisk.open(path)
+        }
+
+        fn open_existing(&self, path: &Path) -> io::Result<Box<dyn File>> {
+            RealDisk.open_existing(path)
+        }
+
+        fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+            RealDisk.list(dir)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealDisk.rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove(path)
+        }
+
+        fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+            RealDisk.create_dir_all(dir)
+        }
+
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            self.is_slow.send(()).ok();
+            drop(self.slow.lock().unwrap());
+            RealDisk.sync_dir(dir)
+        }
+
+        fn exists(&self, path: &Path) -> io::Result<bool> {
+            RealDisk.exists(path)
+        }
+
+        fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+            RealDisk.free_bytes(path)
+        }
+    }
+
+    #[test]
+    fn whoever_is_known_does_not_wait_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let slow = Arc::new(Mutex::new(()));
+        let (is_slow, slowly) = std::sync::mpsc::channel();
+        let disk = Arc::new(SlowDisk { slow: slow.clone(), is_slow });
+        let known = Acquaintances::open(MetFile::new(disk, folder.path().join("met"))).unwrap();
+        assert_eq!(meet(&known, &introduction(&[(1, 20)])), Ok(()));
+        slowly.recv().unwrap();
+        let held = slow.lock().unwrap();
+        let meeting = known.clone();
+        let later = introduction(&[(1, 20), (2, 30)]);
+        let meeting = std::thread::spawn(move || meet(&meeting, &later));
+        slowly.recv().unwrap();
+        // The new start is being written: the old one still speaks, the new one does not yet.
+        assert_eq!(known.check(&identity(1, 20)), Ok(()));
+        assert_eq!(known.check(&identity(2, 30)), Err(Refusal::Stranger));
+        known.acknowledged(replica(), entry(1, 1));
+        drop(held);
+        assert_eq!(meeting.join().unwrap(), Ok(()));
+        assert_eq!(known.check(&identity(2, 30)), Ok(()));
     }
 
     #[test]

@@ -30,6 +30,7 @@ use super::acquaintances::Acquaintances;
 use super::codec::{ENTRY_HEAD_BYTES, Introduction, Message};
 use super::companion::with_company;
 use super::envelope::{Envelope, Identity, Refusal};
+use super::intake::{seal, unseal};
 use super::paths;
 use super::transport::{Purpose, Transport, TransportError};
 use crate::metrics::Metrics;
@@ -288,7 +289,8 @@ impl<T: Transport> Peers<T> {
         let answer = self.shared.transport.call(purpose, address, path, message, progress).await;
         let result = result_name(answer.as_ref().err());
         self.shared.metrics.peer_called(paths::name(path), result, self.shared.clock.since(began));
-        answer
+        let changed = || TransportError::Broken { reason: "the answer was changed".to_owned() };
+        unseal(answer?).ok_or_else(changed)
     }
 
     fn message(
@@ -299,7 +301,9 @@ impl<T: Transport> Peers<T> {
     ) -> Bytes {
         let mut out = Vec::with_capacity(256);
         Envelope::new(self.shared.myself.identity, target, accepted).encode(&mut out);
+        let front = out.len();
         message.encode(&mut out);
+        seal(&mut out, front);
         out.into()
     }
 
@@ -477,11 +481,11 @@ impl<T: Transport> RaftNetwork<TypeConfig> for Connection<T> {
         }
     }
 
-    fn stream_append<'s, S>(
-        &'s mut self,
+    fn stream_append<S>(
+        &mut self,
         requests: S,
         option: RpcOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, StreamAnswer>, RpcError>>
+    ) -> BoxFuture<'_, Result<BoxStream<'_, StreamAnswer>, RpcError>>
     where
         S: Stream<Item = AppendRequest> + Send + Unpin + 'static,
     {

@@ -22,7 +22,10 @@ const GROUP: u32 = 0;
 /// First bytes of every message.
 const MAGIC: [u8; 3] = *b"QPR";
 /// Bytes of an envelope.
-pub(super) const ENVELOPE_BYTES: usize = 3 + 1 + 4 + 16 + 4 + 8 + 8 + 8 + 8 + 8 + 8 + 8;
+pub(super) const ENVELOPE_BYTES: usize =
+    3 + 1 + 4 + 16 + 4 + 8 + 8 + 8 + 8 + 8 + 8 + 8 + CHECK_BYTES;
+/// The check at its end.
+const CHECK_BYTES: usize = 4;
 
 /// Who this replica is, in this start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +171,8 @@ impl Envelope<Unchecked> {
     }
 
     /// Writes it.
-    pub(super) fn encode(&self, out: &mut impl BufMut) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
         out.put_slice(&MAGIC);
         out.put_u8(PROTOCOL_VERSION);
         out.put_u32_le(GROUP);
@@ -182,11 +186,18 @@ impl Envelope<Unchecked> {
         // Starts count from 1.
         out.put_u64_le(self.accepted.map_or(0, |accepted| accepted.start));
         out.put_u64_le(self.accepted.map_or(0, |accepted| accepted.random));
+        // A changed bit must not pass for a copied or an older folder.
+        let check = crc32c::crc32c(&out[begin..]);
+        out.put_u32_le(check);
     }
 
-    /// Takes it off the front of a message.
-    pub(super) fn decode(message: &mut Bytes) -> Result<Self, Refusal> {
-        if message.len() < ENVELOPE_BYTES || message[..3] != MAGIC {
+    /// Reads it.
+    pub(super) fn decode(mut message: Bytes) -> Result<Self, Refusal> {
+        if message.len() != ENVELOPE_BYTES || message[..3] != MAGIC {
+            return Err(Refusal::Malformed);
+        }
+        let check = message.split_off(ENVELOPE_BYTES - CHECK_BYTES);
+        if crc32c::crc32c(&message).to_le_bytes() != check[..] {
             return Err(Refusal::Malformed);
         }
         message.advance(3);
@@ -258,8 +269,8 @@ mod tests {
         out.into()
     }
 
-    fn received(mut message: Bytes) -> Result<Identity, Refusal> {
-        Envelope::decode(&mut message)?.check(&identity(2)).map(|envelope| envelope.sender())
+    fn received(message: Bytes) -> Result<Identity, Refusal> {
+        Envelope::decode(message)?.check(&identity(2)).map(|envelope| envelope.sender())
     }
 
     #[test]
@@ -288,8 +299,14 @@ mod tests {
         let mut other = whole.to_vec();
         other[0] ^= 1;
         assert_eq!(received(other.into()), Err(Refusal::Malformed));
-        let mut later = whole.to_vec();
+        for at in 0..whole.len() {
+            let mut changed = whole.to_vec();
+            changed[at] ^= 0x08;
+            assert_eq!(received(changed.into()), Err(Refusal::Malformed), "byte {at}");
+        }
+        let mut later = whole[..ENVELOPE_BYTES - CHECK_BYTES].to_vec();
         later[3] = PROTOCOL_VERSION + 1;
+        later.extend_from_slice(&crc32c::crc32c(&later).to_le_bytes());
         assert_eq!(received(later.into()), Err(Refusal::Version));
     }
 
@@ -300,7 +317,7 @@ mod tests {
         let accepted = |accepted| {
             let mut out = Vec::new();
             Envelope::new(identity(1), ours.replica, accepted).encode(&mut out);
-            let envelope = Envelope::decode(&mut out.into()).unwrap().check(&ours).unwrap();
+            let envelope = Envelope::decode(out.into()).unwrap().check(&ours).unwrap();
             envelope.check_accepted(&ours)
         };
         assert_eq!(accepted(Some(ours.incarnation)), Ok(()));

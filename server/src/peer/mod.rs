@@ -1,8 +1,8 @@
 //! Replica to replica: both ends of the wire, side by side.
 //!
 //! ```text
-//! message  = envelope (who speaks to whom: 84 bytes)  body (codec)
-//! answer   = 200 body  |  403 the refusal's name  |  503
+//! message  = envelope (who speaks to whom: 88 bytes)  body (codec)  CRC32C of the body
+//! answer   = 200 body  CRC32C of it  |  403 the refusal's name  |  503
 //! ```
 //!
 //! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
@@ -20,6 +20,7 @@ mod companion;
 mod detours;
 mod envelope;
 pub mod forward;
+mod intake;
 pub mod join;
 mod paths;
 mod routes;

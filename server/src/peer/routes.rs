@@ -1,12 +1,13 @@
 //! Answers a peer: identity first, then the message.
 //!
-//! A refusal is a status and one word, is counted, and happens before anything else is decoded.
+//! A refusal is a status and one word, is counted, and happens before the rest of the message is taken
+//! in.
 //! The listener of these routes is never shared with clients.
 
 use std::io;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -17,7 +18,8 @@ use tower_http::limit::RequestBodyLimitLayer;
 
 use super::client::Peers;
 use super::codec::{Introduction, Message};
-use super::envelope::{Checked, Envelope, Refusal};
+use super::envelope::{Checked, Envelope, Identity, Refusal};
+use super::intake::{Intake, MESSAGE_BYTES_MAX, NotTaken, Room, seal};
 use super::paths;
 use super::transport::Http;
 use crate::metrics::Metrics;
@@ -25,8 +27,6 @@ use crate::raft::Raft;
 use crate::raft::types::{AppendRequest, TransferRequest, VoteRequest};
 use crate::world::tasks;
 
-/// The most bytes of one message: a batch of the largest records, and its envelope.
-const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest entry that one message can carry to another replica. What is longer never gets there, so
 /// none may be proposed.
 pub const ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64 * 1024;
@@ -35,11 +35,12 @@ pub const ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64 * 1024;
 #[derive(Clone)]
 pub struct Desk {
     /// Who we are, and whom we know.
-    pub peers: Peers<Http>,
+    peers: Peers<Http>,
     /// Our part in the agreement.
-    pub raft: Raft,
+    raft: Raft,
     /// Counts who is refused.
-    pub metrics: Metrics,
+    metrics: Metrics,
+    room: Room,
 }
 
 /// The routes that only peers may use.
@@ -80,23 +81,47 @@ impl IntoResponse for NoAnswer {
 }
 
 impl Desk {
-    /// Takes the envelope off a message and compares it.
-    fn open(&self, message: &mut Bytes) -> Result<Envelope<Checked>, NoAnswer> {
-        let opened =
-            Envelope::decode(message).and_then(|envelope| envelope.check(self.peers.identity()));
-        opened.map_err(|refusal| self.refuse(refusal))
+    /// Answers for these.
+    pub fn new(peers: Peers<Http>, raft: Raft, metrics: Metrics) -> Self {
+        Self { peers, raft, metrics, room: Room::default() }
+    }
+
+    /// Takes in a message if its sender may speak.
+    async fn take_in<M: Message>(
+        &self,
+        body: Body,
+        may_speak: impl FnOnce(&Envelope<Checked>) -> Result<(), Refusal>,
+    ) -> Result<(Identity, M), NoAnswer> {
+        let mut intake = Intake::new(body, &self.room);
+        let front = intake.envelope().await.map_err(|reason| self.not_taken(reason))?;
+        let envelope = Envelope::decode(front).and_then(|it| it.check(self.peers.identity()));
+        let envelope = envelope.map_err(|refusal| self.refuse(refusal))?;
+        may_speak(&envelope).map_err(|refusal| self.refuse(refusal))?;
+        let rest = intake.rest().await.map_err(|reason| self.not_taken(reason))?;
+        let message =
+            M::decode_whole(rest.bytes.clone()).map_err(|_| self.refuse(Refusal::Malformed))?;
+        Ok((envelope.sender(), message))
     }
 
     /// The message of a replica that is known and has accepted this start of ours.
-    async fn receive<M: Message>(&self, mut message: Bytes) -> Result<M, NoAnswer> {
-        let envelope = self.open(&mut message)?;
-        let known = self.peers.acquaintances().check(&envelope.sender());
-        let accepted = known.and_then(|()| envelope.check_accepted(self.peers.identity()));
-        accepted.map_err(|refusal| self.refuse(refusal))?;
-        if !self.peers.is_in_good_standing().await {
-            return Err(NoAnswer::Unavailable);
+    async fn receive<M: Message>(&self, body: Body) -> Result<M, NoAnswer> {
+        let may_speak = |envelope: &Envelope<Checked>| {
+            self.peers.acquaintances().check(&envelope.sender())?;
+            envelope.check_accepted(self.peers.identity())
+        };
+        let (_sender, message) = self.take_in(body, may_speak).await?;
+        if self.peers.is_in_good_standing().await {
+            Ok(message)
+        } else {
+            Err(NoAnswer::Unavailable)
         }
-        M::decode_whole(message).map_err(|_| self.refuse(Refusal::Malformed))
+    }
+
+    fn not_taken(&self, reason: NotTaken) -> NoAnswer {
+        match reason {
+            NotTaken::Malformed => self.refuse(Refusal::Malformed),
+            NotTaken::Unavailable => NoAnswer::Unavailable,
+        }
     }
 
     /// Whether a replica is one of the group. A newcomer knows no group yet, and listens to whoever
@@ -116,17 +141,16 @@ impl Desk {
 fn answer(message: &impl Message) -> Response {
     let mut out = Vec::new();
     message.encode(&mut out);
+    seal(&mut out, 0);
     Response::new(Body::from(out))
 }
 
-async fn introduce(State(desk): State<Desk>, mut message: Bytes) -> Result<Response, NoAnswer> {
-    let envelope = desk.open(&mut message)?;
-    let introduction =
-        Introduction::decode_whole(message).map_err(|_| desk.refuse(Refusal::Malformed))?;
-    let sender = envelope.sender();
-    if !desk.is_member(sender.replica) {
-        return Err(desk.refuse(Refusal::NoMember));
-    }
+async fn introduce(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let is_member = |envelope: &Envelope<Checked>| {
+        let is_member = desk.is_member(envelope.sender().replica);
+        if is_member { Ok(()) } else { Err(Refusal::NoMember) }
+    };
+    let (sender, introduction): (_, Introduction) = desk.take_in(body, is_member).await?;
     if introduction.starts.last() != Some(&sender.incarnation) {
         return Err(desk.refuse(Refusal::Malformed));
     }
@@ -150,32 +174,32 @@ async fn introduce(State(desk): State<Desk>, mut message: Bytes) -> Result<Respo
     }
 }
 
-async fn append(State(desk): State<Desk>, message: Bytes) -> Result<Response, NoAnswer> {
-    let request: AppendRequest = desk.receive(message).await?;
+async fn append(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let request: AppendRequest = desk.receive(body).await?;
     let response = desk.raft.append_entries(request).await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&response))
 }
 
-async fn vote(State(desk): State<Desk>, message: Bytes) -> Result<Response, NoAnswer> {
-    let request: VoteRequest = desk.receive(message).await?;
+async fn vote(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let request: VoteRequest = desk.receive(body).await?;
     let response = desk.raft.vote(request).await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&response))
 }
 
-async fn pre_vote(State(desk): State<Desk>, message: Bytes) -> Result<Response, NoAnswer> {
-    let request: VoteRequest = desk.receive(message).await?;
+async fn pre_vote(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let request: VoteRequest = desk.receive(body).await?;
     let response = desk.raft.pre_vote(request).await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&response))
 }
 
-async fn take_leadership(State(desk): State<Desk>, message: Bytes) -> Result<Response, NoAnswer> {
-    let request: TransferRequest = desk.receive(message).await?;
+async fn take_leadership(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let request: TransferRequest = desk.receive(body).await?;
     let response = desk.raft.take_leadership(request).await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&response))
 }
 
-async fn read_index(State(desk): State<Desk>, message: Bytes) -> Result<Response, NoAnswer> {
-    let () = desk.receive(message).await?;
+async fn read_index(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let () = desk.receive(body).await?;
     let index = desk.raft.read_index().await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&index))
 }

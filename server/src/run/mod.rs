@@ -278,11 +278,8 @@ impl Running {
     }
 
     fn open_peer_door(&self, peers: Listening, world: &World, metrics: &Metrics) -> Served {
-        let router = peer::router(Desk {
-            peers: self.peers.clone(),
-            raft: self.raft.clone(),
-            metrics: metrics.clone(),
-        });
+        let router =
+            peer::router(Desk::new(self.peers.clone(), self.raft.clone(), metrics.clone()));
         let router = router.into_service::<Body>();
         let answer = move |request| {
             let router = router.clone();
@@ -338,10 +335,11 @@ impl Running {
     /// A majority of the voters refuses this folder: it is a copy, or was rolled back.
     async fn condemned(&self) -> RunError {
         let mut condemned = self.peers.condemned();
-        let membership = self.raft.membership();
+        let mut membership = self.raft.membership();
         loop {
             let refusals = condemned.borrow_and_update().clone();
-            let voters = membership.borrow().row.configs.last().cloned().unwrap_or_default();
+            let voters = membership.borrow_and_update().row.configs.last().cloned();
+            let voters = voters.unwrap_or_default();
             let against = refusals.iter().filter(|(id, _)| voters.contains(&id.get()));
             if 2 * against.clone().count() > voters.len()
                 && let Some((replica, refusal)) = against.clone().next()
@@ -350,7 +348,12 @@ impl Running {
                 self.entered.condemn(&refusal.to_string());
                 return RunError::Condemned { replica, refusal };
             }
-            if condemned.changed().await.is_err() {
+            // Refused may be who does not know its group yet.
+            let changed = tokio::select! {
+                changed = condemned.changed() => changed,
+                changed = membership.changed() => changed,
+            };
+            if changed.is_err() {
                 return std::future::pending().await;
             }
         }

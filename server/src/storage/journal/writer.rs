@@ -3,12 +3,13 @@
 //! Nothing is told before its sync, and everything in the order of the calls. A segment ends with a
 //! mark that names the next one; by then the next one's head is durable. After a short time without
 //! work a mark is written, so that a damaged last entry cannot pass for one that was never
-//! acknowledged. An error ends the thread for good.
+//! acknowledged. An error or a panic ends the thread for good.
 //!
 //! Not here: what happens when a journal is opened (`recovery`).
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -103,6 +104,15 @@ impl Writer {
 
     /// Until the journal is closed or poisoned.
     pub(super) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        if catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            // Broken code, here or in who is told: nothing waits for a writer that is gone.
+            let dones = std::mem::take(&mut self.dones);
+            shared.poison(io::Error::other("the writer of the journal panicked"), dones);
+        }
+    }
+
+    fn work(&mut self) {
         self.tell_size();
         loop {
             let idle_after = (!self.end.is_marked).then_some(self.options.mark_after);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use super::super::{JournalObserver, Opening};
 use super::*;
 use crate::storage::disk::Disk;
 
@@ -120,6 +123,43 @@ fn a_failed_read_while_opening_is_an_error() {
             other => panic!("{:?}", other.map(|opened| opened.map(|bench| bench.held()))),
         }
     }
+}
+
+/// Panics when it hears of a sync.
+struct Fragile;
+
+impl JournalObserver for Fragile {
+    fn synced(&self, _elapsed: Duration, _frames: u64, _bytes: u64) {
+        panic!("an observer breaks");
+    }
+}
+
+#[test]
+fn a_writer_that_panics_poisons_the_journal() {
+    let disk: Arc<dyn Disk> = Arc::new(FaultDisk::new(1));
+    let options = JournalOptions { observer: Arc::new(Fragile), ..options() };
+    let opening = Journal::open(disk, &dir(), identity(), options).unwrap();
+    let Opening::Whole(journal) = opening else { panic!("a new journal is whole") };
+    let (sender, poisoned) = channel();
+    journal.on_poisoned(Box::new(move |error| drop(sender.send(error.to_string()))));
+    journal.append(vec![entry(1, 0, 10)], Box::new(|_| ()));
+    let reason = poisoned.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert!(reason.contains("panicked"), "{reason}");
+    let (sender, refused) = channel();
+    journal.append(vec![entry(1, 1, 10)], Box::new(move |done| sender.send(done).unwrap()));
+    assert!(refused.recv_timeout(Duration::from_secs(20)).unwrap().is_err());
+    assert!(!journal.wait_durable(1, Duration::from_secs(20)));
+}
+
+#[test]
+fn a_journal_that_was_there_before_is_never_begun_again() {
+    let disk = FaultDisk::new(1);
+    let arc: Arc<dyn Disk> = Arc::new(disk.clone());
+    let options = JournalOptions { must_exist: true, ..options() };
+    let refused = Journal::open(arc, &dir(), identity(), options.clone()).unwrap_err();
+    assert!(matches!(refused, StorageError::Lost { .. }));
+    drop(Bench::open(&disk, super::options()));
+    assert!(Bench::open(&disk, options).journal.last().is_none());
 }
 
 #[test]
