@@ -10,6 +10,7 @@ pub mod chance;
 pub mod check;
 pub mod cluster;
 pub mod figures;
+pub mod folder;
 pub mod history;
 pub mod link;
 pub mod process;

@@ -9,6 +9,7 @@ use quorate_e2e::{
     chance::Chance,
     check::{Coverage, check},
     cluster::Cluster,
+    folder,
     process::print,
     rest,
     scale::{is_long, short_or_long},
@@ -106,6 +107,57 @@ async fn a_second_process_on_the_same_folder_is_refused() -> Result<()> {
     let status = second.ended(Duration::from_secs(20)).await?;
     assert!(!status.success(), "two processes must not share a folder");
     cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
+/// It takes long until the others miss their leader.
+const PATIENT: &[&str] = &["--set", "timings.election_min=3s", "--set", "timings.election_max=5s"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_back_without_its_unsynced_tail_neither_leads_on_nor_overwrites() -> Result<()> {
+    let mut cluster = Cluster::start_with(3, PATIENT).await?;
+    let leader = cluster.leader().await?;
+    let url = cluster.url(leader);
+    rest::put(cluster.http(), &url, "/v1/logs/orders", "{}").await?.succeeded()?;
+    rest::append(cluster.http(), &url, "orders", b"before").await?.succeeded()?;
+    cluster.healed().await?;
+    // What a power cut leaves of the leader, if its disk is slower than those of the others.
+    let groups = cluster.replica(leader).recipe().folder.join("groups");
+    let kept = cluster.folder().join("kept");
+    cluster.replica(leader).pause()?;
+    folder::copy(&groups, &kept)?;
+    cluster.replica(leader).resume()?;
+    let term = cluster.status(leader).await.map(|status| status.term);
+    rest::append(cluster.http(), &url, "orders", b"acknowledged").await?.succeeded()?;
+    cluster.healed().await?;
+
+    cluster.replica_mut(leader).kill()?;
+    folder::put_back(&kept, &groups)?;
+    // It is back before the others miss it.
+    cluster.replica_mut(leader).start()?;
+    let back = until("it answers", Duration::from_secs(20), async || {
+        Ok(cluster.status(leader).await.filter(|status| status.this_replica.is_some()))
+    })
+    .await?;
+    let leads_on = back.leader == back.this_replica && Some(back.term) == term;
+    assert!(!leads_on, "it leads on in term {:?}", back.term);
+    until("an append is acknowledged", Duration::from_mins(1), async || {
+        let answer = rest::append(cluster.http(), &url, "orders", b"after").await;
+        Ok(answer.ok().filter(|answer| answer.status == 200).map(|_| ()))
+    })
+    .await?;
+    let elected = cluster.leader().await?;
+    assert!(cluster.status(elected).await.map(|status| status.term) > term, "by an election");
+    cluster.healed().await?;
+    for number in 0..cluster.len() {
+        let path = "/v1/logs/orders/records?from=0&consistency=local";
+        let answer = rest::get(cluster.http(), &cluster.url(number), path).await?.succeeded()?;
+        let answer: client::api::records::ReadAnswer = answer.json()?;
+        let bodies: Vec<_> = answer.records.iter().map(|record| &*record.0.body).collect();
+        assert_eq!(bodies[..2], [b"before".as_slice(), b"acknowledged"], "replica {number}");
+        assert!(bodies[2..].iter().all(|body| *body == b"after"), "replica {number}");
+    }
     cluster.finish();
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use client::api::media;
 use quorate_e2e::{
     cluster::Cluster,
+    folder::{copy, put_back},
     process::{Process, Recipe},
     rest::Answer,
     wait::until,
@@ -18,25 +19,6 @@ use std::{fs, path::Path, time::Duration};
 const IDENTITY: i32 = 75;
 /// How long the group may take to find out.
 const FOUND_OUT_MAX: Duration = Duration::from_secs(20);
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let to = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &to)?;
-        } else {
-            fs::copy(entry.path(), &to)?;
-        }
-    }
-    Ok(())
-}
-
-fn put_back(kept: &Path, folder: &Path) -> Result<()> {
-    fs::remove_dir_all(folder)?;
-    copy(kept, folder)
-}
 
 async fn append(cluster: &Cluster, number: usize, body: &str) -> Result<()> {
     let url = cluster.url(number);

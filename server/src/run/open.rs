@@ -242,3 +242,80 @@ fn journal_options(config: &Config, world: &World, syncs: Arc<Syncs>) -> Journal
         ..JournalOptions::new(world.clock.clone(), world.chance.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use client::types::{EntryIndex, Term};
+
+    use super::*;
+    use crate::machine::EntryBody;
+    use crate::storage::journal::Entry;
+
+    fn id(term: u64, index: u64) -> EntryId {
+        EntryId::new(Term::new(term), 1, EntryIndex::new(index))
+    }
+
+    fn open(folder: &std::path::Path, flushed: Option<EntryId>) -> Journal {
+        let world = World::real();
+        let identity = JournalIdentity { cluster: [7; 16], replica: 1 };
+        let options = JournalOptions {
+            segment_bytes: 64 * 1024,
+            flushed: flushed.map(|id| id.index.get()),
+            ..JournalOptions::new(world.clock, world.chance)
+        };
+        match Journal::open(Arc::new(RealDisk), folder, identity, options).unwrap() {
+            Opening::Whole(journal) => journal,
+            Opening::Damaged(damaged) => panic!("{damaged}"),
+        }
+    }
+
+    /// The journal of entries 0 to 9 of term 2, of which those up to `purged` were let go, as the
+    /// next start finds it.
+    fn reopened(folder: &std::path::Path, purged: Option<EntryId>) -> Journal {
+        let journal = open(folder, None);
+        let (sender, done) = channel();
+        let entries = (0..10).map(|at| Entry { id: id(2, at), body: EntryBody::Blank }).collect();
+        journal.append(entries, Box::new(move |done| sender.send(done).unwrap()));
+        done.recv().unwrap().unwrap();
+        journal.save_committed(Some(id(2, 7)));
+        if let Some(purged) = purged {
+            journal.purge(purged);
+        }
+        journal.close();
+        drop(journal);
+        open(folder, purged)
+    }
+
+    /// The rows of `openraft.md` 5.3, from files: purged P, flushed F, committed C = 7, last L = 9.
+    #[test]
+    fn state_and_journal_that_do_not_fit_are_refused_at_the_start() {
+        let cases = [
+            ("a: F between P and C", Some(id(2, 3)), Some(id(2, 5)), true),
+            ("a: F at P", Some(id(2, 3)), Some(id(2, 3)), true),
+            ("a: nothing purged, nothing flushed", None, None, true),
+            ("b: C behind F", None, Some(id(2, 8)), true),
+            ("b: F at L", None, Some(id(2, 9)), true),
+            ("e: F beyond L", None, Some(id(2, 10)), false),
+            ("e: F beyond L in a later term", None, Some(id(3, 12)), false),
+            ("f: state lost, entries purged", Some(id(2, 3)), None, false),
+            ("f: F below P", Some(id(2, 3)), Some(id(2, 2)), false),
+            ("g: another entry at F", None, Some(id(1, 5)), false),
+            ("g: another leader's entry at P", Some(id(2, 3)), Some(id(3, 3)), false),
+        ];
+        for (case, purged, flushed, is_fit) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let journal = reopened(folder.path(), purged);
+            assert_eq!((journal.purged(), journal.last()), (purged, Some(id(2, 9))), "{case}");
+            assert_eq!(check_fit(flushed, &journal).is_ok(), is_fit, "{case}");
+        }
+        // c: a committed entry that outlived its journal is clamped to the last one.
+        let folder = tempfile::tempdir().unwrap();
+        let journal = reopened(folder.path(), None);
+        let (sender, done) = channel();
+        journal.truncate_after(Some(id(2, 4)), Box::new(move |done| sender.send(done).unwrap()));
+        done.recv().unwrap().unwrap();
+        assert_eq!(journal.committed(), Some(id(2, 4)));
+    }
+}
