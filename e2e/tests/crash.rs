@@ -10,7 +10,7 @@ use quorate_e2e::{
     check::{Coverage, check},
     cluster::Cluster,
     folder,
-    process::print,
+    process::{Process, Recipe, print},
     rest,
     scale::{is_long, short_or_long},
     wait::until,
@@ -101,9 +101,9 @@ async fn a_replica_with_much_to_open_serves_again_soon() -> Result<()> {
 async fn a_second_process_on_the_same_folder_is_refused() -> Result<()> {
     let mut cluster = Cluster::start(1).await?;
     let recipe = cluster.replica(0).recipe().clone();
-    let mut other = quorate_e2e::process::Recipe::in_folder(recipe.folder.clone())?;
+    let mut other = Recipe::in_folder(recipe.folder.clone())?;
     other.folder = recipe.folder;
-    let mut second = quorate_e2e::process::Process::spawn(other)?;
+    let mut second = Process::spawn(other)?;
     let status = second.ended(Duration::from_secs(20)).await?;
     assert!(!status.success(), "two processes must not share a folder");
     cluster.healed().await?;
@@ -158,6 +158,31 @@ async fn a_leader_back_without_its_unsynced_tail_neither_leads_on_nor_overwrites
         assert_eq!(bodies[..2], [b"before".as_slice(), b"acknowledged"], "replica {number}");
         assert!(bodies[2..].iter().all(|body| *body == b"after"), "replica {number}");
     }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_disk_refuses_a_write_ends_with_its_code_and_nothing_is_lost() -> Result<()>
+{
+    const STORAGE: i32 = 74;
+    let small = ["--set", "limits.batch_bytes_max=2MiB", "--set", "journal.segment_bytes=8MiB"];
+    let mut cluster = Cluster::start_with(3, &small).await?;
+    fill(&cluster, "orders", 1_000).await?;
+    let victim = cluster.follower().await?;
+    cluster.replica_mut(victim).stop().await?;
+    let whole = cluster.replica(victim).recipe().clone();
+    // Every segment fits, and what is flushed does not.
+    let limited = Recipe { file_bytes_max: Some(12 << 20), ..whole.clone() };
+    *cluster.replica_mut(victim) = Process::spawn(limited)?;
+    cluster.healed().await?;
+    fill(&cluster, "orders", 20_000).await?;
+    let status = cluster.replica_mut(victim).ended(Duration::from_mins(1)).await?;
+    assert_eq!(status.code(), Some(STORAGE), "{}", cluster.replica(victim).quoted());
+    *cluster.replica_mut(victim) = Process::spawn(whole)?;
+    cluster.healed().await?;
+    let tail = cluster.describe(victim, &"orders".parse()?).await?.tail.get();
+    assert_eq!(tail, 21_000, "the group went on, and the replica caught up");
     cluster.finish();
     Ok(())
 }
