@@ -129,9 +129,6 @@ impl Follow {
             Err(error) if self.is_behind(&error) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if self.is_short_of_us(&page) {
-            return Ok(None);
-        }
         self.check(&page)?;
         self.from = ReadFrom::Position(page.next);
         self.log_id = Some(page.log_id);
@@ -144,14 +141,6 @@ impl Follow {
     fn is_behind(&self, error: &Error) -> bool {
         let is_local = self.consistency == Consistency::Local;
         is_local && error.code() == Some(ErrorCode::BeyondTail)
-    }
-
-    /// Whether a local read answered from a replica that was behind us while it waited: an empty
-    /// page at its own tail.
-    fn is_short_of_us(&self, page: &Page) -> bool {
-        let is_local = self.consistency == Consistency::Local;
-        let is_before = |place| page.records.is_empty() && page.next < place;
-        is_local && matches!(self.from, ReadFrom::Position(place) if is_before(place))
     }
 
     /// What follows must follow without a gap, in the same log.
