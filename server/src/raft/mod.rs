@@ -455,6 +455,8 @@ fn config(timings: Timings) -> Result<Config, BuildError> {
         max_append_entries: Some(4096),
         api_batch_capacity: 4096,
         api_channel_size: Some(4096),
+        // The batcher in front of us makes the batches; an entry need not wait for company here.
+        broadcast_submitted_on_append: Some(true),
         ..Config::default()
     }
     .validate()
