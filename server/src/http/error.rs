@@ -13,7 +13,7 @@ use client::api::frame::FrameError;
 use client::api::records::AppendBodyError;
 use client::types::{BatchError, PositionRange, RecordError};
 
-use super::problem::ApiError;
+use super::problem::{ApiError, ELSEWHERE_AFTER};
 use crate::node::error::{
     AppendError, ChangeLogError, ForwardError, JoinError, NotFresh, ReadError, Rejection, Unserved,
 };
@@ -119,7 +119,9 @@ impl From<NotFresh> for ApiError {
 impl From<Unserved> for ApiError {
     fn from(error: Unserved) -> Self {
         match error {
-            Unserved::NotLeader { leader: _ } => Self::new(ErrorCode::NoLeader).elsewhere(),
+            Unserved::NotLeader { leader: _ } => {
+                Self::new(ErrorCode::NoLeader).retry_after(ELSEWHERE_AFTER).elsewhere()
+            }
             Unserved::NoLeader { retry_after } => {
                 Self::new(ErrorCode::NoLeader).retry_after(retry_after)
             }

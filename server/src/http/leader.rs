@@ -20,7 +20,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::Api;
 use super::extract;
-use super::problem::ApiError;
+use super::problem::{ApiError, ELSEWHERE_AFTER};
 use crate::node::Route;
 use crate::world::Instant;
 
@@ -74,6 +74,7 @@ impl Api {
         if is_carried(parts) {
             let actual = Actual { leader: Some(front.clone()), ..Actual::default() };
             return Err(ApiError::because(ErrorCode::NoLeader, "another replica leads by now")
+                .retry_after(ELSEWHERE_AFTER)
                 .actual(actual));
         }
         if extract::prefers_redirect(&parts.headers) {

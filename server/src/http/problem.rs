@@ -18,6 +18,8 @@ use http::{HeaderValue, StatusCode};
 
 /// When to try again, if whoever refused could not say: what these codes tell of passes soon.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// The same, if another replica serves the request by now: a caller who knows one need not wait.
+pub(super) const ELSEWHERE_AFTER: Duration = Duration::from_millis(10);
 
 /// What went wrong with a request.
 #[derive(Clone, Debug)]
@@ -45,8 +47,10 @@ impl ApiError {
     /// A problem as another replica or another part of the service put it.
     pub(super) fn of(problem: Problem) -> Self {
         let is_told = problem.retry_after_ms.is_some() || !matches!(problem.status, 429 | 503);
+        let is_elsewhere = problem.code == ErrorCode::Stopping;
+        let after = if is_elsewhere { ELSEWHERE_AFTER } else { RETRY_AFTER };
         let error = Self { problem: Box::new(problem), is_elsewhere: false };
-        if is_told { error } else { error.retry_after(RETRY_AFTER) }
+        if is_told { error } else { error.retry_after(after) }
     }
 
     pub(super) fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {

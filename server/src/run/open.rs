@@ -288,7 +288,7 @@ mod tests {
         open(folder, purged)
     }
 
-    /// The rows of `openraft.md` 5.3, from files: purged P, flushed F, committed C = 7, last L = 9.
+    /// What a crash may leave behind, from files: purged P, flushed F, committed C = 7, last L = 9.
     #[test]
     fn state_and_journal_that_do_not_fit_are_refused_at_the_start() {
         let cases = [
