@@ -215,7 +215,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("group.key_age_max", Kind::Time, "10m", "How long an idempotency key is remembered."),
     key("journal.segment_bytes", Kind::Bytes, "64MiB", "The size of one segment file."),
-    key("journal.suffix_bytes_max", Kind::Bytes, "32MiB", "The newest entries kept in memory."),
+    key("journal.suffix_bytes_max", Kind::Bytes, "16MiB", "The newest entries kept in memory."),
     key(
         "state.cache_bytes",
         Kind::Bytes,
@@ -226,7 +226,7 @@ pub const KEYS: &[Key] = &[
     key(
         "state.unflushed_bytes_max",
         Kind::Bytes,
-        "64MiB",
+        "48MiB",
         "Records not yet flushed, before appends have to wait.",
     ),
     key("state.flush_bytes", Kind::Bytes, "8MiB", "Flush when this much has come together, or …"),
