@@ -69,26 +69,30 @@ pub(super) struct Stamps {
     pub(super) clocks: Arc<Clocks>,
 }
 
+impl Stamps {
+    fn now_millis(&self) -> u64 {
+        self.clocks.stamp_millis(self.clock.wall_millis())
+    }
+}
+
 /// Proposes through the gate, stamped. A clone does the same.
 #[derive(Clone)]
 pub(super) struct Proposer {
     raft: Raft,
     gate: Gate,
     stamps: Stamps,
-    clock: Clock,
     leadership: watch::Receiver<Leadership>,
 }
 
 impl Proposer {
     pub(super) fn new(raft: Raft, gate: Gate, stamps: Stamps) -> Self {
         let leadership = raft.leadership();
-        let clock = stamps.clock.clone();
-        Self { raft, gate, stamps, clock, leadership }
+        Self { raft, gate, stamps, leadership }
     }
 
     /// What a command proposed now is stamped with.
     pub(super) fn stamp(&self) -> Timestamp {
-        Timestamp::new(self.stamps.clocks.stamp_millis(self.clock.wall_millis()))
+        Timestamp::new(self.stamps.now_millis())
     }
 
     /// Proposes one command and waits for its outcome, at most `limit`.
@@ -98,9 +102,9 @@ impl Proposer {
         limit: Duration,
     ) -> Result<P::Outcome, Unserved> {
         let payload = readable(proposal.encode());
-        let deadline = self.clock.after(limit);
+        let deadline = self.stamps.clock.after(limit);
         let attempt = || self.attempt(payload.clone());
-        let outcome = settle(&self.clock, deadline, attempt, || self.pause()).await?;
+        let outcome = settle(&self.stamps.clock, deadline, attempt, || self.pause()).await?;
         Ok(P::outcome(outcome))
     }
 
@@ -134,11 +138,11 @@ impl Proposer {
 
     /// Waits until it is worth trying again.
     async fn pause(&self) {
-        self.clock.sleep(PAUSE_MIN).await;
+        self.stamps.clock.sleep(PAUSE_MIN).await;
         let mut leadership = self.leadership.clone();
         leadership.mark_unchanged();
         // Whichever comes first: something was heard of the leadership, or enough time has passed.
-        self.clock.within(PAUSE_MAX, leadership.changed()).await.ok();
+        self.stamps.clock.within(PAUSE_MAX, leadership.changed()).await.ok();
     }
 }
 
