@@ -10,7 +10,7 @@ use crate::process::{Process, Recipe, print};
 use crate::wait::until;
 use anyhow::{Context, Result};
 use client::api::{
-    cluster::{ClusterStatus, Lag},
+    cluster::{ClusterStatus, Lag, StateDigest},
     logs::LogDescription,
     paths,
 };
@@ -121,6 +121,26 @@ impl Cluster {
         let url = format!("{}{}", self.url(number), paths::CLUSTER);
         let answer = self.http.get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
         serde_json::from_slice(&answer.bytes().await.ok()?).ok()
+    }
+
+    /// What every replica says of its own state, at an entry that all of them have applied last: in
+    /// the order of replicas. Waits for that, so nobody may change anything meanwhile.
+    pub async fn digests(&self) -> Result<Vec<StateDigest>> {
+        until("all replicas have applied the same entry", PATIENCE, async || {
+            let mut digests: Vec<StateDigest> = Vec::new();
+            for number in 0..self.len() {
+                let status = self.status(number).await;
+                let own = status.and_then(|status| {
+                    let is_own = |id| Some(id) == status.this_replica;
+                    status.replicas.into_iter().find(|replica| is_own(replica.id))?.digest
+                });
+                digests.extend(
+                    own.filter(|own| digests.first().is_none_or(|first| first.entry == own.entry)),
+                );
+            }
+            Ok((digests.len() == self.len()).then_some(digests))
+        })
+        .await
     }
 
     /// A log as one replica describes it, once it exists there.

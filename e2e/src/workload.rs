@@ -3,7 +3,8 @@
 //! A producer appends batch after batch. One whose outcome is unknown is sent again, the same bytes
 //! under the same number, until it is answered done; one that was not done is not sent again, and its
 //! records must never be seen. Readers ask for fresh ranges at one replica after another; followers
-//! read everything once, in order. No two records have the same body.
+//! read everything once, in order, and keep their place in a cursor now and then. No two records have
+//! the same body. In the end every replica is asked what it holds.
 //!
 //! Not here: harm (the tests do that), and judgement (`check`).
 
@@ -14,6 +15,8 @@ use crate::history::{
 };
 use crate::wait::until;
 use anyhow::{Context, Result, bail, ensure};
+use client::api::cluster::StateDigest;
+use client::api::logs::ListQuery;
 use client::api::reading::{Consistency, ReadFrom, ReadQuery};
 use client::types::{
     Batch, BatchLimits, LogName, NewRecord, Position, ProducerEpoch, ProducerId, ReplicaAddr,
@@ -30,6 +33,8 @@ use tokio::{
 const ATTEMPT_MAX: Duration = Duration::from_secs(1);
 /// How long the SDK goes on by itself before a call is told as not done or unknown.
 const CALL_DEADLINE: Duration = Duration::from_secs(3);
+/// A follower sets its cursor after one in so many pages.
+const CURSOR_ONE_IN: u64 = 20;
 /// How long followers may take to see the end, and an unknown batch to be answered.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -121,8 +126,8 @@ impl Workload {
             .await
     }
 
-    /// Stops the producers, heals the group, lets every follower see the end, and reads the log from
-    /// every replica.
+    /// Stops the producers, heals the group, lets every follower see the end, and takes down what
+    /// every replica holds: the log to its end, its root and cursors, membership and digest.
     pub async fn finish(mut self, cluster: &mut Cluster) -> Result<History> {
         cluster.start_all()?;
         cluster.healed().await?;
@@ -133,6 +138,7 @@ impl Workload {
         let log = client(&cluster.urls())?.log(self.load.log.clone());
         self.stop.send_replace(Stop::At(log.tail().await?));
         join_all(&mut self.others).await.context("a reader failed")?;
+        self.take_down_digests(cluster).await?;
         for number in 0..cluster.len() {
             self.read_to_the_end(cluster, number).await?;
         }
@@ -190,11 +196,30 @@ impl Workload {
         let replica = number as u64;
         let holds =
             Final { replica, trim: described.first.get(), tail: described.tail.get(), records };
-        let log = self.load.log.to_string();
-        self.recorder.record("tester", asked, Action::Final { log: log.clone(), holds });
-        let (name, value) = (format!("root of {log}"), described.root.to_string());
-        self.recorder.record("tester", asked, Action::Fact { replica, name, value });
+        let name = &self.load.log;
+        self.recorder.record("tester", asked, Action::Final { log: name.to_string(), holds });
+        self.state(replica, format!("root of {name}"), described.root.to_string());
+        self.state(replica, format!("cursors of {name}"), cursors(&log).await?);
         Ok(())
+    }
+
+    /// Takes down what every replica says of its state as a whole, at one entry.
+    async fn take_down_digests(&self, cluster: &Cluster) -> Result<()> {
+        for (replica, digest) in (0..).zip(cluster.digests().await?) {
+            let StateDigest { entry, rolling, epoch, voters } = digest;
+            self.state(replica, format!("rolling digest at entry {entry}"), rolling.to_string());
+            let voters: Vec<String> = voters.iter().map(ToString::to_string).collect();
+            let epoch = epoch.context("the group has a membership")?;
+            let membership = format!("voters {} since epoch {epoch}", voters.join(", "));
+            self.state(replica, "membership".to_owned(), membership);
+        }
+        Ok(())
+    }
+
+    /// Takes down a property of a replica's state.
+    fn state(&self, replica: u64, name: String, value: String) {
+        let asked = self.recorder.now();
+        self.recorder.record("tester", asked, Action::Fact { replica, name, value });
     }
 }
 
@@ -299,7 +324,7 @@ impl Caller {
     }
 
     /// Everything, once, from the first record to the last.
-    async fn follow(self) -> Result<()> {
+    async fn follow(mut self) -> Result<()> {
         let mut stop = self.stop.clone();
         let mut follow = self.log.follow(ReadFrom::First);
         let mut next = 0;
@@ -311,7 +336,10 @@ impl Caller {
             tokio::select! {
                 changed = stop.changed() => changed.context("the workload is gone")?,
                 shown = self.follow_page(&mut follow, next) => {
-                    next = shown?;
+                    let before = std::mem::replace(&mut next, shown?);
+                    if before == 0 || (next > before && self.chance.is_one_in(CURSOR_ONE_IN)) {
+                        self.keep_place(next).await?;
+                    }
                 }
             }
         }
@@ -335,6 +363,14 @@ impl Caller {
                 Ok(next)
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets a cursor of our own. Whether that happened is not asked for: it is compared in the end.
+    async fn keep_place(&self, next: u64) -> Result<()> {
+        match self.log.set_cursor(&self.who.parse()?, Position::new(next)).await {
+            Err(error) if !error.is_retryable() => Err(error.into()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -376,6 +412,20 @@ pub fn single(url: &str) -> Result<Client> {
 
 fn values(records: &[client::types::Record]) -> impl Iterator<Item = (u64, Value)> {
     records.iter().map(|record| (record.position.get(), Value::of(&record.body)))
+}
+
+/// All cursors of a log as the one replica behind it holds them: at least one.
+async fn cursors(log: &Log) -> Result<String> {
+    let mut held: Vec<String> = Vec::new();
+    let mut query = ListQuery { consistency: Consistency::Local, ..ListQuery::default() };
+    loop {
+        let page = log.cursors(&query).await?;
+        held.extend(page.cursors.iter().map(|at| format!("{} at {}", at.name, at.position)));
+        let Some(next) = page.next else { break };
+        query.after = Some(next.to_string());
+    }
+    ensure!(!held.is_empty(), "no follower has set a cursor");
+    Ok(held.join(", "))
 }
 
 fn outcome_of(answer: Result<client::api::records::Appended, Error>) -> Outcome<Appended> {

@@ -23,7 +23,7 @@ use quorate::metrics::Metrics;
 use quorate::node::error::{AppendError, Unserved};
 use quorate::node::{
     AppendRequest, FollowEvent, FollowRequest, Node, NodeOptions, NodeParts, Probes, ReadRequest,
-    Route, Start, bootstrap,
+    Route, Start, bootstrap, state_digest,
 };
 use quorate::peer::forward::Forward;
 use quorate::peer::{Acquaintances, Desk, Detours, Http, Identity, Myself, Peers, router};
@@ -120,10 +120,14 @@ async fn parts(folder: &Path, replica: ReplicaId, world: &World, metrics: &Metri
         raft,
         state,
         probes: Probes {
-            founding: Box::new(move || machine.lock().unwrap().cluster().copied()),
+            founding: {
+                let machine = machine.clone();
+                Box::new(move || machine.lock().unwrap().cluster().copied())
+            },
             disk_free: Box::new(|| Ok(u64::MAX / 2)),
             sync_latency: Box::new(|| None),
             damaged_entries: Box::new(|| 0),
+            digest: Box::new(move || state_digest(&machine.lock().unwrap())),
         },
         peers,
         forward: Forward::new(replica, detours).unwrap(),

@@ -40,6 +40,7 @@ fn replica(id: u64, role: Role, is_reachable: bool) -> ReplicaStatus {
         sync: Some(SyncLatency { p50_us: 120, p99_us: 1_240 }),
         free_bytes: Some(41_000_000_000),
         damaged_entries: None,
+        digest: None,
     }
 }
 

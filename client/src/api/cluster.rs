@@ -11,7 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::types::{
-    ClusterId, EntryIndex, Epoch, Generation, ReplicaAddr, ReplicaId, Term, Timestamp, Zone,
+    ClusterId, Digest, EntryIndex, Epoch, Generation, ReplicaAddr, ReplicaId, Term, Timestamp, Zone,
 };
 
 /// Answer to GET on the cluster: as this replica sees it.
@@ -101,6 +101,24 @@ pub struct ReplicaStatus {
     /// Entries of its journal that were found damaged since its start, if any. They are never served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged_entries: Option<u64>,
+    /// What its state was at an entry that it had applied, if it was heard. A replica tells of itself
+    /// as of now; of the others, as they told lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<StateDigest>,
+}
+
+/// What makes the states of two replicas comparable: at the same entry, all of it is the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDigest {
+    /// The entry right after which it was taken.
+    pub entry: EntryIndex,
+    /// Over every command up to it, and what came of each: records, producers, cursors, settings.
+    pub rolling: Digest,
+    /// The membership's epoch then; none before the first membership.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// Who counted for a quorum then, in the order of ids.
+    pub voters: Vec<ReplicaId>,
 }
 
 /// What a replica does at a moment.

@@ -3,9 +3,9 @@
 use quorate_client::api::cluster::{
     Admission, BootstrapAnswer, BootstrapRequest, ClusterStatus, JoinAnswer, JoinNonce,
     JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Readiness, ReadinessCheck, ReplicaStatus, Role,
-    SyncLatency, Timings, Verdict,
+    StateDigest, SyncLatency, Timings, Verdict,
 };
-use quorate_client::types::{ClusterId, EntryIndex, Epoch, ReplicaId, Term, Zone};
+use quorate_client::types::{ClusterId, Digest, EntryIndex, Epoch, ReplicaId, Term, Zone};
 
 use super::{assert_golden, generation, replica_addr, time};
 
@@ -27,6 +27,12 @@ fn a_cluster() {
         sync: Some(SyncLatency { p50_us: 120, p99_us: 900 }),
         free_bytes: Some(1 << 30),
         damaged_entries: None,
+        digest: Some(StateDigest {
+            entry: EntryIndex::new(41),
+            rolling: Digest::new([0xab; 32]),
+            epoch: Some(Epoch::new(4)),
+            voters: vec![ReplicaId::FIRST],
+        }),
     };
     let status = ClusterStatus {
         verdict: Verdict {
@@ -87,7 +93,15 @@ fn a_cluster() {
         "p50_us": 120,
         "p99_us": 900
       },
-      "free_bytes": 1073741824
+      "free_bytes": 1073741824,
+      "digest": {
+        "entry": 41,
+        "rolling": "abababababababababababababababababababababababababababababababab",
+        "epoch": 4,
+        "voters": [
+          1
+        ]
+      }
     }
   ],
   "as_of": "2026-11-23T20:15:57.042Z"

@@ -81,7 +81,8 @@ impl fmt::Display for Finding {
 pub struct Coverage {
     /// How often each kind of fault must have happened.
     pub faults: BTreeMap<String, usize>,
-    /// How many replicas must have been read from end to end when it was over.
+    /// How many replicas must have been read from end to end when it was over, and compared by what
+    /// each of them says of its state.
     pub replicas: usize,
     /// How many appends must have been acknowledged, after the first fault if there was one.
     pub appends: usize,

@@ -171,6 +171,11 @@ impl Run {
         let records = (0..count).map(|position| self.service.cell(position)).collect();
         let holds = Final { replica: 1, trim: 0, tail: count as u64, records };
         self.record("tester", Moment(self.clock), Action::Final { log: LOG.to_owned(), holds });
+        for kind in replicas::COMPARED {
+            let (name, value) = (kind.to_owned(), String::new());
+            let fact = Action::Fact { replica: 1, name, value };
+            self.record("tester", Moment(self.clock), fact);
+        }
     }
 
     fn batch(&self, who: usize) -> (Value, Stamp) {

@@ -12,6 +12,10 @@ use super::{
 use crate::history::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What replicas are compared by besides the records they hold: how the names of those facts begin.
+pub(super) const COMPARED: [&str; 4] =
+    ["root of ", "cursors of ", "rolling digest at ", "membership"];
+
 /// Check 9. Two replicas differ about a log or about a property of their state.
 pub(super) fn convergence(evidence: &Evidence<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -74,6 +78,14 @@ pub(super) fn lacking(evidence: &Evidence<'_>, required: &Coverage) -> Vec<Strin
             ));
         }
         lacking.extend(unreadable(name, log));
+    }
+    let is_told = |kind: &&str| {
+        let same = evidence.facts.iter().filter(|(name, _)| name.starts_with(kind));
+        same.map(|(_, said)| said.iter().map(|(replica, _)| replica).collect::<BTreeSet<_>>().len())
+            .any(|replicas| replicas >= required.replicas)
+    };
+    for kind in COMPARED.iter().filter(|kind| required.replicas > 0 && !is_told(kind)) {
+        lacking.push(format!("no {kind}... was told by {} replicas", required.replicas));
     }
     lacking
 }

@@ -7,6 +7,13 @@ use super::*;
 use crate::history::{Action, Appended, Call, Final, Level, Moment, Outcome, Page, Stamp, Value};
 
 const LOG: &str = "orders";
+/// What all replicas say of their state in a sound story.
+const AGREED: [(&str, &str); 4] = [
+    ("root of orders", "aa"),
+    ("cursors of orders", "reader at 3"),
+    ("rolling digest at entry 9", "bb"),
+    ("membership", "voters 1, 2, 3 since epoch 4"),
+];
 
 #[derive(Default)]
 struct Story(History);
@@ -48,10 +55,22 @@ impl Story {
     }
 
     fn held(self, replica: u64, letters: &str) -> Self {
-        let records = placed(0, letters);
-        let tail = records.len() as u64;
-        let holds = Final { replica, trim: 0, tail, records };
-        self.call("tester", (900, 900), Action::Final { log: LOG.to_owned(), holds })
+        self.held_from(replica, 0, letters)
+    }
+
+    /// The same, of a log that is trimmed up to `trim`.
+    fn held_from(self, replica: u64, trim: u64, letters: &str) -> Self {
+        let records = placed(trim, letters);
+        let tail = trim + records.len() as u64;
+        let holds = Final { replica, trim, tail, records };
+        let story = self.call("tester", (900, 900), Action::Final { log: LOG.to_owned(), holds });
+        AGREED.iter().fold(story, |story, (name, value)| story.state(replica, name, value))
+    }
+
+    /// What a replica says of its state in the end.
+    fn state(self, replica: u64, name: &str, value: &str) -> Self {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.call("tester", (900, 900), Action::Fact { replica, name, value })
     }
 
     fn check(&self) -> Verdict {
@@ -158,8 +177,7 @@ fn an_acknowledged_record_lost_from_the_prefix_is_found() {
 fn a_trimmed_record_is_not_lost() {
     let mut story = sound();
     for replica in 1..=3 {
-        let holds = Final { replica, trim: 2, tail: 5, records: placed(2, "cde") };
-        story = story.call("tester", (900, 900), Action::Final { log: LOG.to_owned(), holds });
+        story = story.held_from(replica, 2, "cde");
     }
     assert_eq!(story.check().assert_passed().done, 3);
 }
@@ -267,14 +285,27 @@ fn a_batch_that_vanished_between_two_of_its_producer_is_found() {
 fn replicas_that_differ_after_healing_are_found() {
     let story = sound().held(1, "abcde").held(2, "abcde").held(3, "abcdez");
     story.assert_found(Check::Convergence, "on replica 3");
-    let fact = |replica, value: &str| Action::Fact {
-        replica,
-        name: "root of orders".to_owned(),
-        value: value.to_owned(),
+    for (name, value) in AGREED {
+        let story = sound().finals("abcde").state(4, name, "else");
+        let words = format!("{name} is {value} on replica 3 and else on replica 4");
+        story.assert_found(Check::Convergence, &words);
+    }
+}
+
+#[test]
+fn replicas_that_were_not_compared_at_one_entry_are_inconclusive() {
+    let mut story = sound().finals("abcde");
+    for call in &mut story.0.calls {
+        if let Action::Fact { replica: 2, name, .. } = &mut call.action
+            && name.starts_with("rolling digest")
+        {
+            *name = "rolling digest at entry 10".to_owned();
+        }
+    }
+    let Verdict::Inconclusive(reasons) = story.check() else {
+        panic!("it was {:?}", story.check())
     };
-    let story = sound().finals("abcde").call("tester", (900, 900), fact(1, "aa"));
-    let story = story.call("tester", (900, 900), fact(2, "ab"));
-    story.assert_found(Check::Convergence, "root of orders is aa on replica 1 and ab on replica 2");
+    assert_eq!(reasons, ["no rolling digest at ... was told by 3 replicas"]);
 }
 
 #[test]

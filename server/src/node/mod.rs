@@ -49,7 +49,7 @@ pub use self::leader::Route;
 pub use self::logs::{Ensured, ListRequest};
 pub use self::options::NodeOptions;
 pub use self::read::{ReadAnswer, ReadRequest, RecordAnswer, Seen, Start};
-pub use self::status::{Probes, Purpose};
+pub use self::status::{Probes, Purpose, state_digest};
 
 use self::admission::Joiners;
 use self::batcher::{Batcher, Pulse, Queue};

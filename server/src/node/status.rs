@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::api::cluster::{
-    ClusterStatus, Lag, Readiness, ReadinessCheck, ReplicaStatus, Role, SyncLatency, Verdict,
+    ClusterStatus, Lag, Readiness, ReadinessCheck, ReplicaStatus, Role, StateDigest, SyncLatency,
+    Verdict,
 };
 use client::api::paths;
 use client::types::{EntryIndex, Epoch, ReplicaAddr, ReplicaId, Timestamp};
@@ -21,6 +22,7 @@ use migrations::latest::NodeRow;
 
 use super::verdict::{Judgement, Lead, Pause, Situation};
 use super::{Core, Node, Route};
+use crate::machine::Machine;
 use crate::raft::{Leadership, MembershipState, Progress, Replication};
 use crate::world::Instant;
 
@@ -39,6 +41,21 @@ pub struct Probes {
     pub sync_latency: Box<dyn Fn() -> Option<SyncLatency> + Send + Sync>,
     /// How many entries of the journal are known to be damaged.
     pub damaged_entries: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// What the machine is after the entry it applied last, by [`state_digest`].
+    pub digest: Box<dyn Fn() -> Option<StateDigest> + Send + Sync>,
+}
+
+/// What makes a machine comparable with another replica's; none before it has applied anything.
+pub fn state_digest(machine: &Machine) -> Option<StateDigest> {
+    let membership = machine.membership();
+    let voters: BTreeSet<u64> =
+        membership.iter().flat_map(|(_, row)| row.configs.iter().flatten().copied()).collect();
+    Some(StateDigest {
+        entry: machine.applied()?.index,
+        rolling: machine.rolling_digest(),
+        epoch: membership.map(|(entry, _)| Epoch::new(entry.index.get())),
+        voters: voters.into_iter().filter_map(ReplicaId::new).collect(),
+    })
 }
 
 /// What readiness is asked for.
@@ -327,6 +344,7 @@ impl Core {
         place.sync = (self.probes.sync_latency)();
         place.free_bytes = (free != UNKNOWN_FREE).then_some(free);
         place.damaged_entries = Some((self.probes.damaged_entries)()).filter(|count| *count > 0);
+        place.digest = (self.probes.digest)();
     }
 }
 
@@ -370,7 +388,8 @@ impl Scene<'_> {
             heard_ms_ago: silence.map(millis),
             sync: facts.as_ref().and_then(|facts| facts.sync),
             free_bytes: facts.as_ref().and_then(|facts| facts.free_bytes),
-            damaged_entries: facts.and_then(|facts| facts.damaged_entries),
+            damaged_entries: facts.as_ref().and_then(|facts| facts.damaged_entries),
+            digest: facts.and_then(|facts| facts.digest),
         };
         if id == self.core.identity.replica {
             self.core.describe_ourselves(&mut replica);

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use super::error::{AppendError, ChangeLogError, NotFresh, ReadError, Rejection, Unserved};
 use super::{
     AppendRequest, Appended, FollowEvent, FollowRequest, ListRequest, Node, NodeOptions, NodeParts,
-    Probes, Purpose, ReadRequest, Route, Start,
+    Probes, Purpose, ReadRequest, Route, Start, state_digest,
 };
 use crate::machine::{Founding, Machine, MachineLimits, Timings};
 use crate::metrics::Metrics;
@@ -144,10 +144,14 @@ async fn parts(
         raft,
         state,
         probes: Probes {
-            founding: Box::new(move || machine.lock().unwrap().cluster().copied()),
+            founding: {
+                let machine = machine.clone();
+                Box::new(move || machine.lock().unwrap().cluster().copied())
+            },
             disk_free: Box::new(|| Ok(u64::MAX / 2)),
             sync_latency: Box::new(|| None),
             damaged_entries: Box::new(|| 0),
+            digest: Box::new(move || state_digest(&machine.lock().unwrap())),
         },
         peers,
         forward: Forward::new(identity.replica, detours).unwrap(),

@@ -205,6 +205,7 @@ impl Running {
                 disk_free: disk_free(&entered),
                 sync_latency: opened.sync_latency(),
                 damaged_entries: opened.damaged_entries(),
+                digest: opened.digest(),
             },
             peers: peers.clone(),
             forward,

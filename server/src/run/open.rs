@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use client::api::cluster::SyncLatency;
+use client::api::cluster::{StateDigest, SyncLatency};
 use client::types::{EntryId, LogId, PositionRange};
 use migrations::latest::MembershipRow;
 
@@ -17,6 +17,7 @@ use super::{Broken, RunError};
 use crate::config::Config;
 use crate::machine::{Founding, Machine, MachineLimits};
 use crate::metrics::Metrics;
+use crate::node::state_digest;
 use crate::raft::Timings;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
@@ -195,6 +196,12 @@ impl Opened {
 }
 
 impl Opened {
+    /// What the machine is after the entry it applied last.
+    pub(super) fn digest(&self) -> Box<dyn Fn() -> Option<StateDigest> + Send + Sync> {
+        let machine = self.machine.clone();
+        Box::new(move || state_digest(&machine.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
     /// The look at what the start did not read.
     pub(super) fn verification(&self, metrics: &Metrics, world: &World) -> Verification {
         Verification {
