@@ -1,10 +1,12 @@
-//! A group of three in one process: it forms by admission, reads fresh on every replica, and moves
-//! its leadership without an unknown outcome.
+//! A group of three in one process: it forms by admission, reads fresh on every replica, moves its
+//! leadership without an unknown outcome, and keeps it while a disk stalls.
 //!
 //! Replicas are whole, down to their files, and talk over loopback; only the front doors are left
 //! out. Not here: processes that are killed, and networks that are cut (`e2e`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod slow_disk;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -28,21 +30,25 @@ use quorate::node::{
 use quorate::peer::forward::Forward;
 use quorate::peer::{Acquaintances, Desk, Detours, Http, Identity, Myself, Peers, router};
 use quorate::raft::{Parts, Raft};
-use quorate::storage::disk::{Disk, RealDisk};
+use quorate::storage::disk::Disk;
 use quorate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
 use quorate::storage::met::MetFile;
 use quorate::storage::state::{State, StateOptions, Unobserved};
 use quorate::world::World;
+use slow_disk::SlowDisk;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 const CLUSTER: [u8; 16] = [7; 16];
 const LIMIT: Duration = Duration::from_secs(20);
+/// How long a disk stalls: longer than a heartbeat may take, and as long as an append may.
+const STALL: Duration = Duration::from_millis(500);
 
 struct Replica {
     node: Node,
     raft: Raft,
     world: World,
+    disk: SlowDisk,
     _folder: TempDir,
 }
 
@@ -62,24 +68,30 @@ impl Door {
     /// Becomes the replica of this id.
     async fn become_replica(self, replica: ReplicaId) -> Replica {
         let folder = tempfile::tempdir().unwrap();
-        let (world, metrics) = (World::real(), Metrics::new());
-        let parts = parts(folder.path(), replica, &world, &metrics).await;
+        let (world, metrics, disk) = (World::real(), Metrics::new(), SlowDisk::default());
+        let parts = parts(&disk, folder.path(), replica, &world, &metrics).await;
         let raft = parts.raft.clone();
-        let desk = Desk::new(parts.peers.clone(), raft.clone(), metrics);
+        let reception = Desk::new(parts.peers.clone(), raft.clone(), metrics);
         let listener = self.listener;
         world.tasks.spawn("peer door", async move {
-            axum::serve(listener, router(desk)).await.unwrap();
+            axum::serve(listener, router(reception)).await.unwrap();
         });
         let peers = parts.peers.clone();
         world.tasks.spawn("addresses", peers.learn_addresses(raft.membership()));
         let node = Node::start(parts);
         raft.run();
-        Replica { node, raft, world, _folder: folder }
+        Replica { node, raft, world, disk, _folder: folder }
     }
 }
 
-async fn parts(folder: &Path, replica: ReplicaId, world: &World, metrics: &Metrics) -> NodeParts {
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+async fn parts(
+    disk: &SlowDisk,
+    folder: &Path,
+    replica: ReplicaId,
+    world: &World,
+    metrics: &Metrics,
+) -> NodeParts {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let options = StateOptions::default();
     let (state, _) = State::open(&disk, &folder.join("state.redb"), options).unwrap();
     let journal_options = JournalOptions::new(world.clock.clone(), world.chance.clone());
@@ -321,4 +333,45 @@ async fn leadership_moves_and_every_append_is_done_or_certainly_not() {
     }
     let expected: Vec<_> = (0..600).map(|number| number.to_string()).collect();
     assert_eq!(seen, expected, "one order, nothing twice, nothing left out");
+}
+
+/// Appends until the stall is over: it must have caught a sync, and have left leader and term alone.
+/// Answers with how many appends were acknowledged during it.
+async fn append_during_stall(group: &[Replica; 3], stalled: &[&Replica]) -> usize {
+    let leads = |replica: &Replica| {
+        let leadership = replica.raft.leadership();
+        let leadership = leadership.borrow();
+        (leadership.leader, leadership.term)
+    };
+    let before = leads(&group[0]);
+    assert_eq!(before.0, Some(ReplicaId::FIRST));
+    for replica in stalled {
+        replica.disk.stall(STALL);
+    }
+    let mut acknowledged = 0;
+    let is_over = || stalled.iter().all(|one| !one.disk.is_stalled() && one.disk.has_stalled());
+    while !is_over() {
+        append(&group[0].node, "x".to_owned()).await.unwrap();
+        acknowledged += usize::from(stalled.iter().any(|replica| replica.disk.is_stalled()));
+    }
+    // Served again, and by everybody; whoever would have stood for election had its time.
+    let appended = append(&group[0].node, "x".to_owned()).await.unwrap();
+    for replica in group {
+        assert_eq!(tail(&replica.node).await, appended + 1);
+    }
+    assert_eq!([&group[0], &group[1], &group[2]].map(leads), [before; 3]);
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_stalls_for_half_a_second_changes_no_leader() {
+    let group = three().await;
+    let [first, second, third] = &group;
+    for _ in 0..3 {
+        assert!(append_during_stall(&group, &[second]).await > 1, "two others acknowledge");
+        assert!(append_during_stall(&group, &[first]).await > 1, "two others acknowledge");
+        // No majority can acknowledge, and still nobody takes the leader for dead.
+        append_during_stall(&group, &[second, third]).await;
+        append_during_stall(&group, &[first, second, third]).await;
+    }
 }
