@@ -107,6 +107,49 @@ async fn a_founding_that_was_cut_off_is_finished_by_the_next_start() -> Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_empty_folder_becomes_nobody_by_itself() -> Result<()> {
+    // A member that lets nobody in, and is known to have been asked.
+    let cluster = Cluster::start(1).await?;
+    let nobody = "http://127.0.0.1:9".to_owned();
+    let starts: [(Vec<String>, &str); 3] = [
+        (Vec::new(), "waiting to be told to found a cluster"),
+        (vec!["--join".to_owned(), nobody], "waiting to join"),
+        (vec!["--join".to_owned(), cluster.url(0)], "waiting to join"),
+    ];
+    for (number, (first_start, says)) in starts.into_iter().enumerate() {
+        let mut recipe = Recipe::in_folder(cluster.folder().join(format!("empty-{number}")))?;
+        recipe.first_start = first_start;
+        let mut process = Process::spawn(recipe)?;
+        // As often as it is started: what it found out in one life does not make it somebody later.
+        for _ in 0..2 {
+            let ready = format!("{}/readyz", process.url());
+            until(&format!("{ready} says {says}"), ENDED_MAX, async || {
+                let Ok(answer) = cluster.http().get(&ready).send().await else { return Ok(None) };
+                Ok(answer.text().await?.contains(says).then_some(()))
+            })
+            .await
+            .with_context(|| process.quoted())?;
+            if number == 2 {
+                let joiners = format!("{}{}", cluster.url(0), paths::JOINERS);
+                let addr = process.url();
+                until("the member has been asked", ENDED_MAX, async || {
+                    let text = cluster.http().get(&joiners).send().await?.text().await?;
+                    Ok(text.contains(&addr).then_some(()))
+                })
+                .await?;
+            }
+            process.kill()?;
+            let folder = &process.recipe().folder;
+            let left = fs::read_dir(folder).map(|files| files.flatten().collect::<Vec<_>>());
+            assert!(left.as_ref().is_ok_and(Vec::is_empty) || left.is_err(), "left {left:?}");
+            process.start()?;
+        }
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_the_first_folder_of_a_group_founds_it_and_only_once() -> Result<()> {
     let mut cluster = Cluster::start(2).await?;
     cluster.kill_all()?;
