@@ -41,7 +41,7 @@ unit:
 # Real processes and real sockets; with a name, only the tests that carry it.
 e2e name="":
     cargo build --locked -p quorate
-    QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'kind(test) and not binary(tidy){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
 
 # The dashboard in a real browser (installs chromium if the system's packages have it).
 browser name="": setup-browser
@@ -51,7 +51,13 @@ browser name="": setup-browser
 # The long proofs, with the program as it ships; with a name, only the tests that carry it.
 prove name="": setup
     cargo build --locked --release -p quorate
-    QUORATE_PROVE=1 QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -E 'kind(test) and not binary(tidy){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    QUORATE_PROVE=1 QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    {{ if name == "" { quote(just_executable()) + " mutants" } else { "" } }}
+
+# Is each bug that can be planted in the server found? Builds one that holds them, apart from all others.
+mutants name="": setup
+    RUSTFLAGS="--cfg quorate_bugs" CARGO_TARGET_DIR="{{ target }}/bugs" cargo build --locked -p quorate
+    QUORATE_BUGS_BIN="{{ target }}/bugs/debug/quorate" cargo nextest run --locked -p quorate-e2e --test planted {{ name }}
 
 # Measure: `just bench --help` tells what.
 bench *args:

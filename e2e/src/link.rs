@@ -66,8 +66,17 @@ pub struct Links {
 impl Links {
     /// A group of `count` replicas behind links, all of them whole.
     pub async fn start(count: usize) -> Result<(Cluster, Self)> {
+        Self::start_with(count, |_recipe| {}).await
+    }
+
+    /// The same, each replica started as `changed` says.
+    pub async fn start_with(
+        count: usize,
+        changed: impl FnMut(&mut Recipe),
+    ) -> Result<(Cluster, Self)> {
         let mut cluster = Cluster::empty()?;
         let mut recipes = cluster.recipes(count, &[])?;
+        recipes.iter_mut().for_each(changed);
         let links = Self::between(&mut recipes).await?;
         for recipe in recipes {
             cluster.add(recipe).await?;

@@ -39,6 +39,10 @@ pub struct Recipe {
     pub first_start: Vec<String>,
     /// Everything else it is told.
     pub arguments: Vec<String>,
+    /// Another program than the one under test.
+    pub program: Option<PathBuf>,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
     /// No file of it grows beyond so many bytes: a write beyond fails, as on a full or broken disk.
     pub file_bytes_max: Option<u64>,
 }
@@ -52,6 +56,8 @@ impl Recipe {
             peer_listen: free_addr()?,
             first_start: Vec::new(),
             arguments: Vec::new(),
+            program: None,
+            environment: Vec::new(),
             file_bytes_max: None,
         })
     }
@@ -67,11 +73,13 @@ impl Recipe {
 
     fn command(&self) -> Result<Command> {
         let output = File::options().create(true).append(true).open(self.diagnostics())?;
+        let program = self.program.clone().map_or_else(program, plain)?;
         let mut command = match self.file_bytes_max {
-            Some(bytes) => limited(&program()?, bytes),
-            None => program()?,
+            Some(bytes) => limited(&program, bytes),
+            None => program,
         };
         command
+            .envs(self.environment.iter().cloned())
             .args(["serve", "--exit-with-stdin"])
             .arg("--data")
             .arg(&self.folder)
@@ -231,7 +239,12 @@ pub fn program() -> Result<Command> {
         Some(path) => PathBuf::from(path),
         None => beside_the_test()?,
     };
-    ensure!(path.is_file(), "no program at {}: build it, or set QUORATE_BIN", path.display());
+    plain(path)
+}
+
+/// A program without any setting of the person who runs the test.
+fn plain(path: PathBuf) -> Result<Command> {
+    ensure!(path.is_file(), "no program at {}: build it, or name another one", path.display());
     let mut command = Command::new(path);
     for (name, _) in
         env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("QUORATE_"))

@@ -14,14 +14,14 @@ use crate::history::{
     Action, Appended, Final, History, Level, Moment, Outcome, Page, Recorder, Stamp, Value,
 };
 use crate::wait::until;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use client::api::cluster::StateDigest;
 use client::api::logs::ListQuery;
 use client::api::reading::{Consistency, ReadFrom, ReadQuery};
 use client::types::{
     Batch, BatchLimits, LogName, NewRecord, Position, ProducerEpoch, ProducerId, ReplicaAddr,
 };
-use client::{Client, Error, Follow, Log, Producer, RetryPolicy};
+use client::{Client, Follow, Log, Producer, RetryPolicy};
 use std::time::Duration;
 use tokio::{
     sync::watch,
@@ -127,22 +127,29 @@ impl Workload {
     }
 
     /// Stops the producers, heals the group, lets every follower see the end, and takes down what
-    /// every replica holds: the log to its end, its root and cursors, membership and digest.
-    pub async fn finish(mut self, cluster: &mut Cluster) -> Result<History> {
+    /// every replica holds: the log to its end, its root and cursors, membership and digest. It fails
+    /// if a caller was told what no caller should be.
+    pub async fn finish(self, cluster: &mut Cluster) -> Result<History> {
+        let (history, failures) = self.end(cluster).await?;
+        failures.into_iter().next().map_or(Ok(history), Err)
+    }
+
+    /// The same, for a service known to be broken: beside the history, why callers gave up.
+    pub async fn end(mut self, cluster: &mut Cluster) -> Result<(History, Vec<Error>)> {
         cluster.start_all()?;
         cluster.healed().await?;
         self.stop.send_replace(Stop::Soon);
-        join_all(&mut self.producers).await.context("a producer failed")?;
+        let mut failures = join_all(&mut self.producers, "a producer failed").await?;
         cluster.healed().await?;
 
         let log = client(&cluster.urls())?.log(self.load.log.clone());
         self.stop.send_replace(Stop::At(log.tail().await?));
-        join_all(&mut self.others).await.context("a reader failed")?;
-        self.take_down_digests(cluster).await?;
+        failures.extend(join_all(&mut self.others, "a reader failed").await?);
+        failures.extend(self.take_down_digests(cluster).await.err());
         for number in 0..cluster.len() {
-            self.read_to_the_end(cluster, number).await?;
+            failures.extend(self.read_to_the_end(cluster, number).await.err());
         }
-        Ok(self.recorder.history())
+        Ok((self.recorder.history(), failures))
     }
 
     fn start_all(&mut self, cluster: &Cluster, stop: &watch::Receiver<Stop>) -> Result<()> {
@@ -269,7 +276,7 @@ impl Caller {
                 let asked = self.recorder.now();
                 let Some(answer) = producer.resend().await.transpose() else { break };
                 let refused = answer.as_ref().err().filter(|error| !error.is_retryable());
-                let refused = refused.map(Error::to_string);
+                let refused = refused.map(client::Error::to_string);
                 record(asked, outcome_of(answer));
                 if let Some(reason) = refused {
                     bail!("a batch that may have been stored was refused: {reason}");
@@ -428,7 +435,7 @@ async fn cursors(log: &Log) -> Result<String> {
     Ok(held.join(", "))
 }
 
-fn outcome_of(answer: Result<client::api::records::Appended, Error>) -> Outcome<Appended> {
+fn outcome_of(answer: Result<client::api::records::Appended, client::Error>) -> Outcome<Appended> {
     match answer {
         Ok(at) => Outcome::Done(Appended { first: at.first.get(), next: at.next.get() }),
         Err(error) => {
@@ -441,12 +448,14 @@ fn outcome_of(answer: Result<client::api::records::Appended, Error>) -> Outcome<
     }
 }
 
-async fn join_all(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+/// Waits for all, and answers with why those failed that did.
+async fn join_all(tasks: &mut JoinSet<Result<()>>, failed: &'static str) -> Result<Vec<Error>> {
     let within = timeout(PATIENCE, async {
+        let mut failures = Vec::new();
         while let Some(ended) = tasks.join_next().await {
-            ended??;
+            failures.extend(ended?.context(failed).err());
         }
-        anyhow::Ok(())
+        anyhow::Ok(failures)
     });
     within.await.context("it did not come to its end in time")?
 }

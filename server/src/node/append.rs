@@ -20,6 +20,8 @@ use super::permit::Permit;
 use super::propose::NO_LEADER_RETRY;
 use crate::machine::{AppendItem, AppendRetry, AppendTarget};
 use crate::metrics::AppendOutcome;
+#[cfg(quorate_bugs)]
+use crate::world::bugs;
 
 pub use crate::machine::{Appended, LogTarget};
 
@@ -129,6 +131,8 @@ impl Node {
 fn target(name: LogName, conditions: Conditions) -> AppendTarget {
     // The cluster's history was compared before; a producer makes a key superfluous.
     let Conditions { tail, fence, log_id, generation: _, producer, key } = conditions;
+    #[cfg(quorate_bugs)]
+    let producer = producer.filter(|_| !bugs::is_planted(bugs::Bug::RetryTwice));
     let retry = match (producer, key) {
         (Some(batch), _) => {
             AppendRetry::Producer { id: batch.id, epoch: batch.epoch, sequence: batch.sequence }

@@ -20,6 +20,8 @@ use super::rounds::AskIndex;
 use crate::metrics::Metrics;
 use crate::peer::{PeerError, Peers};
 use crate::raft::{Leadership, Raft, ReadIndexError};
+#[cfg(quorate_bugs)]
+use crate::world::bugs;
 use crate::world::{Clock, Instant};
 
 /// After this time a reader may try again that met a replica behind.
@@ -56,8 +58,8 @@ impl Node {
 
     /// Waits until everything acknowledged before this call was applied here.
     async fn confirm(&self) -> Result<(), NotFresh> {
-        // Planted for the history checker, which has to find it: a read that only claims to be fresh.
-        if cfg!(quorate_bug = "stale_read") {
+        #[cfg(quorate_bugs)]
+        if bugs::is_planted(bugs::Bug::StaleRead) {
             return Ok(());
         }
         if self.is_stopping() {

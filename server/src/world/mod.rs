@@ -6,6 +6,8 @@
 //!
 //! Not here: what is measured (`metrics`), and anything that knows the product.
 
+#[cfg(quorate_bugs)]
+pub mod bugs;
 mod chance;
 mod clock;
 mod points;

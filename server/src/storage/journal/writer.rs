@@ -26,6 +26,8 @@ use super::recovery::Recovered;
 use super::segment::{Preparer, Segment, Spares};
 use super::state::{Job, Shared, Turn, Work, behind};
 use super::{Done, Entry, JournalIdentity, JournalOptions, Place};
+#[cfg(quorate_bugs)]
+use crate::world::bugs;
 
 /// Where frames begin.
 pub(super) const FRAMES_BEGIN: u64 = SEGMENT_HEAD_BYTES as u64;
@@ -289,6 +291,12 @@ impl Writer {
         #[cfg(test)]
         if self.options.acknowledges_before_sync {
             self.tell();
+        }
+        #[cfg(quorate_bugs)]
+        if bugs::is_planted(bugs::Bug::EarlyAck)
+            && self.effects.iter().any(|effect| matches!(effect, Effect::Entry(..)))
+        {
+            bugs::be_late();
         }
         let began = self.options.clock.now();
         self.frames.write(

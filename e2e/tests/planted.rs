@@ -1,0 +1,157 @@
+//! Bugs planted in the real server, and whether the history checker finds each of them.
+//!
+//! Method: replicas of a build that can be told to have a bug run the usual workload through harm in
+//! which the bug shows, round after round on a new log, until the check that is meant for it fails.
+//! The same build through the same harm, without a bug, passes: what is found is the bug.
+//!
+//! `just mutants` makes that build and runs this. Not here: a service in memory with the same bugs,
+//! which tries the checks with many seeds (`e2e/src/check/planted.rs`).
+
+use anyhow::{Context, Result};
+use quorate_e2e::{
+    check::{Check, Coverage, Finding, Verdict, check},
+    cluster::Cluster,
+    link::{Links, Shape},
+    process::print,
+    workload::{Load, Workload},
+};
+use std::{collections::BTreeMap, env, path::PathBuf};
+
+const KILL_ALL: &str = "kill all";
+const CUT_LEADER: &str = "cut leader";
+const CUT_FOLLOWER: &str = "cut follower";
+
+/// Appends that must be acknowledged before a harm, and while it lasts.
+const APPENDS_BETWEEN: usize = 100;
+/// Appends that take, at the workload's pace, longer than a late write: the log itself is not lost.
+const APPENDS_OF_A_WHILE: usize = 500;
+/// A bug that does not show in so many rounds is one that the proof misses.
+const ROUNDS_MAX: u64 = 10;
+
+/// A group whose replicas all have this bug, or none.
+async fn group(bug: Option<&str>) -> Result<(Cluster, Links)> {
+    let program = env::var_os("QUORATE_BUGS_BIN").map(PathBuf::from);
+    let program = program.context("QUORATE_BUGS_BIN names no program: run `just mutants`")?;
+    Links::start_with(3, |recipe| {
+        recipe.program = Some(program.clone());
+        let bug = bug.map(|bug| ("PLANTED_BUG".to_owned(), bug.to_owned()));
+        recipe.environment = bug.into_iter().collect();
+    })
+    .await
+}
+
+/// Everybody dies while appends are under way.
+async fn kill_all(cluster: &mut Cluster, workload: &Workload) -> Result<()> {
+    workload.progress(APPENDS_OF_A_WHILE).await?;
+    workload.recorder().record_fault(KILL_ALL);
+    cluster.kill_all()?;
+    cluster.start_all()?;
+    cluster.healed().await
+}
+
+/// The leader hears nobody: what it sends is stored, its callers never hear that it is, and send it again
+/// to the next leader.
+async fn deafen_leader(cluster: &mut Cluster, links: &Links, workload: &Workload) -> Result<()> {
+    workload.progress(APPENDS_BETWEEN).await?;
+    let leader = cluster.leader().await?;
+    workload.recorder().record_fault(CUT_LEADER);
+    links.cut(Shape::Deaf(leader));
+    workload.progress(APPENDS_BETWEEN).await?;
+    links.heal();
+    cluster.healed().await
+}
+
+/// A follower hears of nothing that is appended meanwhile, and is asked for it.
+async fn cut_off_follower(cluster: &mut Cluster, links: &Links, workload: &Workload) -> Result<()> {
+    workload.progress(APPENDS_BETWEEN).await?;
+    let follower = cluster.follower().await?;
+    workload.recorder().record_fault(CUT_FOLLOWER);
+    links.cut(Shape::Alone(follower));
+    workload.progress(APPENDS_BETWEEN).await?;
+    links.heal();
+    cluster.healed().await
+}
+
+/// What the checker finds in a workload on a log of its own that meets this harm.
+async fn findings(
+    (cluster, links): &mut (Cluster, Links),
+    round: u64,
+    harm: &mut impl AsyncFnMut(&mut Cluster, &Links, &Workload) -> Result<()>,
+) -> Result<Vec<Finding>> {
+    let workload = Workload::start(cluster, Load::on(&format!("orders-{round}"), round)?).await?;
+    harm(cluster, links, &workload).await?;
+    let (history, failures) = workload.end(cluster).await?;
+    for failure in failures {
+        print(&format!("round {round}: {failure:#}"));
+    }
+    Ok(match check(&history, &Coverage::default()) {
+        Verdict::Failed(findings) => findings,
+        Verdict::Passed(_) | Verdict::Inconclusive(_) => Vec::new(),
+    })
+}
+
+/// Tries until the check that is meant for this bug fails.
+async fn assert_found(
+    bug: &str,
+    meant: Check,
+    mut harm: impl AsyncFnMut(&mut Cluster, &Links, &Workload) -> Result<()>,
+) -> Result<()> {
+    let mut group = group(Some(bug)).await?;
+    let mut is_found = false;
+    for round in 0..ROUNDS_MAX {
+        for finding in findings(&mut group, round, &mut harm).await? {
+            print(&format!("round {round}: {finding}"));
+            is_found |= finding.check == meant;
+        }
+        if is_found {
+            break;
+        }
+    }
+    assert!(is_found, "{meant:?} did not fail in {ROUNDS_MAX} rounds with the bug {bug}");
+    group.0.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_acknowledges_before_it_writes_is_found() -> Result<()> {
+    assert_found("early_ack", Check::NoLoss, async |cluster, _links, workload| {
+        kill_all(cluster, workload).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stores_a_retried_batch_twice_is_found() -> Result<()> {
+    assert_found("retry_twice", Check::NoDuplicate, async |cluster, links, workload| {
+        deafen_leader(cluster, links, workload).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_calls_a_stale_read_linearizable_is_found() -> Result<()> {
+    assert_found("stale_read", Check::FreshReads, async |cluster, links, workload| {
+        cut_off_follower(cluster, links, workload).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_server_without_a_bug_passes_through_the_same_harm() -> Result<()> {
+    let (mut cluster, links) = group(None).await?;
+    let workload = Workload::start(&cluster, Load::on("orders", 1)?).await?;
+    kill_all(&mut cluster, &workload).await?;
+    deafen_leader(&mut cluster, &links, &workload).await?;
+    cut_off_follower(&mut cluster, &links, &workload).await?;
+    let history = workload.finish(&mut cluster).await?;
+    let faults = [KILL_ALL, CUT_LEADER, CUT_FOLLOWER].map(|kind| (kind.to_owned(), 1));
+    let required = Coverage {
+        faults: BTreeMap::from(faults),
+        replicas: cluster.len(),
+        appends: APPENDS_BETWEEN,
+        reads: 10,
+    };
+    print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}
