@@ -45,8 +45,7 @@ async fn kill_all(cluster: &mut Cluster, workload: &Workload) -> Result<()> {
     workload.progress(APPENDS_OF_A_WHILE).await?;
     workload.recorder().record_fault(KILL_ALL);
     cluster.kill_all()?;
-    cluster.start_all()?;
-    cluster.healed().await
+    cluster.start_all()
 }
 
 /// The leader hears nobody: what it sends is stored, its callers never hear that it is, and send it again
@@ -58,7 +57,7 @@ async fn deafen_leader(cluster: &mut Cluster, links: &Links, workload: &Workload
     links.cut(Shape::Deaf(leader));
     workload.progress(APPENDS_BETWEEN).await?;
     links.heal();
-    cluster.healed().await
+    Ok(())
 }
 
 /// A follower hears of nothing that is appended meanwhile, and is asked for it.
@@ -69,7 +68,7 @@ async fn cut_off_follower(cluster: &mut Cluster, links: &Links, workload: &Workl
     links.cut(Shape::Alone(follower));
     workload.progress(APPENDS_BETWEEN).await?;
     links.heal();
-    cluster.healed().await
+    Ok(())
 }
 
 /// What the checker finds in a workload on a log of its own that meets this harm.
