@@ -44,7 +44,22 @@ pub trait Disk: Debug + Send + Sync {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// How much room the file system that holds `path` has left.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Whoever uses this disk has come to the crash point of this name.
+    #[cfg(test)]
+    fn pass(&self, _point: &'static str) {}
 }
+
+/// A named place between two steps of persistence, at which the tests of storage crash: the faulty
+/// disk keeps itself as it is then. Nothing in what ships.
+#[cfg(test)]
+pub(super) fn crash_point(disk: &dyn Disk, name: &'static str) {
+    disk.pass(name);
+}
+
+/// Does nothing: crash points are for tests.
+#[cfg(not(test))]
+#[inline]
+pub(super) fn crash_point(_disk: &dyn Disk, _name: &'static str) {}
 
 /// An open file. Every call names its offset; there is no cursor, so readers share it freely.
 pub trait File: Debug + Send + Sync {

@@ -10,12 +10,10 @@
 pub mod bugs;
 mod chance;
 mod clock;
-mod points;
 pub mod tasks;
 
 pub use chance::Chance;
 pub use clock::{Clock, Expired, Instant, Timer};
-pub use points::crash_point;
 pub use tasks::{BlockingFailed, Tasks};
 
 /// Time, chance and tasks of one replica. A clone is the same world.

@@ -9,6 +9,7 @@
 
 mod platter;
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -59,9 +60,14 @@ pub(crate) struct Counts {
     pub(crate) bytes_written: u64,
 }
 
+/// The crash point in the middle of every write.
+pub(crate) const HALF_A_WRITE: &str = "half a write";
+
 #[derive(Debug)]
 struct Recording {
     label: Arc<AtomicU64>,
+    /// How often each crash point was passed.
+    passes: BTreeMap<&'static str, u64>,
     snapshots: Vec<Snapshot>,
 }
 
@@ -151,9 +157,11 @@ impl FaultDisk {
         self.lock().counts
     }
 
-    /// Keeps a snapshot at every sync from now on, with what `label` says then.
+    /// Keeps a snapshot at every sync from now on, and at every 1st, 2nd, 4th, 8th... pass of a crash
+    /// point, with what `label` says then.
     pub(crate) fn record(&self, label: Arc<AtomicU64>) {
-        self.lock().recording = Some(Recording { label, snapshots: Vec::new() });
+        let (passes, snapshots) = (BTreeMap::new(), Vec::new());
+        self.lock().recording = Some(Recording { label, passes, snapshots });
     }
 
     /// Ends the recording and hands out its snapshots.
@@ -163,7 +171,7 @@ impl FaultDisk {
 
     /// The disk as it is now, as if a sync were asked for.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot { label: 0, platter: self.lock().platter.clone() }
+        Snapshot { label: 0, point: None, platter: self.lock().platter.clone() }
     }
 
     /// Ends the process that holds this disk and keeps the cache: what waits still waits.
@@ -191,7 +199,24 @@ impl Shared {
     fn note_sync(&mut self) {
         if let Some(recording) = &mut self.recording {
             let label = recording.label.load(Ordering::SeqCst);
-            recording.snapshots.push(Snapshot { label, platter: self.platter.clone() });
+            recording.snapshots.push(Snapshot {
+                label,
+                point: None,
+                platter: self.platter.clone(),
+            });
+        }
+    }
+
+    /// Keeps the disk as `make` says if this pass of the point is one to be kept.
+    fn note_pass(&mut self, point: &'static str, make: impl FnOnce(&mut Platter)) {
+        let Some(recording) = &mut self.recording else { return };
+        let passes = recording.passes.entry(point).or_default();
+        *passes += 1;
+        if passes.is_power_of_two() {
+            let label = recording.label.load(Ordering::SeqCst);
+            let mut platter = self.platter.clone();
+            make(&mut platter);
+            recording.snapshots.push(Snapshot { label, point: Some(point), platter });
         }
     }
 
@@ -276,6 +301,12 @@ impl Disk for FaultDisk {
         let room = shared.faults.room.unwrap_or(1 << 40);
         Ok(u64::try_from(room.saturating_sub(shared.platter.used_bytes())).unwrap_or(u64::MAX))
     }
+
+    fn pass(&self, point: &'static str) {
+        if let Ok(mut shared) = self.alive() {
+            shared.note_pass(point, |_| ());
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -321,6 +352,12 @@ impl File for FaultFile {
         shared.counts.writes += 1;
         let is_failing = shared.faults.write == Some(shared.counts.writes);
         let written = if is_failing { bytes.len() / 2 } else { bytes.len() };
+        shared.note_pass(HALF_A_WRITE, |platter| {
+            let bytes = Arc::new(bytes[..bytes.len() / 2].to_vec());
+            let offset = narrow(offset).expect("what fits a file fits memory");
+            let content = platter.files.get_mut(&self.file).expect("an open file is there");
+            content.change(Waiting::Write { offset, bytes });
+        });
         shared.counts.bytes_written += u64::try_from(written).unwrap_or(u64::MAX);
         let bytes = Arc::new(bytes[..written].to_vec());
         self.change(&mut shared, Waiting::Write { offset: narrow(offset)?, bytes })?;
@@ -366,6 +403,15 @@ impl File for FaultFile {
         let shared = self.disk.alive()?;
         let content = shared.platter.files.get(&self.file).ok_or(io::ErrorKind::NotFound)?;
         u64::try_from(content.cached.len()).map_err(io::Error::other)
+    }
+}
+
+/// Every one of these crash points is among the snapshots.
+#[track_caller]
+pub(crate) fn assert_passed(snapshots: &[Snapshot], points: &[&str]) {
+    for point in points {
+        let is_passed = snapshots.iter().any(|snapshot| snapshot.point == Some(point));
+        assert!(is_passed, "nothing came to {point}");
     }
 }
 

@@ -47,11 +47,13 @@ pub(super) enum NameChange {
     Rename { from: PathBuf, to: PathBuf, file: u64 },
 }
 
-/// The disk as it was when a sync was asked for, before that sync did anything.
+/// The disk as it was when a sync was asked for, before that sync did anything; or at a crash point.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
     /// What the label said at that moment: say, how many appends had been acknowledged.
     pub(crate) label: u64,
+    /// The crash point, if it is not a sync.
+    pub(crate) point: Option<&'static str>,
     pub(super) platter: Platter,
 }
 

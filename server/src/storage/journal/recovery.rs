@@ -57,8 +57,10 @@ pub(super) fn recover(
     if let Some(damaged) = survey.take_damage() {
         return Ok(Err(damaged));
     }
+    spares.pass("open/scanned");
     let mut kept = survey.into_kept(&cut);
-    kept.make_durable(&sources, &cut).map_err(StorageError::io("write", dir))?;
+    kept.make_durable(&sources, &cut, &spares).map_err(StorageError::io("write", dir))?;
+    spares.pass("open/tail-synced");
     let unused = kept.take_unused();
     discard(sources, &cut, unused, &spares)
         .map_err(StorageError::io("discard segments of", dir))?;
@@ -141,7 +143,7 @@ impl Kept {
     }
 
     /// Writes what is not known to be durable once more, wipes what was cut, and syncs.
-    fn make_durable(&self, sources: &[Source], cut: &Cut) -> io::Result<()> {
+    fn make_durable(&self, sources: &[Source], cut: &Cut, spares: &Spares) -> io::Result<()> {
         for (position, source) in sources.iter().enumerate().take(cut.position + 1) {
             let file = source.segment.file.as_ref();
             let mut here = self.uncovered.iter().filter(|placed| placed.position == position);
@@ -150,6 +152,7 @@ impl Kept {
             if let Some(first) = first {
                 let last = here.next_back().unwrap_or(first);
                 write_again(file, first.offset, last.offset + last.head.bytes())?;
+                spares.pass("open/tail-written-again");
             }
             if is_wiped {
                 fill(file, cut.offset, cut.stale_until)?;

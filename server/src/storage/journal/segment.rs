@@ -17,7 +17,7 @@ use std::thread::{Builder, JoinHandle};
 
 use migrations::latest::frames::{Salt, SegmentHead};
 
-use crate::storage::disk::{Disk, File};
+use crate::storage::disk::{Disk, File, crash_point};
 
 /// Files kept for the next uses; more are removed.
 const SPARES_MAX: usize = 2;
@@ -86,6 +86,11 @@ impl Spares {
         Ok(spares)
     }
 
+    /// Notes that the journal has come to the crash point of this name.
+    pub(super) fn pass(&self, point: &'static str) {
+        crash_point(&*self.disk, point);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,8 +103,10 @@ impl Spares {
     pub(super) fn begin(&self, head: &SegmentHead) -> io::Result<Arc<Segment>> {
         let waiting = self.lock().ready.pop();
         let spare = waiting.map_or_else(|| self.reserve(), Ok)?;
+        self.pass("segment/before-head");
         spare.file.write_at(&head.encode(), 0)?;
         spare.file.sync_data()?;
+        self.pass("segment/before-rename");
         self.disk.rename(&spare.path, &self.dir.join(segment_name(head.number)))?;
         self.disk.sync_dir(&self.dir)?;
         Ok(Arc::new(Segment { number: head.number, salt: head.salt, file: spare.file }))
@@ -109,8 +116,10 @@ impl Spares {
     /// again.
     pub(super) fn recycle(&self, segment: Segment) -> io::Result<()> {
         let path = self.draw_path();
+        self.pass("recycling/before-rename");
         self.disk.rename(&self.dir.join(segment_name(segment.number)), &path)?;
         self.disk.sync_dir(&self.dir)?;
+        self.pass("recycling/after-rename");
         self.keep(Spare { path, file: segment.file })
     }
 
@@ -136,6 +145,7 @@ impl Spares {
     fn reserve(&self) -> io::Result<Spare> {
         let path = self.draw_path();
         let file = self.disk.open(&path)?;
+        self.pass("segment/before-preallocation");
         file.allocate(self.segment_bytes)?;
         Ok(Spare { path, file })
     }

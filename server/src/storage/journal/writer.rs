@@ -166,6 +166,7 @@ impl Writer {
         }
         let vote = self.end.standing.vote;
         let body = FrameBody::DurableMark { vote, next: None };
+        self.spares.pass("journal/before-mark");
         let marked = self.place(0).and_then(|()| {
             self.push(body, None);
             self.commit()
@@ -299,12 +300,15 @@ impl Writer {
             bugs::be_late();
         }
         let began = self.options.clock.now();
+        self.spares.pass("journal/before-write");
         self.frames.write(
             self.end.segment.file.as_ref(),
             self.end.offset,
             self.options.segment_bytes,
         )?;
+        self.spares.pass("journal/after-write");
         self.end.segment.file.sync_data()?;
+        self.spares.pass("journal/after-sync");
         let took = self.options.clock.since(began);
         self.advance(took);
         self.settle();
@@ -332,13 +336,18 @@ impl Writer {
                     state.catalog.add(&id, slot);
                     self.synced_until = id.index.get() + 1;
                 }
-                Effect::Vote(granted) => state.vote = Some(granted),
+                Effect::Vote(granted) => {
+                    self.spares.pass("journal/vote-synced");
+                    state.vote = Some(granted);
+                }
                 Effect::Cut(until) => {
+                    self.spares.pass("journal/truncation-synced");
                     state.catalog.truncate(until);
                     self.synced_until = self.synced_until.min(until);
                     cuts += 1;
                 }
                 Effect::Purge(until) => {
+                    self.spares.pass("journal/purge-synced");
                     self.retired.extend(state.catalog.purge(until));
                     self.synced_until = self.synced_until.max(until);
                 }
@@ -355,6 +364,7 @@ impl Writer {
         };
         for done in self.dones.drain(..) {
             done(Ok(()));
+            self.spares.pass("journal/after-callback");
         }
         self.shared.tell_durable(durable_until, &watchers);
     }

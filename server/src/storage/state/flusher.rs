@@ -28,8 +28,9 @@ use super::suffix::{HeldRecords, HeldRun};
 use super::trim::Trimmer;
 use super::{EVICT_STEPS, Shared, State, StateLevels, UNBROKEN, manifest, tiles, widen};
 use crate::machine::Changes;
+use crate::storage::disk::crash_point;
 use crate::storage::error::StorageError;
-use crate::world::{Instant, crash_point};
+use crate::world::Instant;
 
 /// So many runs are copied out of the suffix at a time.
 const BATCH_RUNS: usize = 1024;
@@ -261,16 +262,17 @@ impl Flusher {
             return Ok(Flush::LeftOut);
         }
         let written_before = shared.database.written_bytes();
-        crash_point("flusher/before-begin");
+        crash_point(&*shared.disk, "flusher/before-begin");
         let (txn, record_bytes) = self.write_records(shared, &cut)?;
-        crash_point("flusher/chunks-written");
+        crash_point(&*shared.disk, "flusher/chunks-written");
         tiles::write(&shared.database, &txn, &cut.changes.tiles)?;
         manifest::write_rows(&shared.database, &txn, &cut.changes.rows)?;
-        crash_point("flusher/before-commit");
+        crash_point(&*shared.disk, "flusher/before-commit");
         shared.database.commit(txn)?;
-        crash_point("flusher/after-commit");
+        crash_point(&*shared.disk, "flusher/after-commit");
         let entry = cut.changes.entry;
         shared.note_flushed(entry, cut.runs.1);
+        crash_point(&*shared.disk, "flusher/pointers-moved");
         self.trimmer.note(&cut.trimmed, &cut.changes.deleted_logs);
         self.payload = None;
         let running = shared.running();
@@ -306,7 +308,7 @@ impl Flusher {
             }
             drop(table);
             shared.database.commit(txn)?;
-            crash_point("flusher/records-ahead");
+            crash_point(&*shared.disk, "flusher/records-ahead");
         }
     }
 

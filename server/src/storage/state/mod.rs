@@ -50,7 +50,7 @@ pub use read::{Level, Page, ReadError, ReadLimit};
 pub use source::EntrySource;
 
 use crate::machine::{Delta, LogView, Machine, Payload};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, crash_point};
 use crate::storage::error::StorageError;
 use crate::world::{Clock, Instant};
 use database::{Database, DatabaseOptions};
@@ -118,6 +118,7 @@ pub struct StateLevels {
 pub struct State(Arc<Shared>);
 
 struct Shared {
+    disk: Arc<dyn Disk>,
     database: Database,
     options: StateOptions,
     live: RwLock<Live>,
@@ -164,9 +165,11 @@ impl State {
             unsynced_bytes_max: options.unsynced_bytes_max,
         };
         let database = Database::open(&**disk, path, file_options)?;
+        crash_point(&**disk, "state/opened");
         let manifest = manifest::load(&database)?;
         let flushed = manifest.as_ref().map(StateManifest::applied);
         let shared = Shared {
+            disk: Arc::clone(disk),
             database,
             options,
             live: RwLock::default(),

@@ -1,14 +1,35 @@
-//! Power cuts and kills at every sync of a scripted workload.
+//! Power cuts and kills at every sync and every crash point of a scripted workload.
 //!
 //! Goal: whatever was acknowledged survives, and the journal always opens. Method: a snapshot of the disk
-//! is kept before each sync; each is cut with every subset of few waiting sectors, or with none, all and
+//! is kept before each sync and at crash points; each is cut with every subset of few waiting sectors, or with none, all and
 //! many others. The planted bug, acknowledging before the sync, must be found by the same code.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::storage::faults::Snapshot;
+use crate::storage::faults::{HALF_A_WRITE, Snapshot, assert_passed};
+
+/// Crash points that the script passes.
+const POINTS: [&str; 14] = [
+    "journal/before-write",
+    HALF_A_WRITE,
+    "journal/after-write",
+    "journal/after-sync",
+    "journal/vote-synced",
+    "journal/truncation-synced",
+    "journal/purge-synced",
+    "journal/after-callback",
+    "journal/before-mark",
+    "segment/before-preallocation",
+    "segment/before-head",
+    "segment/before-rename",
+    "recycling/before-rename",
+    "recycling/after-rename",
+];
+/// Crash points that are passed while a journal is opened.
+const POINTS_OF_OPENING: [&str; 3] =
+    ["open/scanned", "open/tail-written-again", "open/tail-synced"];
 
 /// Plays the script, with `options`, on a disk that remembers every sync.
 fn play(options: JournalOptions) -> (Story, Vec<Snapshot>) {
@@ -20,7 +41,9 @@ fn play(options: JournalOptions) -> (Story, Vec<Snapshot>) {
         story.play(&mut bench, &op).unwrap();
     }
     assert_eq!(bench.held(), *story.states.last().unwrap());
-    (story, disk.recorded())
+    let snapshots = disk.recorded();
+    assert_passed(&snapshots, &POINTS);
+    (story, snapshots)
 }
 
 /// Opens a disk after a cut, compares, goes on, and cuts once more, with nothing kept.
@@ -105,20 +128,22 @@ fn what_a_killed_process_shows_survives_a_later_power_cut() {
 #[test]
 fn a_cut_while_opening_loses_nothing() {
     let (story, snapshots) = play(options());
-    let mut cuts = 0;
-    for snapshot in snapshots.iter().step_by(3) {
+    let (mut cuts, mut openings) = (0, Vec::new());
+    for snapshot in snapshots.iter().step_by(7) {
         for disk in snapshot.cuts(1, 5) {
             disk.record(Arc::default());
             drop(Bench::open(&disk, options()));
-            for (at, opening) in disk.recorded().iter().enumerate() {
-                for again in opening.cuts(2, 11) {
+            for (at, opening) in disk.recorded().into_iter().enumerate() {
+                for again in opening.cuts(2, 11).into_iter().chain([opening.kill()]) {
                     cuts += 1;
                     let survived = survive(&story, &again, snapshot.label);
                     assert_eq!(survived, Ok(()), "cut at sync {at} of an opening");
                 }
+                openings.push(opening);
             }
         }
     }
+    assert_passed(&openings, &POINTS_OF_OPENING);
     assert!(cuts > 100, "{cuts}");
 }
 

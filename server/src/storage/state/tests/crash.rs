@@ -1,6 +1,6 @@
-//! Power cuts: at every sync of a scripted run, and a failed call in every place.
+//! Power cuts: at every sync and crash point of a scripted run, and a failed call in every place.
 //!
-//! The disk of `faults` records itself before each sync, with how far the journal was durable at that moment. From each
+//! The disk of `faults` records itself before each sync and at crash points, with how far the journal was durable at that moment. From each
 //! record, power is cut with many subsets of what was not synced; what opens then must be the whole state at some entry
 //! that was durable, and no older than the last flush that was acknowledged before.
 
@@ -13,10 +13,20 @@ use client::types::LogId;
 use super::scene::{Scene, TestJournal, bodies, by_hand};
 use crate::machine::{EntryBody, Machine, MachineLimits};
 use crate::storage::disk::Disk;
-use crate::storage::faults::FaultDisk;
+use crate::storage::faults::{FaultDisk, HALF_A_WRITE, assert_passed};
 use crate::storage::state::{State, StateManifest, StateOptions};
 use client::types::{EntryId, EntryIndex, Term};
 
+/// Crash points that the script passes.
+const POINTS: [&str; 7] = [
+    HALF_A_WRITE,
+    "flusher/before-begin",
+    "flusher/records-ahead",
+    "flusher/chunks-written",
+    "flusher/before-commit",
+    "flusher/after-commit",
+    "flusher/pointers-moved",
+];
 const PATH: &str = "/state/state.redb";
 
 fn options() -> StateOptions {
@@ -84,9 +94,12 @@ fn whenever_the_power_is_cut_the_state_is_whole_at_a_durable_entry() {
     });
     scene.state.close();
     let mut cuts = 0;
-    for (seed, snapshot) in (0..).zip(disk.recorded()) {
+    let snapshots = disk.recorded();
+    assert_passed(&snapshots, &POINTS);
+    for (seed, snapshot) in (0..).zip(snapshots) {
         let (durable, flushed) = (snapshot.label >> 32, snapshot.label & 0xffff_ffff);
-        for cut in snapshot.cuts(6, seed) {
+        let sampled = if snapshot.point.is_some() { 2 } else { 6 };
+        for cut in snapshot.cuts(sampled, seed).into_iter().chain([snapshot.kill()]) {
             check_cut(&cut, &journal, flushed..=durable.max(1));
             if cuts % 5 == 0 {
                 check_replay(cut, &journal);
