@@ -131,10 +131,10 @@ pub(super) enum CursorsCommand {
 /// Settings of a new log.
 #[derive(Debug, Args)]
 pub(super) struct SettingsArguments {
-    /// Records older than this may go; kept with the log, and not enforced yet.
+    /// Records older than this are trimmed, at the latest when they are older by an eighth (an hour at most).
     #[arg(long, value_parser = duration, value_name = "TIME")]
     retention_age: Option<Duration>,
-    /// The oldest records beyond this size may go; kept with the log, and not enforced yet.
+    /// The oldest records beyond this size are trimmed, at the latest when they exceed it by an eighth (64 MiB at most).
     #[arg(long, value_parser = size, value_name = "SIZE")]
     retention_bytes: Option<u64>,
     /// The media type that a single record is served with.
@@ -149,10 +149,10 @@ pub(super) struct SettingsArguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct PatchArguments {
-    /// Records older than this may go (not enforced yet); `none` keeps them.
+    /// Records older than this are trimmed, at the latest when they are older by an eighth (an hour at most); `none` keeps them.
     #[arg(long, value_parser = or_none(duration), value_name = "TIME")]
     retention_age: Option<Choice<Duration>>,
-    /// The oldest records beyond this size may go (not enforced yet); `none` keeps them.
+    /// The oldest records beyond this size are trimmed, at the latest when they exceed it by an eighth (64 MiB at most); `none` keeps them.
     #[arg(long, value_parser = or_none(size), value_name = "SIZE")]
     retention_bytes: Option<Choice<u64>>,
     /// The media type that a single record is served with, or `none`.

@@ -231,6 +231,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("state.flush_bytes", Kind::Bytes, "8MiB", "Flush when this much has come together, or …"),
     key("state.flush_interval", Kind::Time, "1s", "… when this much time has passed."),
+    key(
+        "state.retention_interval",
+        Kind::Time,
+        "10s",
+        "How often the leader looks for records beyond their log's retention.",
+    ),
     key("connections.client_max", Kind::Count, "16384", "Connections of clients at one time."),
     key("connections.client_per_address_max", Kind::Count, "12288", "The same, from one address."),
     key("connections.peer_max", Kind::Count, "1024", "Connections of other replicas at one time."),

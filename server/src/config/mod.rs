@@ -173,6 +173,8 @@ pub struct State {
     pub flush_bytes: usize,
     /// Flush when this much time has passed.
     pub flush_interval: Duration,
+    /// Look so often for records beyond their log's retention.
+    pub retention_interval: Duration,
 }
 
 /// What only the demo and tests ask for, by hidden flags.
@@ -335,6 +337,7 @@ impl Reader<'_> {
                 unflushed_bytes_max: self.memory("state.unflushed_bytes_max"),
                 flush_bytes: self.memory("state.flush_bytes"),
                 flush_interval: self.time("state.flush_interval"),
+                retention_interval: self.time("state.retention_interval"),
             },
             clients: self.clients(),
             peers: self.peers(),

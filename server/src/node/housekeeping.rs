@@ -3,7 +3,7 @@
 //! Proposals are made only while this replica leads, and only if there was something to look at
 //! since the last one: an idle group writes nothing.
 //!
-//! Not here: admitting replicas (`admission`), and retention.
+//! Not here: admitting replicas (`admission`), and what logs let go of (`retention`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use client::types::EntryIndex;
 use tracing::{debug, warn};
 
-use super::{Core, Node};
+use super::{Core, Node, retention};
 use crate::machine::ExpireProducers;
 
 /// How often the disk is asked for its free space.
@@ -30,6 +30,7 @@ impl Node {
         tasks.spawn("stall watch", watch_stalls(self.clone()));
         tasks.spawn("facts of others", ask_for_facts(self.clone()));
         tasks.spawn("expiry", expire(Arc::clone(&self.core)));
+        tasks.spawn("retention", retention::enforce(self.clone()));
     }
 }
 
@@ -99,7 +100,7 @@ async fn expire(core: Arc<Core>) {
         if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
-        if *core.applied.borrow() == looked_at || !core.clocks.is_agreed() {
+        if *core.applied.borrow() == looked_at || !core.clocks.is_agreed(&core.world.clock) {
             continue;
         }
         // The same whoever leads; before the group is founded there is nobody to forget.

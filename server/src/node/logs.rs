@@ -78,7 +78,8 @@ impl Node {
     }
 
     /// Changes some settings of a log. Two changes at once are done one after the other, and of a
-    /// setting that both name the later one stays.
+    /// setting that both name the later one stays. Nothing that a new retention keeps is trimmed
+    /// once this has answered.
     pub async fn change_settings(
         &self,
         log: LogTarget,
@@ -86,6 +87,7 @@ impl Node {
     ) -> Result<LogDescription, ChangeLogError> {
         check_name(&log.name)?;
         let (name, change) = (log.name.clone(), settings_change(patch));
+        let _settled = self.core.retention.settings.lock().await;
         let id = self.change(ChangeSettings { stamp: self.stamp(), log, change }).await??;
         self.describe_after(&name, id)
     }
@@ -238,7 +240,10 @@ impl Node {
     }
 
     /// A log as it is before a change, confirmed by the group.
-    async fn view_before(&self, log: &LogTarget) -> Result<Arc<LogView>, ChangeLogError> {
+    pub(super) async fn view_before(
+        &self,
+        log: &LogTarget,
+    ) -> Result<Arc<LogView>, ChangeLogError> {
         self.check_leads()?;
         self.be_fresh(Consistency::Linearizable).await.map_err(unserved)?;
         let refused = ChangeLogError::Refused;
@@ -263,16 +268,25 @@ impl Node {
         if to <= view.trim {
             return Ok((dropped(&view, view.trim, view.bytes_at_trim), view.bytes_at_trim));
         }
-        let (state, id) = (self.core.state.clone(), view.id);
+        let bytes_before = self.bytes_before(view.id, to).await?;
+        Ok((dropped(&view, to, bytes_before), bytes_before))
+    }
+
+    /// Bytes of all records before the point of a trim.
+    pub(super) async fn bytes_before(
+        &self,
+        id: LogId,
+        to: Position,
+    ) -> Result<u64, ChangeLogError> {
+        let state = self.core.state.clone();
         let measured = self.core.tasks.blocking(move || state.bytes_before(id, to)).await;
         let measured = measured.map_err(|_failed| ChangeLogError::Disk)?;
-        let bytes_before = measured.map_err(|error| change_error(&error, to))?;
-        Ok((dropped(&view, to, bytes_before), bytes_before))
+        measured.map_err(|error| change_error(&error, to))
     }
 }
 
 /// Exactly the log that was looked at.
-fn target(view: &LogView) -> LogTarget {
+pub(super) fn target(view: &LogView) -> LogTarget {
     LogTarget { name: view.name.clone(), id: Some(view.id) }
 }
 
@@ -326,7 +340,7 @@ fn unserved(not_fresh: NotFresh) -> ChangeLogError {
     unserved.into()
 }
 
-fn change_error(error: &state::ReadError, position: Position) -> ChangeLogError {
+pub(super) fn change_error(error: &state::ReadError, position: Position) -> ChangeLogError {
     match error {
         state::ReadError::UnknownLog => ChangeLogError::Refused(Rejection::UnknownLog),
         state::ReadError::BeyondTail { tail } => {

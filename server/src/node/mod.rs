@@ -23,6 +23,7 @@ mod options;
 mod permit;
 mod propose;
 mod read;
+mod retention;
 mod rounds;
 mod status;
 mod tails;
@@ -59,6 +60,7 @@ use self::gate::Gate;
 use self::leader::RouteCache;
 use self::permit::{Permits, Room};
 use self::propose::{Proposer, Stamps};
+use self::retention::Retention;
 use self::rounds::Rounds;
 use self::status::{Facts, UNKNOWN_FREE};
 use self::tails::Tails;
@@ -129,6 +131,7 @@ struct Core {
     is_disk_full: AtomicBool,
     are_disks_full: AtomicBool,
     clocks: Arc<Clocks>,
+    retention: Retention,
     stopping: watch::Sender<bool>,
 }
 
@@ -167,6 +170,7 @@ impl Node {
             is_disk_full: AtomicBool::new(false),
             are_disks_full: AtomicBool::new(false),
             clocks,
+            retention: Retention::default(),
             stopping: watch::Sender::new(false),
             probes: Arc::new(probes),
             facts: Facts::default(),

@@ -55,6 +55,8 @@ pub struct NodeOptions {
     pub heard_within: Duration,
     /// How often the leader looks whether there is something to forget.
     pub housekeeping_interval: Duration,
+    /// How often the leader looks for records beyond their log's retention.
+    pub retention_interval: Duration,
     /// Processes that may wait to join at once.
     pub joiners_max: usize,
     /// A process that waits to join and does not ask again for so long is forgotten.
@@ -87,6 +89,7 @@ impl Default for NodeOptions {
             hand_over_lag_max: 1_000,
             heard_within: Duration::from_millis(500),
             housekeeping_interval: Duration::from_mins(1),
+            retention_interval: Duration::from_secs(10),
             joiners_max: 64,
             joiner_silence_max: Duration::from_secs(15),
             promotion_lag_max: 1_000,

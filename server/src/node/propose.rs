@@ -71,7 +71,7 @@ pub(super) struct Stamps {
 
 impl Stamps {
     fn now_millis(&self) -> u64 {
-        self.clocks.stamp_millis(self.clock.wall_millis())
+        self.clocks.stamp_millis(&self.clock)
     }
 }
 
@@ -106,6 +106,17 @@ impl Proposer {
         let attempt = || self.attempt(payload.clone());
         let outcome = settle(&self.stamps.clock, deadline, attempt, || self.pause()).await?;
         Ok(P::outcome(outcome))
+    }
+
+    /// The same, but never tried again: what is proposed now comes before all that is proposed later.
+    pub(super) async fn propose_once<P: Proposal>(
+        &self,
+        proposal: P,
+        limit: Duration,
+    ) -> Result<P::Outcome, ProposeError> {
+        let attempt = self.attempt(readable(proposal.encode()));
+        let attempted = self.stamps.clock.within(limit, attempt).await;
+        attempted.unwrap_or(Err(ProposeError::Interrupted)).map(P::outcome)
     }
 
     async fn attempt(&self, payload: Payload) -> Result<Outcome, ProposeError> {

@@ -20,6 +20,7 @@ use client::api::paths;
 use client::types::{EntryIndex, Epoch, ReplicaAddr, ReplicaId, Timestamp};
 use migrations::latest::NodeRow;
 
+use super::clocks::Reading;
 use super::verdict::{Judgement, Lead, Pause, Situation};
 use super::{Core, Node, Route};
 use crate::machine::Machine;
@@ -80,8 +81,8 @@ struct Told {
     status: ReplicaStatus,
     /// How far its clock is ahead of ours, in milliseconds.
     clock_ahead_ms: i64,
-    /// When it told.
-    at: Instant,
+    /// What ours showed when it told.
+    at: Reading,
 }
 
 impl Facts {
@@ -206,11 +207,11 @@ impl Node {
     /// What one replica tells of itself.
     async fn ask_facts(&self, id: ReplicaId, front: &ReplicaAddr) -> Option<Told> {
         let clock = &self.core.world.clock;
-        let (asked, began) = (clock.now(), clock.wall_millis());
+        let asked = clock.now();
         let answer = self.ask_status(front, ASK_WITHIN).await?;
-        let at = clock.now();
+        let at = Reading::of(clock);
         // Its clock was read about half-way between question and answer.
-        let ours = began + millis((at - asked) / 2);
+        let ours = at.before((at.at() - asked) / 2).wall_ms();
         let status = answer.replicas.into_iter().find(|replica| replica.id == id)?;
         let clock_ahead_ms =
             answer.as_of.as_millis().cast_signed().saturating_sub(ours.cast_signed());
@@ -224,14 +225,16 @@ impl Core {
     fn weigh_facts(&self) {
         let voters = self.membership.borrow().row.configs.clone();
         let ourselves = self.identity.replica.get();
-        let now = self.world.clock.now();
+        let now = Reading::of(&self.world.clock);
         let mut ahead = BTreeMap::from([(ourselves, 0)]);
         let mut full = BTreeSet::new();
         for (id, told) in &*self.facts.lock() {
-            if now - told.at > FACTS_AGE_MAX {
+            if now.at() - told.at.at() > FACTS_AGE_MAX {
                 continue;
             }
-            ahead.insert(id.get(), told.clock_ahead_ms);
+            // Ours may have jumped since, and theirs is not thought to.
+            let ahead_ms = told.clock_ahead_ms.saturating_sub(now.jumped_since(told.at));
+            ahead.insert(id.get(), ahead_ms);
             if told.status.free_bytes.is_some_and(|free| free < self.options.disk_free_min) {
                 full.insert(id.get());
             }
@@ -244,7 +247,7 @@ impl Core {
         if !has_room && !was_full {
             tracing::warn!(replicas = ?full, "no majority has room on its disks, appends refused");
         }
-        if self.clocks.compare(&voters, &ahead) {
+        if self.clocks.compare(&voters, &ahead, now) {
             tracing::warn!("this clock is ahead of a majority's, stamps are set back");
         }
     }
@@ -369,7 +372,8 @@ impl Scene<'_> {
     ) -> Option<ReplicaStatus> {
         let progress = replication.get(&id).copied().unwrap_or_default();
         let facts = self.core.facts.lock().get(&id).cloned();
-        let facts = facts.filter(|told| now - told.at <= FACTS_AGE_MAX).map(|told| told.status);
+        let facts =
+            facts.filter(|told| now - told.at.at() <= FACTS_AGE_MAX).map(|told| told.status);
         let silence = progress.heard.map(|heard| now - heard);
         let last = self.progress.last.map_or(0, EntryIndex::get);
         let lag = progress.matched.map(|at| Lag { entries: last.saturating_sub(at.get()) });

@@ -443,6 +443,7 @@ fn node_options(config: &Config) -> NodeOptions {
         joiners_max: limits.joiners_max,
         command_deadline: limits.command_deadline,
         forward_deadline: limits.forward_deadline,
+        retention_interval: config.state.retention_interval,
         ..NodeOptions::default()
     }
 }

@@ -1,8 +1,9 @@
 //! A group of three in one process: it forms by admission, reads fresh on every replica, moves its
 //! leadership without an unknown outcome, and keeps it while a disk stalls.
 //!
-//! Replicas are whole, down to their files, and talk over loopback; only the front doors are left
-//! out. Not here: processes that are killed, and networks that are cut (`e2e`).
+//! Replicas are whole, down to their files, and talk over loopback; of their front doors only what
+//! they tell each other of themselves is there. Not here: processes that are killed, and networks that
+//! are cut (`e2e`).
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use client::api::cluster::{Admission, JoinAnswer, JoinNonce, JoinRequest};
 use client::api::conditions::Conditions;
+use client::api::paths;
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{
     Batch, BatchLimits, ClusterId, Generation, Incarnation, LogName, LogSettings, NewRecord,
@@ -56,20 +58,22 @@ struct Replica {
 struct Door {
     listener: TcpListener,
     peer_addr: ReplicaAddr,
+    front_listener: TcpListener,
+    front_addr: ReplicaAddr,
 }
 
 impl Door {
     async fn open() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        Self { listener, peer_addr: ReplicaAddr::new(&format!("http://{address}")).unwrap() }
+        let (listener, peer_addr) = bind().await;
+        let (front_listener, front_addr) = bind().await;
+        Self { listener, peer_addr, front_listener, front_addr }
     }
 
     /// Becomes the replica of this id.
-    async fn become_replica(self, replica: ReplicaId) -> Replica {
+    async fn become_replica(self, replica: ReplicaId, world: World) -> Replica {
         let folder = tempfile::tempdir().unwrap();
-        let (world, metrics, disk) = (World::real(), Metrics::new(), SlowDisk::default());
-        let parts = parts(&disk, folder.path(), replica, &world, &metrics).await;
+        let (metrics, disk) = (Metrics::new(), SlowDisk::default());
+        let parts = parts(&disk, folder.path(), replica, self.front_addr, &world, &metrics).await;
         let raft = parts.raft.clone();
         let reception = Desk::new(parts.peers.clone(), raft.clone(), metrics);
         let listener = self.listener;
@@ -79,15 +83,29 @@ impl Door {
         let peers = parts.peers.clone();
         world.tasks.spawn("addresses", peers.learn_addresses(raft.membership()));
         let node = Node::start(parts);
+        let told = node.clone();
+        let tell = move || std::future::ready(serde_json::to_string(&told.status_here()).unwrap());
+        let front = axum::Router::new().route(paths::CLUSTER, axum::routing::get(tell));
+        let listener = self.front_listener;
+        world.tasks.spawn("front door", async move {
+            axum::serve(listener, front).await.unwrap();
+        });
         raft.run();
         Replica { node, raft, world, disk, _folder: folder }
     }
+}
+
+async fn bind() -> (TcpListener, ReplicaAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, ReplicaAddr::new(&format!("http://{address}")).unwrap())
 }
 
 async fn parts(
     disk: &SlowDisk,
     folder: &Path,
     replica: ReplicaId,
+    front: ReplicaAddr,
     world: &World,
     metrics: &Metrics,
 ) -> NodeParts {
@@ -128,7 +146,7 @@ async fn parts(
     .unwrap();
     NodeParts {
         identity,
-        front: front(replica.get()),
+        front,
         raft,
         state,
         probes: Probes {
@@ -145,7 +163,10 @@ async fn parts(
         forward: Forward::new(replica, detours).unwrap(),
         world: world.clone(),
         metrics: metrics.clone(),
-        options: NodeOptions::default(),
+        options: NodeOptions {
+            retention_interval: Duration::from_millis(5),
+            ..NodeOptions::default()
+        },
     }
 }
 
@@ -158,20 +179,15 @@ fn identity(replica: ReplicaId) -> Identity {
     }
 }
 
-/// A front door that nobody opens.
-fn front(number: u64) -> ReplicaAddr {
-    ReplicaAddr::new(&format!("http://127.0.0.1:{number}")).unwrap()
-}
-
 /// A group of one that wants to be three.
-async fn found() -> Replica {
+async fn found(world: World) -> Replica {
     let door = Door::open().await;
     let generation = identity(ReplicaId::FIRST).generation_row();
     let myself = NodeRow {
         cluster: CLUSTER,
         generation,
         peer_addr: door.peer_addr.to_string(),
-        front_addr: front(1).to_string(),
+        front_addr: door.front_addr.to_string(),
         zone: String::new(),
     };
     let founding = Founding {
@@ -181,17 +197,17 @@ async fn found() -> Replica {
         limits: MachineLimits::default(),
         expect_voters: 3,
     };
-    let replica = door.become_replica(ReplicaId::FIRST).await;
+    let replica = door.become_replica(ReplicaId::FIRST, world).await;
     bootstrap(&replica.raft, &replica.world, myself, founding, LIMIT).await.unwrap();
     replica
 }
 
 /// Asks until it is let in, and becomes who it is told to be.
-async fn join(leader: &Node, number: u64) -> Replica {
+async fn join(leader: &Node, number: u64, world: World) -> Replica {
     let door = Door::open().await;
     let request = JoinRequest {
         nonce: JoinNonce::new(u128::from(number)),
-        addr: front(number),
+        addr: door.front_addr.clone(),
         peer_addr: door.peer_addr.clone(),
         zone: Zone::default(),
         version: "0.1.0".to_owned(),
@@ -206,13 +222,18 @@ async fn join(leader: &Node, number: u64) -> Replica {
     };
     let Admission { cluster, replica, .. } = admission;
     assert_eq!(cluster, ClusterId::new(CLUSTER));
-    door.become_replica(replica).await
+    door.become_replica(replica, world).await
 }
 
 /// Three voters, the first of which leads.
 async fn three() -> [Replica; 3] {
-    let first = found().await;
-    let (second, third) = tokio::join!(join(&first.node, 2), join(&first.node, 3));
+    three_in([(); 3].map(|()| World::real())).await
+}
+
+/// The same, each in a world of its own.
+async fn three_in([one, two, three]: [World; 3]) -> [Replica; 3] {
+    let first = found(one).await;
+    let (second, third) = tokio::join!(join(&first.node, 2, two), join(&first.node, 3, three));
     let mut membership = first.raft.membership();
     let formed = membership.wait_for(|membership| {
         membership.is_committed
@@ -229,8 +250,12 @@ fn orders() -> LogName {
 }
 
 async fn append(node: &Node, body: String) -> Result<u64, AppendError> {
+    append_to(orders(), node, body).await
+}
+
+async fn append_to(log: LogName, node: &Node, body: String) -> Result<u64, AppendError> {
     let batch = Batch::single(&NewRecord::new(body), &BatchLimits::default()).unwrap();
-    let request = AppendRequest { log: orders(), conditions: Conditions::default(), batch };
+    let request = AppendRequest { log, conditions: Conditions::default(), batch };
     node.append(request).await.map(|appended| appended.first.get())
 }
 
@@ -269,7 +294,10 @@ async fn what_is_acknowledged_is_read_on_every_replica_at_once() {
         assert_eq!(tail(&third.node).await, expected);
     }
     let route = second.node.route();
-    assert_eq!(route, Route::There { replica: ReplicaId::FIRST, front: front(1) });
+    assert_eq!(
+        route,
+        Route::There { replica: ReplicaId::FIRST, front: first.node.front().clone() }
+    );
     let refused = append(&second.node, "x".to_owned()).await;
     let leader = Some(ReplicaId::FIRST);
     assert_eq!(refused, Err(AppendError::Unserved(Unserved::NotLeader { leader })));
@@ -373,5 +401,54 @@ async fn a_sync_that_stalls_for_half_a_second_changes_no_leader() {
         // No majority can acknowledge, and still nobody takes the leader for dead.
         append_during_stall(&group, &[second, third]).await;
         append_during_stall(&group, &[first, second, third]).await;
+    }
+}
+
+/// The first position of a log, once it is at least this one.
+async fn first_from(node: &Node, log: &LogName, least: u64) -> u64 {
+    let looking = async {
+        loop {
+            let target = log.clone().into();
+            let seen = node.describe_log(&target, Consistency::Linearizable).await;
+            if let Ok(seen) = seen
+                && seen.answer.first.get() >= least
+            {
+                return seen.answer.first.get();
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, looking).await.expect("the log is trimmed")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_clock_lets_no_record_go_and_the_next_leader_keeps_to_the_retention() {
+    const BEGIN: u64 = 1_700_000_000_000;
+    const DAY: u64 = 86_400_000;
+    let worlds = [1, 2, 3].map(|seed| World::for_test(seed, BEGIN));
+    let [first, second, third] = three_in(worlds).await;
+    let (old, canary) = (LogName::new("old").unwrap(), LogName::new("canary").unwrap());
+    let age = Some(Duration::from_secs(80));
+    let settings = LogSettings { retention_age: age, ..LogSettings::default() };
+    first.node.ensure_log(old.clone(), settings).await.unwrap();
+    let settings = LogSettings { retention_bytes: Some(0), ..LogSettings::default() };
+    first.node.ensure_log(canary.clone(), settings).await.unwrap();
+    append_to(old.clone(), &first.node, "x".to_owned()).await.unwrap();
+
+    first.world.clock.set_wall_millis(BEGIN + DAY);
+    // Longer than the clocks are not compared. The canary shows that retention is at work.
+    let until = tokio::time::Instant::now() + Duration::from_secs(3);
+    while tokio::time::Instant::now() < until {
+        let position = append_to(canary.clone(), &first.node, "x".to_owned()).await.unwrap();
+        first_from(&first.node, &canary, position + 1).await;
+        assert_eq!(first_from(&first.node, &old, 0).await, 0, "only one clock says it is old");
+    }
+
+    first.node.hand_over().await.unwrap();
+    for replica in [&second, &third] {
+        replica.world.clock.set_wall_millis(BEGIN + 92_000);
+    }
+    for replica in [&first, &second, &third] {
+        assert_eq!(first_from(&replica.node, &old, 1).await, 1, "a majority says it is old");
     }
 }

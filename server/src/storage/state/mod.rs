@@ -254,6 +254,11 @@ impl State {
         self.0.live().views.list(prefix, after, limit)
     }
 
+    /// Up to `limit` logs with a retention by age or bytes, in the order of ids, from the one after `after` on.
+    pub fn retained(&self, after: Option<LogId>, limit: usize) -> Vec<Arc<LogView>> {
+        self.0.live().views.retained(after, limit)
+    }
+
     /// How many logs there are.
     pub fn log_count(&self) -> usize {
         self.0.live().views.count()

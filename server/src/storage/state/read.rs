@@ -209,9 +209,59 @@ impl State {
             }
             (view.trim, view.tail, live.suffix.first(log).unwrap_or(view.tail))
         };
+        let older = |chunk: &FoundChunk| {
+            TimedWalk(chunk.records.clone()).take_while(|(at, _)| *at < time).count()
+        };
+        self.0.locate_in_chunks(log, (first, suffix.clamp(first, tail)), older)
+    }
+
+    /// The last position that no more than `bytes` bytes of records come before, from the first readable one on.
+    pub fn locate_bytes(&self, log: LogId, bytes: u64) -> Result<Position, ReadError> {
+        let (first, run, suffix) = {
+            let live = self.0.live();
+            let view = live.views.by_id(log).ok_or(ReadError::UnknownLog)?;
+            if bytes >= view.bytes_at_tail {
+                return Ok(view.tail);
+            }
+            if bytes <= view.bytes_at_trim {
+                return Ok(view.trim);
+            }
+            let runs = live.suffix.runs(log);
+            let begun =
+                runs.map_or(0, |runs| runs.partition_point(|run| run.bytes_before <= bytes));
+            let run = runs.and_then(|runs| runs.get(begun.checked_sub(1)?)).cloned();
+            let suffix = live.suffix.first(log).unwrap_or(view.tail);
+            (view.trim, run, suffix.clamp(view.trim, view.tail))
+        };
+        if let Some(run) = run {
+            let records = self.0.body(&run)?;
+            let fitting = fitting(RunWalk(records), run.bytes_before, bytes);
+            return Ok(run.first.advance(widen(fitting)).max(first));
+        }
+        self.0.locate_in_chunks(log, (first, suffix), |chunk| {
+            let records = TimedWalk(chunk.records.clone()).map(|(_, untimed)| untimed);
+            fitting(records, chunk.bytes_before, bytes)
+        })
+    }
+
+    /// The time of the first readable record of a log; nothing, if none is readable.
+    pub fn first_time(&self, log: LogId) -> Result<Option<Timestamp>, ReadError> {
+        let (first, tail) = {
+            let live = self.0.live();
+            let view = live.views.by_id(log).ok_or(ReadError::UnknownLog)?;
+            if view.trim == view.tail {
+                return Ok(None);
+            }
+            if let Some(run) = held_run(&live, log, view.trim) {
+                return Ok(Some(run.time));
+            }
+            (view.trim, view.tail)
+        };
         self.0.guarded(log, first, || {
             let reader = ChunkReader::open(&self.0.database)?;
-            locate_in_chunks(&reader, log, time, (first, suffix.clamp(first, tail)))
+            let chunk = reader.find(log, first.get(), tail.get())?;
+            let mut records = TimedWalk(chunk.records).skip(narrow(first.get() - chunk.first));
+            Ok(records.next().map(|(time, _)| time))
         })
     }
 
@@ -339,6 +389,35 @@ impl Shared {
             if is_whole && !room.is_used_up() { Walk::On } else { Walk::Enough }
         })?;
         Ok(next)
+    }
+
+    /// Where the first part of a log ends, between two positions; `part` counts the records of a chunk that belong to it.
+    /// A search by halves: every chunk tells the time of its records and the bytes before them.
+    fn locate_in_chunks(
+        &self,
+        log: LogId,
+        (first, until): (Position, Position),
+        part: impl Fn(&FoundChunk) -> usize,
+    ) -> Result<Position, ReadError> {
+        self.guarded(log, first, || {
+            let reader = ChunkReader::open(&self.database)?;
+            // Everything before `low` belongs to the first part, nothing from `high` on does.
+            let (mut low, mut high) = (first.get(), until.get());
+            while low < high {
+                let chunk = reader.find(log, low.midpoint(high), until.get())?;
+                let count = part(&chunk);
+                if count == 0 {
+                    high = chunk.first.max(low);
+                } else {
+                    let boundary = chunk.first + widen(count);
+                    if boundary < chunk.until() {
+                        return Ok(Position::new(boundary.clamp(low, until.get())));
+                    }
+                    low = boundary.min(high);
+                }
+            }
+            Ok(Position::new(low))
+        })
     }
 
     /// The records of a run; from the journal, if they were dropped.
@@ -559,29 +638,13 @@ impl Iterator for TimedWalk {
     }
 }
 
-/// A search by halves: chunks know the time of their first record.
-fn locate_in_chunks(
-    reader: &ChunkReader<'_>,
-    log: LogId,
-    time: Timestamp,
-    (first, until): (Position, Position),
-) -> Result<Position, ChunkFailure> {
-    // Everything before `low` is older, everything from `high` on is not.
-    let (mut low, mut high) = (first.get(), until.get());
-    while low < high {
-        let chunk = reader.find(log, low.midpoint(high), until.get())?;
-        let older = TimedWalk(chunk.records.clone()).take_while(|(at, _)| *at < time).count();
-        if older == 0 {
-            high = chunk.first.max(low);
-        } else {
-            let boundary = chunk.first + widen(older);
-            if boundary < chunk.until() {
-                return Ok(Position::new(boundary.clamp(low, until.get())));
-            }
-            low = boundary.min(high);
-        }
-    }
-    Ok(Position::new(low))
+/// How many records, from the first on, end within `bytes` of their log's.
+fn fitting(records: impl Iterator<Item = Bytes>, bytes_before: u64, bytes: u64) -> usize {
+    let ends = records.scan(bytes_before, |end, untimed| {
+        *end += widen(untimed.len());
+        Some(*end)
+    });
+    ends.take_while(|end| *end <= bytes).count()
 }
 
 fn count_to(first: Position, position: Position) -> usize {

@@ -6,7 +6,7 @@
 //!
 //! Not here: records (`suffix`, `chunks`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ use crate::machine::{LogView, Machine};
 pub(super) struct Views {
     names: BTreeMap<LogName, LogId>,
     logs: HashMap<LogId, Viewed>,
+    /// Logs that keep only so much, or for so long.
+    retained: BTreeSet<LogId>,
     /// Logs whose trim point moved since it was last asked.
     trimmed: BTreeMap<LogId, Position>,
 }
@@ -36,6 +38,7 @@ impl Views {
         for log in machine.logs() {
             let view = Arc::new(log.view());
             let cursors = log.cursors().map(|(name, at)| (name.clone(), at)).collect();
+            views.note_settings(&view);
             views.names.insert(view.name.clone(), view.id);
             views.logs.insert(view.id, Viewed { view, cursors });
         }
@@ -54,9 +57,14 @@ impl Views {
             if known.view.trim < view.trim {
                 self.trimmed.insert(view.id, view.trim);
             }
-            known.view = view;
+            let are_set_anew = !Arc::ptr_eq(&known.view.settings, &view.settings);
+            known.view = Arc::clone(&view);
+            if are_set_anew {
+                self.note_settings(&view);
+            }
             return;
         }
+        self.note_settings(&view);
         self.names.insert(view.name.clone(), view.id);
         self.logs.insert(view.id, Viewed { view, cursors: BTreeMap::new() });
     }
@@ -68,7 +76,17 @@ impl Views {
             self.names.remove(name);
         }
         self.logs.remove(&id);
+        self.retained.remove(&id);
         self.trimmed.remove(&id);
+    }
+
+    fn note_settings(&mut self, view: &LogView) {
+        let settings = &view.settings;
+        if settings.retention_age.is_some() || settings.retention_bytes.is_some() {
+            self.retained.insert(view.id);
+        } else {
+            self.retained.remove(&view.id);
+        }
     }
 
     /// Moves, sets or forgets a cursor.
@@ -109,6 +127,13 @@ impl Views {
             .collect()
     }
 
+    /// Up to `limit` logs with a retention, in the order of ids, from the one after `after` on.
+    pub(super) fn retained(&self, after: Option<LogId>, limit: usize) -> Vec<Arc<LogView>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let ids = self.retained.range((start, Bound::Unbounded));
+        ids.filter_map(|id| self.by_id(*id).cloned()).take(limit).collect()
+    }
+
     /// How many logs there are.
     pub(super) fn count(&self) -> usize {
         self.logs.len()
@@ -140,6 +165,10 @@ impl Views {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use client::types::LogSettings;
+
     use super::*;
     use crate::storage::state::tests::scene::log_view;
 
@@ -189,6 +218,28 @@ mod tests {
         assert_eq!(views.cursors(log, Some(&cursor), 5).len(), 0);
         views.remove(&name("a"), log);
         assert_eq!(views.cursor(log, &cursor), None);
+    }
+
+    #[test]
+    fn logs_with_a_retention_are_known_as_long_as_they_have_one() {
+        let mut views = views(&["a", "b", "c", "d"]);
+        let ids = |views: &Views, after| -> Vec<u64> {
+            views.retained(after, 2).iter().map(|view| view.id.get()).collect()
+        };
+        let set = |views: &mut Views, id, age| {
+            let settings = LogSettings { retention_age: age, ..LogSettings::default() };
+            let view = log_view(id, ["", "a", "b", "c", "d"][usize::try_from(id).unwrap()], 0, 5);
+            views.set(LogView { settings: Arc::new(settings), ..view });
+        };
+        assert_eq!(ids(&views, None), [0; 0]);
+        for id in [4, 1, 3] {
+            set(&mut views, id, Some(Duration::from_hours(1)));
+        }
+        assert_eq!(ids(&views, None), [1, 3]);
+        assert_eq!(ids(&views, Some(LogId::new(3))), [4]);
+        set(&mut views, 3, None);
+        views.remove(&name("a"), LogId::new(1));
+        assert_eq!(ids(&views, None), [4]);
     }
 
     #[test]

@@ -369,6 +369,78 @@ fn bytes_before_a_position_are_the_same_wherever_it_is() {
 }
 
 #[test]
+fn a_place_is_found_by_the_bytes_before_it_wherever_it_is() {
+    let mut scene = scene();
+    let log = scene.create("a");
+    let locate = |scene: &Scene, bytes| scene.state.locate_bytes(log, bytes).unwrap();
+    assert_eq!(locate(&scene, 5), at(0), "of an empty log, the tail");
+    // A record costs its body and two bytes.
+    for five in 0..100 {
+        scene.append("a", &bodies(five * 5..five * 5 + 5, 998));
+        if five == 30 || five == 60 {
+            scene.flush();
+        }
+    }
+    for position in 1..500 {
+        let bytes = position * 1000;
+        assert_eq!(locate(&scene, bytes), at(position));
+        assert_eq!(locate(&scene, bytes - 1), at(position - 1));
+        assert_eq!(scene.state.bytes_before(log, at(position)).unwrap(), bytes);
+    }
+    for beyond in [500_000, 500_001, u64::MAX] {
+        assert_eq!(locate(&scene, beyond), at(500));
+    }
+    scene.trim("a", 151);
+    for (bytes, position) in [(0, 151), (151_999, 151), (152_000, 152), (350_500, 350)] {
+        assert_eq!(locate(&scene, bytes), at(position));
+    }
+}
+
+#[test]
+fn the_first_time_is_that_of_the_first_readable_record_wherever_it_is() {
+    let mut scene = scene();
+    let log = scene.create("a");
+    let first = |scene: &Scene| scene.state.first_time(log).unwrap();
+    assert_eq!(first(&scene), None);
+    for number in 0..40 {
+        scene.now = 10_000 + number * 10 - 1;
+        scene.append("a", &bodies(number..number + 1, 100));
+    }
+    for (trim, flushes) in [(0, false), (7, false), (7, true), (25, true), (39, false)] {
+        scene.trim("a", trim);
+        if flushes {
+            scene.flush();
+        }
+        assert_eq!(first(&scene), Some(Timestamp::new(10_000 + trim * 10)), "trimmed to {trim}");
+    }
+    scene.trim("a", 40);
+    assert_eq!(first(&scene), None);
+    let other = LogId::new(99);
+    assert!(matches!(scene.state.first_time(other), Err(ReadError::UnknownLog)));
+}
+
+#[test]
+fn a_trimmed_state_does_not_grow_when_as_much_is_written_again() {
+    let options = StateOptions { trim_chunks_max: 1024, ..by_hand() };
+    let mut scene = Scene::on_file(options);
+    let log = scene.create("a");
+    let mut sizes = Vec::new();
+    for round in 0..6 {
+        for batch in 0..32 {
+            let first = round * 4096 + batch * 128;
+            scene.append("a", &bodies(first..first + 128, 1000));
+        }
+        scene.flush();
+        sizes.push(std::fs::metadata(&scene.path).unwrap().len());
+        scene.trim("a", (round + 1) * 4096);
+        scene.flush();
+        scene.await_chunks(log, &[]);
+    }
+    // Six times as much went in.
+    assert!(sizes.iter().all(|size| *size <= 2 * sizes[0]), "{sizes:?}");
+}
+
+#[test]
 fn a_manifest_installed_elsewhere_is_the_same_state() {
     let mut source = scene();
     let log = source.create("a");

@@ -3,8 +3,10 @@
 //! A group of one decides alone, so these tests are about the verbs: what they answer, what they
 //! refuse, and what they leave unchanged.
 //!
-//! Not here: several replicas (`server/tests`, `e2e`), and what is decided without any replica, which
+//! What logs let go of is in `retention`. Not here: several replicas (`server/tests`, `e2e`), and what is decided without any replica, which
 //! is tested beside its code.
+
+mod retention;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -51,7 +53,12 @@ struct Replica {
 impl Replica {
     /// A replica that leads a group of its own.
     async fn leading(options: &NodeOptions) -> Self {
-        let replica = Self::alone(options).await;
+        Self::leading_in(World::real(), options).await
+    }
+
+    /// The same, in a world of the test's choice.
+    async fn leading_in(world: World, options: &NodeOptions) -> Self {
+        let replica = Self::alone_in(world, options).await;
         let founded =
             super::bootstrap(&replica.raft, &replica.world, myself(), founding(), LIMIT).await;
         assert_eq!(founded, Ok(()));
@@ -60,8 +67,11 @@ impl Replica {
 
     /// A replica whose group was not founded.
     async fn alone(options: &NodeOptions) -> Self {
+        Self::alone_in(World::real(), options).await
+    }
+
+    async fn alone_in(world: World, options: &NodeOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let world = World::real();
         let metrics = Metrics::new();
         let parts = parts(folder.path(), &world, &metrics, options).await;
         let raft = parts.raft.clone();
