@@ -200,3 +200,40 @@ fn flushing_leaves_the_journal_this_much() {
         assert!(waits.len() > 100, "the journal got its turn");
     }
 }
+
+/// The size of the file after 260 MB were written, nine tenths of it trimmed, and as much written again.
+#[test]
+#[ignore = "a measurement: prints figures of a release build"]
+fn trimming_gives_back_this_much() {
+    let mut scene = Scene::on_file(StateOptions::default());
+    let size = |scene: &Scene, what: &str| {
+        let bytes = std::fs::metadata(&scene.path).unwrap().len();
+        print(what, float(bytes >> 10) * 1024.0 / MEGABYTE, "MB");
+        bytes
+    };
+    fill(&mut scene, 1, 2000, 128, 1024);
+    let full = size(&scene, "262 MB written");
+    let log = scene.state.views("", None, 1)[0].id;
+    scene.trim("log/0", 900 * 256);
+    scene.flush();
+    let begun = Instant::now();
+    while scene.chunks(log)[0].0 < 900 * 256 {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    print("deleting nine tenths", begun.elapsed().as_secs_f64(), "s");
+    size(&scene, "nine tenths trimmed");
+    let new = bodies(0..128, 1024);
+    for _ in 0..1750 {
+        scene.append("log/0", &new);
+        while scene.state.is_lagging() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    scene.flush();
+    let again = size(&scene, "seven eighths of it written again");
+    assert!(again < full + full / 10, "free pages are used again");
+    scene.trim("log/0", scene.state.view_by_id(log).unwrap().tail.get());
+    scene.flush();
+    scene.await_chunks(log, &[]);
+    size(&scene, "all trimmed");
+}
