@@ -2,5 +2,5 @@
 
 pub use crate::v1::values::{GenerationRow, MembershipRow, NodeRow};
 pub use crate::v1::{
-    Malformed, commands, frames, installed, manifest, met, records, tables, values,
+    Malformed, checkpoints, commands, frames, installed, manifest, met, records, tables, values,
 };

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use quorate_migrations::v1::checkpoints::{CertificateRow, CheckpointRow};
 use quorate_migrations::v1::commands::{
     self, AppendTargetView, CommandView, RetryView, RunView, TargetView,
 };
@@ -144,11 +145,27 @@ fn manifest() -> Manifest {
             entry: EntryIdRow { term: 1, leader: 1, index: 3 },
             membership: membership(),
         }),
+        checkpoints: vec![(40, checkpoint())],
         admissions: vec![(2, AdmissionRow { nonce: 0xabcd, node: node(2) })],
         logs: vec![(7, catalog)],
         producers: vec![(7, "p-1".to_owned(), producer)],
         keys: vec![(7, 7, key)],
         cursors: vec![(7, "billing".to_owned(), CursorRow { position: 4, time: 8 })],
+    }
+}
+
+fn checkpoint() -> CheckpointRow {
+    CheckpointRow {
+        entry: EntryIdRow { term: 2, leader: 1, index: 40 },
+        stamp: 8,
+        label: Some("before 2.0".to_owned()),
+        is_pinned: true,
+        certificate: Some(CertificateRow {
+            digest: [0xcc; 32],
+            attested_by: vec![1, 3],
+            stamp: 9,
+            entry: 41,
+        }),
     }
 }
 
@@ -170,6 +187,16 @@ fn all_commands() -> Vec<(&'static str, CommandView<'static>)> {
         ("delete cursor", CommandView::DeleteCursor { log, cursor: "billing" }),
         ("admit replica", CommandView::AdmitReplica { nonce: 0xabcd, node: node(2) }),
         ("expire producers", CommandView::ExpireProducers { idle_ms: 604_800_000 }),
+        ("make checkpoint", CommandView::MakeCheckpoint { label: Some("before 2.0") }),
+        (
+            "certify checkpoint",
+            CommandView::CertifyCheckpoint {
+                checkpoint: 40,
+                digest: [0xcc; 32],
+                attested_by: vec![1, 3],
+            },
+        ),
+        ("release checkpoint", CommandView::ReleaseCheckpoint { checkpoint: 40 }),
     ]
 }
 

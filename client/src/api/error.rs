@@ -57,6 +57,8 @@ error_codes! {
     UnknownLog = "unknown_log", "There is no such log";
     /// No cursor of this name on this log.
     UnknownCursor = "unknown_cursor", "There is no such cursor";
+    /// No checkpoint at this entry, or not any more.
+    UnknownCheckpoint = "unknown_checkpoint", "There is no such checkpoint";
     /// A page of another site sent a request that changes something.
     CrossSite = "cross_site", "Pages of other sites may not do this";
     /// No such path.
@@ -111,6 +113,8 @@ error_codes! {
     ProducersFull = "producers_full", "There are as many producers as there may be";
     /// There are as many cursors as there may be.
     CursorsFull = "cursors_full", "There are as many cursors as there may be";
+    /// There are as many labelled checkpoints as there may be.
+    CheckpointsFull = "checkpoints_full", "There are as many labelled checkpoints as there may be";
     /// This replica belongs to a cluster already.
     AlreadyBootstrapped = "already_bootstrapped", "This replica belongs to a cluster already";
     /// This process may not join.
@@ -150,7 +154,10 @@ impl ErrorCode {
             | Self::InvalidLogName
             | Self::MalformedRequest => 400,
             Self::ReservedLogName | Self::ProducerEpochOld | Self::CrossSite => 403,
-            Self::UnknownLog | Self::UnknownCursor | Self::UnknownRoute => 404,
+            Self::UnknownLog
+            | Self::UnknownCursor
+            | Self::UnknownCheckpoint
+            | Self::UnknownRoute => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
             Self::RequestTimeout => 408,
@@ -160,6 +167,7 @@ impl ErrorCode {
             | Self::SequenceForgotten
             | Self::LogsFull
             | Self::CursorsFull
+            | Self::CheckpointsFull
             | Self::AlreadyBootstrapped
             | Self::JoinRefused => 409,
             Self::Trimmed => 410,
@@ -209,6 +217,7 @@ impl ErrorCode {
             | Self::ReservedLogName
             | Self::UnknownLog
             | Self::UnknownCursor
+            | Self::UnknownCheckpoint
             | Self::CrossSite
             | Self::UnknownRoute
             | Self::MethodNotAllowed
@@ -234,6 +243,7 @@ impl ErrorCode {
             | Self::BeyondTail
             | Self::LogsFull
             | Self::CursorsFull
+            | Self::CheckpointsFull
             | Self::AlreadyBootstrapped
             | Self::JoinRefused
             | Self::Internal => false,
@@ -252,6 +262,7 @@ impl ErrorCode {
             | Self::ReservedLogName
             | Self::UnknownLog
             | Self::UnknownCursor
+            | Self::UnknownCheckpoint
             | Self::CrossSite
             | Self::UnknownRoute
             | Self::MethodNotAllowed
@@ -278,6 +289,7 @@ impl ErrorCode {
             | Self::LogsFull
             | Self::ProducersFull
             | Self::CursorsFull
+            | Self::CheckpointsFull
             | Self::AlreadyBootstrapped
             | Self::JoinRefused
             | Self::Overloaded

@@ -21,6 +21,8 @@ mod producer;
 
 mod cursor;
 
+mod checkpoint;
+
 mod digest;
 
 mod replica;
@@ -28,6 +30,7 @@ mod replica;
 mod entry;
 
 pub use batch::{Batch, BatchBuilder, BatchError, BatchLimits, RecordError};
+pub use checkpoint::{CHECKPOINT_LABEL_BYTES_MAX, CheckpointLabel, CheckpointLabelError};
 pub use cursor::{CURSOR_NAME_BYTES_MAX, CursorName, CursorNameError, Fence};
 pub use digest::{Digest, DigestError};
 pub use entry::{EntryId, EntryIndex, Epoch, Term};

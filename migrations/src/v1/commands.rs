@@ -16,6 +16,7 @@
 use bytes::BufMut;
 use sha2::{Digest as _, Sha256};
 
+use super::checkpoints::{put_attesters, read_attesters};
 use super::fields::{Fields, Malformed, put_length, put_optional, put_short_text};
 use super::frames::PAYLOAD_BYTES_MAX;
 use super::values::{BodyHash, FoundingRow, NodeRow, SettingsChangeRow, SettingsRow};
@@ -41,6 +42,9 @@ const KIND_SET_CURSOR: u8 = 9;
 const KIND_DELETE_CURSOR: u8 = 10;
 const KIND_ADMIT_REPLICA: u8 = 11;
 const KIND_EXPIRE_PRODUCERS: u8 = 12;
+const KIND_MAKE_CHECKPOINT: u8 = 13;
+const KIND_CERTIFY_CHECKPOINT: u8 = 14;
+const KIND_RELEASE_CHECKPOINT: u8 = 15;
 
 const HAS_LOG: u8 = 1;
 const HAS_TAIL: u8 = 1 << 1;
@@ -175,6 +179,9 @@ pub enum CommandView<'a> {
     DeleteCursor { log: TargetView<'a>, cursor: &'a str },
     AdmitReplica { nonce: u128, node: NodeRow },
     ExpireProducers { idle_ms: u64 },
+    MakeCheckpoint { label: Option<&'a str> },
+    CertifyCheckpoint { checkpoint: u64, digest: [u8; 32], attested_by: Vec<u64> },
+    ReleaseCheckpoint { checkpoint: u64 },
 }
 
 /// Reads a command: the leader's stamp, and what to do. The items of an append are read as they are
@@ -237,6 +244,17 @@ fn read_command<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<CommandView<'a>
             CommandView::AdmitReplica { nonce: fields.u128("nonce")?, node: NodeRow::read(fields)? }
         }
         KIND_EXPIRE_PRODUCERS => CommandView::ExpireProducers { idle_ms: fields.u64("idle time")? },
+        KIND_MAKE_CHECKPOINT => CommandView::MakeCheckpoint {
+            label: fields.optional("label", |f| f.short_text("label"))?,
+        },
+        KIND_CERTIFY_CHECKPOINT => CommandView::CertifyCheckpoint {
+            checkpoint: fields.u64("checkpoint")?,
+            digest: fields.array("certified digest")?,
+            attested_by: read_attesters(fields)?,
+        },
+        KIND_RELEASE_CHECKPOINT => {
+            CommandView::ReleaseCheckpoint { checkpoint: fields.u64("checkpoint")? }
+        }
         _ => return Err(Malformed::new("command kind", 1)),
     })
 }
@@ -403,6 +421,13 @@ pub fn encode(stamp: u64, command: &CommandView<'_>) -> Vec<u8> {
             node.write(&mut out);
         }
         CommandView::ExpireProducers { idle_ms } => out.put_u64_le(*idle_ms),
+        CommandView::MakeCheckpoint { label } => put_optional(&mut out, *label, put_short_text),
+        CommandView::CertifyCheckpoint { checkpoint, digest, attested_by } => {
+            out.put_u64_le(*checkpoint);
+            out.extend_from_slice(digest);
+            put_attesters(&mut out, attested_by);
+        }
+        CommandView::ReleaseCheckpoint { checkpoint } => out.put_u64_le(*checkpoint),
     }
     assert_readable(&out);
     out
@@ -436,5 +461,8 @@ const fn kind(command: &CommandView<'_>) -> u8 {
         CommandView::DeleteCursor { .. } => KIND_DELETE_CURSOR,
         CommandView::AdmitReplica { .. } => KIND_ADMIT_REPLICA,
         CommandView::ExpireProducers { .. } => KIND_EXPIRE_PRODUCERS,
+        CommandView::MakeCheckpoint { .. } => KIND_MAKE_CHECKPOINT,
+        CommandView::CertifyCheckpoint { .. } => KIND_CERTIFY_CHECKPOINT,
+        CommandView::ReleaseCheckpoint { .. } => KIND_RELEASE_CHECKPOINT,
     }
 }

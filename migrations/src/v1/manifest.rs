@@ -13,9 +13,11 @@
 
 use bytes::BufMut;
 
+use super::checkpoints::{CheckpointRow, RowSum};
 use super::fields::{Fields, Malformed};
 use super::tables::{
-    self, META_FOUNDING, META_MACHINE_PREFIX, META_MEMBERSHIP, META_PROGRESS, Table,
+    self, META_ADMISSION_PREFIX, META_FOUNDING, META_MACHINE_PREFIX, META_MEMBERSHIP,
+    META_PROGRESS, Table,
 };
 use super::values::{
     AdmissionRow, AppliedMembershipRow, CatalogRow, CursorRow, EntryIdRow, FoundingRow, KeyRow,
@@ -40,6 +42,8 @@ pub struct Manifest {
     pub founding: Option<FoundingRow>,
     /// The membership.
     pub membership: Option<AppliedMembershipRow>,
+    /// Checkpoints, by the index of their entry.
+    pub checkpoints: Vec<(u64, CheckpointRow)>,
     /// Replicas that got their ids, by id.
     pub admissions: Vec<(u64, AdmissionRow)>,
     /// Logs, by id.
@@ -82,8 +86,12 @@ impl Manifest {
             let key = tables::admission_key(*replica);
             EncodedRow { table: Table::Meta, value: row.encode(&key), key }
         });
-        founding
-            .map(move |row| meta(META_FOUNDING, row.encode(META_FOUNDING)))
+        let checkpoints = self.checkpoints.iter().map(move |(entry, row)| {
+            let key = tables::checkpoint_key(*entry);
+            EncodedRow { table: Table::Meta, value: row.encode(&key), key }
+        });
+        checkpoints
+            .chain(founding.map(move |row| meta(META_FOUNDING, row.encode(META_FOUNDING))))
             .chain(membership.map(move |row| meta(META_MEMBERSHIP, row.encode(META_MEMBERSHIP))))
             .chain(std::iter::once_with(move || {
                 meta(META_PROGRESS, self.progress.encode(META_PROGRESS))
@@ -110,6 +118,11 @@ impl Manifest {
             EncodedRow { table: Table::Cursors, value: row.encode(&key), key }
         });
         logs.chain(producers).chain(keys).chain(cursors)
+    }
+
+    /// The digest of this state: equal for two manifests that have the same rows.
+    pub fn digest(&self) -> [u8; 32] {
+        RowSum::over(self.rows()).digest()
     }
 
     /// The manifest as bytes, for a transfer or to be kept.
@@ -170,6 +183,7 @@ pub struct ManifestBuilder {
     progress: Option<ProgressRow>,
     founding: Option<FoundingRow>,
     membership: Option<AppliedMembershipRow>,
+    checkpoints: Vec<(u64, CheckpointRow)>,
     admissions: Vec<(u64, AdmissionRow)>,
     logs: Vec<(u64, CatalogRow)>,
     producers: Vec<(u64, String, ProducerRow)>,
@@ -221,10 +235,14 @@ impl ManifestBuilder {
             set_once(&mut self.founding, FoundingRow::decode(key, value)?)
         } else if key == META_MEMBERSHIP {
             set_once(&mut self.membership, AppliedMembershipRow::decode(key, value)?)
-        } else {
+        } else if key.starts_with(META_ADMISSION_PREFIX) {
             let replica = tables::decode_admission_key(key)?;
             let row = AdmissionRow::decode(key, value)?;
             push_in_order(&mut self.admissions, (replica, row), |(replica, _)| *replica)
+        } else {
+            let entry = tables::decode_checkpoint_key(key)?;
+            let row = CheckpointRow::decode(key, value)?;
+            push_in_order(&mut self.checkpoints, (entry, row), |(entry, _)| *entry)
         }
     }
 
@@ -233,6 +251,7 @@ impl ManifestBuilder {
         self.progress.is_none()
             && self.founding.is_none()
             && self.membership.is_none()
+            && self.checkpoints.is_empty()
             && self.admissions.is_empty()
             && self.logs.is_empty()
             && self.producers.is_empty()
@@ -246,6 +265,7 @@ impl ManifestBuilder {
             progress: self.progress.ok_or(Malformed::new("missing progress", 0))?,
             founding: self.founding,
             membership: self.membership,
+            checkpoints: self.checkpoints,
             admissions: self.admissions,
             logs: self.logs,
             producers: self.producers,

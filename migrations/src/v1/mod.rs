@@ -10,6 +10,7 @@
 //! Numbers are little-endian, except in keys, whose order counts. Every variable part has a length
 //! before it and a bound; reading never panics and says what is malformed.
 
+pub mod checkpoints;
 pub mod commands;
 mod fields;
 pub mod frames;

@@ -43,6 +43,8 @@ pub const CHECKPOINTS: Definition = TableDefinition::new("checkpoints");
 pub const META_MACHINE_PREFIX: &[u8] = b"machine/";
 /// Applied entry, rolling digest, counters, last stamp, limits.
 pub const META_PROGRESS: &[u8] = b"machine/progress";
+/// Before the big-endian index of a checkpoint's entry: the checkpoint.
+pub const META_CHECKPOINT_PREFIX: &[u8] = b"machine/checkpoint/";
 /// What the group was founded with.
 pub const META_FOUNDING: &[u8] = b"machine/founding";
 /// The membership and its entry.
@@ -182,10 +184,35 @@ pub fn admission_key(replica: u64) -> Vec<u8> {
 
 /// Replica of such a key.
 pub fn decode_admission_key(key: &[u8]) -> Result<u64, Malformed> {
-    key.strip_prefix(META_ADMISSION_PREFIX)
+    decode_prefixed(key, META_ADMISSION_PREFIX, "admission key")
+}
+
+/// Key of a checkpoint in `meta`.
+pub fn checkpoint_key(entry: u64) -> Vec<u8> {
+    [META_CHECKPOINT_PREFIX, entry.to_be_bytes().as_slice()].concat()
+}
+
+/// Entry of such a key.
+pub fn decode_checkpoint_key(key: &[u8]) -> Result<u64, Malformed> {
+    decode_prefixed(key, META_CHECKPOINT_PREFIX, "checkpoint key")
+}
+
+/// Key of a kept manifest in `checkpoints`.
+pub const fn kept_key(entry: u64) -> [u8; 8] {
+    entry.to_be_bytes()
+}
+
+/// Entry of such a key.
+pub fn decode_kept_key(key: &[u8]) -> Result<u64, Malformed> {
+    let key = <[u8; 8]>::try_from(key).map_err(|_| Malformed::new("kept key", 0))?;
+    Ok(u64::from_be_bytes(key))
+}
+
+fn decode_prefixed(key: &[u8], prefix: &[u8], field: &'static str) -> Result<u64, Malformed> {
+    key.strip_prefix(prefix)
         .and_then(|id| <[u8; 8]>::try_from(id).ok())
         .map(u64::from_be_bytes)
-        .ok_or(Malformed::new("admission key", 0))
+        .ok_or(Malformed::new(field, 0))
 }
 
 fn decode_pair(key: &[u8], field: &'static str) -> Result<(u64, u64), Malformed> {

@@ -121,6 +121,7 @@ mod tests {
         let exits = [
             (ErrorCode::UnknownLog, Exit::NotFound),
             (ErrorCode::UnknownCursor, Exit::NotFound),
+            (ErrorCode::UnknownCheckpoint, Exit::NotFound),
             (ErrorCode::Trimmed, Exit::NotFound),
             (ErrorCode::TailDiffers, Exit::Condition),
             (ErrorCode::Fenced, Exit::Condition),

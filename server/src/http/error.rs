@@ -186,6 +186,11 @@ impl From<Rejection> for ApiError {
                 limited(ErrorCode::ProducersFull, max).retry_after(ROOM_RETRY)
             }
             Rejection::CursorsFull { max } => limited(ErrorCode::CursorsFull, max),
+            Rejection::CheckpointsFull { max } => limited(ErrorCode::CheckpointsFull, max),
+            Rejection::UnknownCheckpoint => Self::new(ErrorCode::UnknownCheckpoint),
+            Rejection::CertifiedOtherwise { digest: _ } | Rejection::NoMajority => {
+                Self::because(ErrorCode::Internal, "the checkpoint cannot be certified so")
+            }
             Rejection::KeysFull { max } => limited(ErrorCode::Overloaded, max)
                 .detail("all idempotency keys are taken")
                 .retry_after(ROOM_RETRY),
@@ -337,6 +342,8 @@ mod tests {
             (Rejection::LogsFull { max: 8 }, ErrorCode::LogsFull),
             (Rejection::ProducersFull { max: 8 }, ErrorCode::ProducersFull),
             (Rejection::CursorsFull { max: 8 }, ErrorCode::CursorsFull),
+            (Rejection::CheckpointsFull { max: 8 }, ErrorCode::CheckpointsFull),
+            (Rejection::UnknownCheckpoint, ErrorCode::UnknownCheckpoint),
             (Rejection::KeysFull { max: 8 }, ErrorCode::Overloaded),
             (Rejection::BeyondTail { tail: at }, ErrorCode::BeyondTail),
             (Rejection::TrimBytesDiffer { least: 1, most: 2 }, ErrorCode::Internal),

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use client::types::{CursorName, Digest, LogId, ProducerId};
 use migrations::latest::tables::{
-    META_FOUNDING, META_MEMBERSHIP, META_PROGRESS, Table, admission_key, log_key, named_key,
-    ring_key,
+    META_FOUNDING, META_MEMBERSHIP, META_PROGRESS, Table, admission_key, checkpoint_key, log_key,
+    named_key, ring_key,
 };
 use migrations::latest::values::Row as _;
 
@@ -51,6 +51,7 @@ pub(super) struct ChangedMeta {
     pub(super) is_founding_changed: bool,
     pub(super) is_membership_changed: bool,
     pub(super) admissions: Vec<u64>,
+    pub(super) checkpoints: Vec<u64>,
 }
 
 /// Rows on their way out, each key once.
@@ -74,9 +75,13 @@ pub(super) fn take(machine: &mut Machine) -> Changes {
     take_named(logs, &changed, &mut rows);
     let mut tiles = changed.tiles;
     tiles.retain(|(address, _)| logs.by_id.contains_key(&address.log));
+    for ((table, key), value) in &rows.0 {
+        machine.state.put(*table, key, value.as_deref());
+    }
     let rows = rows.0.into_iter();
     let rows = rows.map(|((table, key), value)| RowChange { table, key, value }).collect();
-    Changes { entry, rows, tiles, deleted_logs: changed.deleted }
+    let digest = machine.state.digest();
+    Changes { entry, digest, rows, tiles, deleted_logs: changed.deleted }
 }
 
 fn take_meta(machine: &mut Machine, rows: &mut Rows) {
@@ -92,6 +97,11 @@ fn take_meta(machine: &mut Machine, rows: &mut Rows) {
     if changed.is_membership_changed {
         rows.put(Table::Meta, META_MEMBERSHIP.to_vec(), |key| {
             load::membership(machine).map(|row| row.encode(key))
+        });
+    }
+    for checkpoint in changed.checkpoints {
+        rows.put(Table::Meta, checkpoint_key(checkpoint), |key| {
+            machine.checkpoints.row(checkpoint).map(|row| row.encode(key))
         });
     }
     for replica in changed.admissions {

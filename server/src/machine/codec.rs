@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::types::{
-    Batch, ClusterId, CursorName, Fence, LogId, LogName, LogSettings, Position, Timestamp,
+    Batch, CheckpointLabel, ClusterId, CursorName, Digest, EntryIndex, Fence, LogId, LogName,
+    LogSettings, Position, ReplicaId, Timestamp,
 };
+use migrations::latest::checkpoints::CertificateRow;
 use migrations::latest::commands::{
     self, AppendItems, AppendTargetView, CommandView, RetryView, RunView, TargetView,
 };
@@ -20,9 +22,10 @@ use migrations::latest::records::check_run;
 use migrations::latest::values::{FoundingRow, LimitsRow, SettingsChangeRow, SettingsRow};
 
 use super::command::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, ChangeSettings, Command,
-    CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget, MachineLimits,
-    MalformedCommand, SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, CertifyCheckpoint, ChangeSettings,
+    Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget,
+    MachineLimits, MakeCheckpoint, MalformedCommand, ReleaseCheckpoint, SealLog, SetCursor,
+    SetFence, SettingsChange, Timings, TrimLog,
 };
 use super::payload::Payload;
 
@@ -76,6 +79,19 @@ pub(super) fn encode_command(command: &Command) -> Payload {
         }
         Command::ExpireProducers(c) => {
             (c.stamp, CommandView::ExpireProducers { idle_ms: whole_millis(c.idle) })
+        }
+        Command::MakeCheckpoint(c) => {
+            let label = c.label.as_ref().map(CheckpointLabel::as_str);
+            (c.stamp, CommandView::MakeCheckpoint { label })
+        }
+        Command::CertifyCheckpoint(c) => {
+            let checkpoint = c.checkpoint.get();
+            let attested_by = c.attested_by.iter().map(|replica| replica.get()).collect();
+            let digest = *c.digest.as_bytes();
+            (c.stamp, CommandView::CertifyCheckpoint { checkpoint, digest, attested_by })
+        }
+        Command::ReleaseCheckpoint(c) => {
+            (c.stamp, CommandView::ReleaseCheckpoint { checkpoint: c.checkpoint.get() })
         }
     };
     Payload::new(commands::encode(stamp.as_millis(), &view).into())
@@ -135,6 +151,24 @@ pub(super) fn read_command(
         }),
         CommandView::AdmitReplica { nonce, node } => {
             Command::AdmitReplica(AdmitReplica { stamp, nonce, node })
+        }
+        CommandView::MakeCheckpoint { label } => {
+            let label = label.map(CheckpointLabel::new).transpose();
+            let label = label.map_err(|_| MalformedCommand::Field { field: "label" })?;
+            Command::MakeCheckpoint(MakeCheckpoint { stamp, label })
+        }
+        CommandView::CertifyCheckpoint { checkpoint, digest, attested_by } => {
+            let attested_by = attested_by.into_iter().map(ReplicaId::new).collect::<Option<_>>();
+            Command::CertifyCheckpoint(CertifyCheckpoint {
+                stamp,
+                checkpoint: EntryIndex::new(checkpoint),
+                digest: Digest::new(digest),
+                attested_by: attested_by.ok_or(MalformedCommand::Field { field: "attester" })?,
+            })
+        }
+        CommandView::ReleaseCheckpoint { checkpoint } => {
+            let checkpoint = EntryIndex::new(checkpoint);
+            Command::ReleaseCheckpoint(ReleaseCheckpoint { stamp, checkpoint })
         }
         CommandView::ExpireProducers { idle_ms } => Command::ExpireProducers(ExpireProducers {
             stamp,
@@ -311,6 +345,20 @@ pub(super) fn founding(row: &FoundingRow) -> Founding {
 }
 
 /// A duration as the disk keeps it; what 64 bits of milliseconds cannot hold is for ever anyway.
+/// What a certification leaves in the checkpoint's row.
+pub(super) fn certificate_row(
+    command: &CertifyCheckpoint,
+    now: Timestamp,
+    entry: EntryIndex,
+) -> CertificateRow {
+    CertificateRow {
+        digest: *command.digest.as_bytes(),
+        attested_by: command.attested_by.iter().map(|replica| replica.get()).collect(),
+        stamp: now.as_millis(),
+        entry: entry.get(),
+    }
+}
+
 pub(super) fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::types::{
-    Batch, ClusterId, CursorName, Fence, IdempotencyKey, LogId, LogName, LogSettings, Position,
-    ProducerEpoch, ProducerId, ReplicaId, Sequence, Timestamp,
+    Batch, CheckpointLabel, ClusterId, CursorName, Digest, EntryIndex, Fence, IdempotencyKey,
+    LogId, LogName, LogSettings, Position, ProducerEpoch, ProducerId, ReplicaId, Sequence,
+    Timestamp,
 };
 use migrations::latest::values::{GenerationRow, NodeRow};
 
 use super::codec;
 use super::outcome::{
-    AppendOutcome, CursorDeleted, LogCreated, LogTrimmed, Outcome, ProducersExpired, Rejection,
+    AppendOutcome, CheckpointCertified, CursorDeleted, LogCreated, LogTrimmed, Outcome,
+    ProducersExpired, Rejection,
 };
 use super::payload::Payload;
 
@@ -155,6 +157,12 @@ pub enum Command {
     AdmitReplica(AdmitReplica),
     /// See [`ExpireProducers`].
     ExpireProducers(ExpireProducers),
+    /// See [`MakeCheckpoint`].
+    MakeCheckpoint(MakeCheckpoint),
+    /// See [`CertifyCheckpoint`].
+    CertifyCheckpoint(CertifyCheckpoint),
+    /// See [`ReleaseCheckpoint`].
+    ReleaseCheckpoint(ReleaseCheckpoint),
 }
 
 /// Bytes that are no command, or one whose fields break the contract's rules.
@@ -409,6 +417,37 @@ pub struct ExpireProducers {
     pub idle: Duration,
 }
 
+/// Makes a checkpoint of the state at this very entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MakeCheckpoint {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// What an operator calls it; one with a label is kept until it is released.
+    pub label: Option<CheckpointLabel>,
+}
+
+/// Tells everybody what a majority of voters says the state at a checkpoint was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertifyCheckpoint {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// The index of the checkpoint's entry.
+    pub checkpoint: EntryIndex,
+    /// The digest that they attested.
+    pub digest: Digest,
+    /// Who attested it, in order, each once.
+    pub attested_by: Vec<ReplicaId>,
+}
+
+/// Keeps a checkpoint no longer than the service itself needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseCheckpoint {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// The index of the checkpoint's entry.
+    pub checkpoint: EntryIndex,
+}
+
 /// Ties a command to its variant of the outcome.
 macro_rules! proposal {
     ($command:ident => $variant:ident: $outcome:ty) => {
@@ -443,3 +482,6 @@ proposal!(SetCursor => CursorSet: Result<LogId, Rejection>);
 proposal!(DeleteCursor => CursorDeleted: Result<CursorDeleted, Rejection>);
 proposal!(AdmitReplica => ReplicaAdmitted: ReplicaId);
 proposal!(ExpireProducers => ProducersExpired: ProducersExpired);
+proposal!(MakeCheckpoint => CheckpointMade: Result<EntryIndex, Rejection>);
+proposal!(CertifyCheckpoint => CheckpointCertified: Result<CheckpointCertified, Rejection>);
+proposal!(ReleaseCheckpoint => CheckpointReleased: Result<(), Rejection>);

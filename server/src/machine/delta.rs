@@ -109,6 +109,8 @@ impl LogView {
 pub struct Changes {
     /// The last applied entry: the rows are those of exactly this moment.
     pub entry: EntryId,
+    /// The digest of the whole state as of that entry.
+    pub digest: Digest,
     /// Rows to write or delete, each key at most once, in order of table and key. Rows of deleted
     /// logs are among them; their chunks and tiles are not.
     pub rows: Vec<RowChange>,

@@ -5,7 +5,7 @@
 //! bytes of an outcome exist for this digest alone: a tag per variant, fields in order, numbers
 //! little-endian; the machine version selects them.
 //!
-//! Not here: the digest of the whole state, which checkpoints compare.
+//! Not here: the digest of the whole state, which checkpoints compare (`state_digest`).
 
 use bytes::BufMut;
 use client::types::Digest;
@@ -92,6 +92,15 @@ fn encode_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
             out.put_u64_le(expired.producer_count);
             out.put_u64_le(expired.key_count);
         }
+        Outcome::CheckpointMade(result) => {
+            encode_result(out, 14, result, |out, index| out.put_u64_le(index.get()));
+        }
+        Outcome::CheckpointCertified(result) => encode_result(out, 15, result, |out, certified| {
+            out.put_u64_le(certified.checkpoint.get());
+            out.extend_from_slice(certified.digest.as_bytes());
+            out.put_u8(u8::from(certified.is_new));
+        }),
+        Outcome::CheckpointReleased(result) => encode_result(out, 16, result, |_, ()| ()),
     }
 }
 
@@ -167,5 +176,12 @@ fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         Rejection::KeysFull { max } => numbers(19, &[*max]),
         Rejection::BeyondTail { tail } => numbers(20, &[tail.get()]),
         Rejection::TrimBytesDiffer { least, most } => numbers(21, &[*least, *most]),
+        Rejection::CheckpointsFull { max } => numbers(22, &[*max]),
+        Rejection::UnknownCheckpoint => numbers(23, &[]),
+        Rejection::CertifiedOtherwise { digest } => {
+            out.put_u8(24);
+            out.extend_from_slice(digest.as_bytes());
+        }
+        Rejection::NoMajority => numbers(25, &[]),
     }
 }

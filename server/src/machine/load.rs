@@ -17,6 +17,7 @@ use migrations::latest::values::{
 };
 
 use super::changes::{Changed, ChangedMeta};
+use super::checkpoint::Checkpoints;
 use super::codec;
 use super::cursors::Cursors;
 use super::digest::RollingDigest;
@@ -25,6 +26,7 @@ use super::logs::{Counts, Log, Logs};
 use super::members::Members;
 use super::producers::Producers;
 use super::silent::SilentProducers;
+use super::state_digest::StateDigest;
 use super::tree::Frontier;
 use super::{MACHINE_VERSION, Machine};
 
@@ -79,6 +81,8 @@ pub(super) fn load(manifest: Manifest) -> Result<Machine, MachineError> {
     load_logs(&mut logs, &manifest)?;
     load_named(&mut logs, &manifest)?;
     load_keys(&mut logs, &manifest)?;
+    let state = StateDigest::of(&manifest);
+    let checkpoints = Checkpoints::load(manifest.checkpoints).ok_or(impossible(Table::Meta))?;
     let membership = manifest.membership.map(|row| (entry_id(row.entry), row.membership));
     let members = Members::load(progress.next_replica, manifest.admissions, membership)
         .ok_or(impossible(Table::Meta))?;
@@ -88,8 +92,10 @@ pub(super) fn load(manifest: Manifest) -> Result<Machine, MachineError> {
         rolling: RollingDigest::at(Digest::new(progress.rolling_digest)),
         founding: manifest.founding.as_ref().map(codec::founding),
         members,
+        checkpoints,
         logs,
         changed: ChangedMeta::default(),
+        state,
     })
 }
 
@@ -186,6 +192,7 @@ pub(super) fn manifest(machine: &Machine) -> Option<Manifest> {
         progress: progress(machine)?,
         founding: founding(machine),
         membership: membership(machine),
+        checkpoints: machine.checkpoints.rows().map(|(index, row)| (index, row.clone())).collect(),
         admissions: admissions.map(|(replica, row)| (replica, row.clone())).collect(),
         logs: logs().map(|log| (log.id.get(), catalog_row(log))).collect(),
         producers: producers.collect(),
@@ -232,10 +239,10 @@ pub(super) fn membership(machine: &Machine) -> Option<AppliedMembershipRow> {
     Some(AppliedMembershipRow { entry: entry_id_row(entry), membership: membership.clone() })
 }
 
-const fn entry_id(row: EntryIdRow) -> EntryId {
+pub(super) const fn entry_id(row: EntryIdRow) -> EntryId {
     EntryId::new(Term::new(row.term), row.leader, EntryIndex::new(row.index))
 }
 
-const fn entry_id_row(id: EntryId) -> EntryIdRow {
+pub(super) const fn entry_id_row(id: EntryId) -> EntryIdRow {
     EntryIdRow { term: id.term.get(), leader: id.leader, index: id.index.get() }
 }

@@ -13,6 +13,7 @@
 
 mod append;
 mod changes;
+mod checkpoint;
 mod codec;
 mod command;
 mod cursors;
@@ -31,6 +32,7 @@ mod proof;
 #[cfg(test)]
 mod scripts;
 mod silent;
+mod state_digest;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -40,17 +42,19 @@ use migrations::latest::commands::{self, CommandView};
 use migrations::latest::manifest::Manifest;
 use migrations::latest::values::{MembershipRow, NodeRow};
 
+pub use checkpoint::{Certificate, Checkpoint};
 pub use command::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, ChangeSettings, Command,
-    CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget, MachineLimits,
-    MalformedCommand, Proposal, SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, CertifyCheckpoint, ChangeSettings,
+    Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget,
+    MachineLimits, MakeCheckpoint, MalformedCommand, Proposal, ReleaseCheckpoint, SealLog,
+    SetCursor, SetFence, SettingsChange, Timings, TrimLog,
 };
 pub use delta::{Applied, Changes, Delta, LogView, RowChange, Run, Table};
 pub use load::MachineError;
 pub use logs::Log;
 pub use outcome::{
-    AppendOutcome, Appended, CursorDeleted, LogCreated, LogTrimmed, Outcome, ProducersExpired,
-    Rejection,
+    AppendOutcome, Appended, CheckpointCertified, CursorDeleted, LogCreated, LogTrimmed, Outcome,
+    ProducersExpired, Rejection,
 };
 pub use payload::{EntryBody, Payload};
 pub use proof::{
@@ -59,9 +63,11 @@ pub use proof::{
 pub use tree::{Frontier, TILE_WIDTH, TileAddress, leaf_hash, node_hash};
 
 use changes::ChangedMeta;
+use checkpoint::Checkpoints;
 use digest::RollingDigest;
 use logs::Logs;
 use members::Members;
+use state_digest::StateDigest;
 
 /// Which behaviour `apply` has, and which bytes its outcomes.
 const MACHINE_VERSION: u32 = 1;
@@ -81,8 +87,10 @@ pub struct Machine {
     rolling: RollingDigest,
     founding: Option<Founding>,
     members: Members,
+    checkpoints: Checkpoints,
     logs: Logs,
     changed: ChangedMeta,
+    state: StateDigest,
 }
 
 impl Machine {
@@ -94,8 +102,10 @@ impl Machine {
             rolling: RollingDigest::default(),
             founding: None,
             members: Members::new(),
+            checkpoints: Checkpoints::default(),
             logs: Logs::new(limits),
             changed: ChangedMeta::default(),
+            state: StateDigest::default(),
         }
     }
 
@@ -134,6 +144,17 @@ impl Machine {
     /// The digest over all commands and outcomes so far.
     pub const fn rolling_digest(&self) -> Digest {
         self.rolling.digest()
+    }
+
+    /// The digest of the whole state, as of the entry at which changes were taken last, or the
+    /// machine was loaded.
+    pub fn state_digest(&self) -> Digest {
+        self.state.digest()
+    }
+
+    /// The checkpoints that are remembered, oldest first.
+    pub fn checkpoints(&self) -> impl DoubleEndedIterator<Item = Checkpoint> {
+        self.checkpoints.all()
     }
 
     /// The machine's clock: the newest stamp it has seen.
@@ -178,7 +199,7 @@ impl Machine {
         let mut delta = Delta::default();
         let (outcome, hash) = match body {
             EntryBody::Blank => (Outcome::Blank, Digest::default()),
-            EntryBody::Command(payload) => (self.execute(payload, &mut delta), payload.hash),
+            EntryBody::Command(payload) => (self.execute(id, payload, &mut delta), payload.hash),
             EntryBody::Membership(payload) => {
                 self.set_membership(id, payload);
                 (Outcome::Membership, payload.hash)
@@ -206,7 +227,7 @@ impl Machine {
         assert!(is_next, "entry {id} cannot be applied after {applied}");
     }
 
-    fn execute(&mut self, payload: &Payload, delta: &mut Delta) -> Outcome {
+    fn execute(&mut self, id: EntryId, payload: &Payload, delta: &mut Delta) -> Outcome {
         let (stamp, view) = commands::decode(&payload.bytes).unwrap_or_else(|error| {
             panic!("a committed command was checked before it was proposed: {error}")
         });
@@ -218,10 +239,10 @@ impl Machine {
         let command = codec::read_command(stamp, view, &payload.bytes).unwrap_or_else(|error| {
             panic!("a committed command was checked before it was proposed: {error}")
         });
-        self.execute_other(command, delta)
+        self.execute_other(id, command, delta)
     }
 
-    fn execute_other(&mut self, command: Command, delta: &mut Delta) -> Outcome {
+    fn execute_other(&mut self, id: EntryId, command: Command, delta: &mut Delta) -> Outcome {
         let logs = &mut self.logs;
         match command {
             Command::Append(_) => unreachable!("appends are executed from their bytes"),
@@ -249,7 +270,32 @@ impl Machine {
             Command::ExpireProducers(c) => {
                 Outcome::ProducersExpired(logs.expire(codec::whole_millis(c.idle)))
             }
+            Command::MakeCheckpoint(c) => {
+                let made = self.checkpoints.make(id, self.logs.now, c.label.as_ref());
+                Outcome::CheckpointMade(self.note_checkpoints(made.map(|rows| (id.index, rows))))
+            }
+            Command::CertifyCheckpoint(c) => {
+                let certificate = codec::certificate_row(&c, self.logs.now, id.index);
+                let membership = self.members.membership().map(|(_, membership)| membership);
+                let checkpoint = c.checkpoint.get();
+                let certified = self.checkpoints.certify(checkpoint, certificate, membership);
+                Outcome::CheckpointCertified(self.note_checkpoints(certified))
+            }
+            Command::ReleaseCheckpoint(c) => {
+                let released = self.checkpoints.release(c.checkpoint.get());
+                Outcome::CheckpointReleased(self.note_checkpoints(released.map(|rows| ((), rows))))
+            }
         }
+    }
+
+    /// Notes the rows of checkpoints that a command changed.
+    fn note_checkpoints<T>(
+        &mut self,
+        result: Result<(T, Vec<u64>), Rejection>,
+    ) -> Result<T, Rejection> {
+        let (done, rows) = result?;
+        self.changed.checkpoints.extend(rows);
+        Ok(done)
     }
 
     /// Founding again with the same is no error: whoever asked may not have heard the answer.

@@ -8,7 +8,8 @@
 //! floors.
 
 use client::types::{
-    ClusterId, Fence, LogId, Position, ProducerEpoch, ReplicaId, Sequence, Timestamp,
+    ClusterId, Digest, EntryIndex, Fence, LogId, Position, ProducerEpoch, ReplicaId, Sequence,
+    Timestamp,
 };
 
 /// What a command yielded, one variant for each.
@@ -42,6 +43,12 @@ pub enum Outcome {
     ReplicaAdmitted(ReplicaId),
     /// Producers and keys were forgotten.
     ProducersExpired(ProducersExpired),
+    /// A checkpoint was made at this entry.
+    CheckpointMade(Result<EntryIndex, Rejection>),
+    /// A checkpoint is certified.
+    CheckpointCertified(Result<CheckpointCertified, Rejection>),
+    /// A checkpoint is not kept any more.
+    CheckpointReleased(Result<(), Rejection>),
 }
 
 /// What became of one append.
@@ -102,6 +109,17 @@ pub struct ProducersExpired {
     pub producer_count: u64,
     /// Idempotency keys.
     pub key_count: u64,
+}
+
+/// A checkpoint with its certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointCertified {
+    /// The index of its entry.
+    pub checkpoint: EntryIndex,
+    /// The digest that a majority of voters attested: whoever has another is wrong.
+    pub digest: Digest,
+    /// Whether this very command certified it; else it was certified with the same digest.
+    pub is_new: bool,
 }
 
 /// A refusal that every replica agrees on. Nothing was changed.
@@ -226,4 +244,22 @@ pub enum Rejection {
         /// At most so many.
         most: u64,
     },
+    /// There are as many labelled checkpoints as there may be.
+    #[error("there are {max} labelled checkpoints already")]
+    CheckpointsFull {
+        /// The limit.
+        max: u64,
+    },
+    /// There is no checkpoint at that entry, or not any more.
+    #[error("unknown checkpoint")]
+    UnknownCheckpoint,
+    /// The checkpoint is certified with another digest.
+    #[error("the checkpoint is certified with the digest {digest}")]
+    CertifiedOtherwise {
+        /// That digest.
+        digest: Digest,
+    },
+    /// Those who attested are no majority of the voters.
+    #[error("not attested by a majority of the voters")]
+    NoMajority,
 }

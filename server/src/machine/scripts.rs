@@ -16,19 +16,20 @@ use std::time::Duration;
 use std::{fs, str};
 
 use client::types::{
-    Batch, BatchLimits, ClusterId, CursorName, Digest, EntryId, EntryIndex, Fence, Headers,
-    IdempotencyKey, LogId, LogName, LogSettings, NewRecord, Position, ProducerEpoch, ProducerId,
-    Sequence, Term, Timestamp,
+    Batch, BatchLimits, CheckpointLabel, ClusterId, CursorName, Digest, EntryId, EntryIndex, Fence,
+    Headers, IdempotencyKey, LogId, LogName, LogSettings, NewRecord, Position, ProducerEpoch,
+    ProducerId, Sequence, Term, Timestamp,
 };
 use migrations::latest::manifest::ManifestBuilder;
 use migrations::latest::records::{Untimed, run_records};
 use migrations::latest::values::{GenerationRow, MembershipRow, NodeRow};
 
 use super::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, ChangeSettings, Command,
-    CreateLog, DeleteCursor, DeleteLog, Delta, EntryBody, ExpireProducers, Found, Founding,
-    LogTarget, Machine, MachineLimits, Outcome, Payload, Proposal, Rejection, SealLog, SetCursor,
-    SetFence, SettingsChange, Table, Timings, TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, CertifyCheckpoint,
+    ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, Delta, EntryBody, ExpireProducers,
+    Found, Founding, LogTarget, Machine, MachineLimits, MakeCheckpoint, Outcome, Payload, Proposal,
+    Rejection, ReleaseCheckpoint, SealLog, SetCursor, SetFence, SettingsChange, Table, Timings,
+    TrimLog,
 };
 
 /// So many behaviours are told at least.
@@ -269,6 +270,30 @@ impl Story {
                 let node = NodeRow { zone: words.plain(1).to_owned(), ..NodeRow::default() };
                 format!("replica {}", self.propose(AdmitReplica { stamp, nonce, node }))
             }
+            "checkpoint" => {
+                let label = words.pairs.get("label");
+                let label = label.map(|label| CheckpointLabel::new(label).unwrap());
+                let made = self.propose(MakeCheckpoint { stamp, label });
+                said(made, |index| format!("made at {index}"))
+            }
+            "certify" => {
+                let digest = u8::try_from(words.number("digest").unwrap()).unwrap();
+                let attested_by = words.pairs["by"].split(',').filter(|id| !id.is_empty());
+                let certified = self.propose(CertifyCheckpoint {
+                    stamp,
+                    checkpoint: EntryIndex::new(words.plain(0).parse().unwrap()),
+                    digest: Digest::new([digest; 32]),
+                    attested_by: attested_by.map(|id| id.parse().unwrap()).collect(),
+                });
+                said(certified, |certified| {
+                    if certified.is_new { "certified" } else { "was certified" }.to_owned()
+                })
+            }
+            "release" => {
+                let checkpoint = EntryIndex::new(words.plain(0).parse().unwrap());
+                let released = self.propose(ReleaseCheckpoint { stamp, checkpoint });
+                said(released, |()| "released".to_owned())
+            }
             "membership" => self.membership(&words),
             "blank" => {
                 self.apply(&EntryBody::Blank);
@@ -327,6 +352,16 @@ impl Story {
             ("replicas", _) => {
                 listed(self.machine.admissions().map(|(id, node)| format!("{id} {}", node.zone)))
             }
+            ("checkpoints", _) => listed(self.machine.checkpoints().map(|checkpoint| {
+                let label = checkpoint.label.map_or(String::new(), |label| format!(" {label}"));
+                let by = checkpoint.certificate.map_or(String::new(), |certificate| {
+                    let by: Vec<_> =
+                        certificate.attested_by.iter().map(ToString::to_string).collect();
+                    format!(" certified by {} at entry {}", by.join(","), certificate.entry)
+                });
+                let pin = if checkpoint.is_pinned { " pinned" } else { "" };
+                format!("{}{label}{pin}{by}", checkpoint.entry.index)
+            })),
             ("members", _) => self.machine.membership().map_or("none".to_owned(), |(id, row)| {
                 format!("{:?} by entry {}", row.configs, id.index)
             }),
@@ -425,6 +460,7 @@ impl Story {
         };
         let (machine, rows) = (self.machine.clone(), self.rows.clone());
         self.take_rows();
+        let digest = self.machine.state_digest();
         let mut builder = ManifestBuilder::default();
         for ((table, key), value) in &self.rows {
             builder.add(*table, key, value).unwrap();
@@ -432,6 +468,7 @@ impl Story {
         assert_eq!(builder.finish().unwrap(), manifest, "rows taken bit by bit are the whole");
         (self.machine, self.rows) = (machine, rows);
         let loaded = Machine::load(manifest.clone()).unwrap();
+        assert_eq!(loaded.state_digest(), digest, "the digest taken bit by bit is the whole's");
         assert_eq!(loaded.manifest(), Some(manifest), "a loaded machine has the same rows");
         for log in self.machine.logs() {
             assert!(log.view().trim <= log.view().tail, "trim point <= tail");
