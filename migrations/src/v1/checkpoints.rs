@@ -3,8 +3,8 @@
 //! ```text
 //! meta, key `machine/checkpoint/` u64 entry    a row as every other (`values`)
 //! meta, key `digest`                           u8 version, 32 bytes, u32 CRC32C of key and all before
-//! checkpoints, key u64 entry                   u8 version, u64 length of the manifest, the manifest as deflate data,
-//!                                              u32 CRC32C of key and all before
+//! checkpoints, key u64 entry                   u8 version, 32 bytes digest of the state, u64 length of the manifest,
+//!                                              the manifest as deflate data, u32 CRC32C of key and all before
 //! ```
 //!
 //! The digest of a state is `SHA-256(u64 row count, sum)`, where the sum is that of `SHA-256(u8 table, u16 key length,
@@ -217,9 +217,10 @@ pub fn decode_digest(value: &[u8]) -> Result<[u8; 32], Malformed> {
     fields.array("state digest")
 }
 
-/// A manifest's bytes as they are kept under `key`, the entry's index.
-pub fn encode_kept(key: &[u8], manifest: &[u8]) -> Vec<u8> {
+/// The digest and the bytes of a manifest as they are kept under `key`, the entry's index.
+pub fn encode_kept(key: &[u8], digest: &[u8; 32], manifest: &[u8]) -> Vec<u8> {
     let mut value = vec![VERSION];
+    value.extend_from_slice(digest);
     value.put_u64_le(u64::try_from(manifest.len()).expect("a length in memory fits 64 bits"));
     let mut encoder = DeflateEncoder::new(value, Compression::fast());
     let written = encoder.write_all(manifest).and_then(|()| encoder.finish());
@@ -228,9 +229,15 @@ pub fn encode_kept(key: &[u8], manifest: &[u8]) -> Vec<u8> {
     value
 }
 
+/// The digest that such a value holds.
+pub fn decode_kept_digest(key: &[u8], value: &[u8]) -> Result<[u8; 32], Malformed> {
+    Fields::new(checked(value, key, "kept manifest")?).array("kept digest")
+}
+
 /// The manifest's bytes that such a value holds.
 pub fn decode_kept(key: &[u8], value: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut fields = Fields::new(checked(value, key, "kept manifest")?);
+    fields.array::<32>("kept digest")?;
     let length = fields.u64("kept manifest")?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > MANIFEST_BYTES_MAX {
@@ -294,9 +301,10 @@ mod tests {
     #[test]
     fn a_kept_manifest_comes_back_and_no_changed_byte_passes() {
         let manifest: Vec<u8> = (0..5_000_u32).flat_map(|n| (n % 97).to_le_bytes()).collect();
-        let value = encode_kept(b"key", &manifest);
+        let value = encode_kept(b"key", &[7; 32], &manifest);
         assert!(value.len() < manifest.len() / 2, "it is compressed");
         assert_eq!(decode_kept(b"key", &value).unwrap(), manifest);
+        assert_eq!(decode_kept_digest(b"key", &value), Ok([7; 32]));
         assert!(decode_kept(b"other", &value).is_err());
         for at in 0..value.len() {
             let mut changed = value.clone();

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::log_storage::journal_entry;
 use super::snapshot_builder::SnapshotBuilder;
 use super::types::{SnapshotBody, StoredMembership, TypeConfig, log_id, membership};
-use crate::machine::{EntryBody, Machine};
+use crate::machine::{EntryBody, Machine, Outcome};
 use crate::storage::state::State;
 use crate::world::tasks;
 
@@ -120,11 +120,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
 impl StateMachine {
     /// One entry: decide, publish, both under the same lock.
-    fn apply_one(&self, id: EntryId, body: &EntryBody) -> crate::machine::Outcome {
+    fn apply_one(&self, id: EntryId, body: &EntryBody) -> Outcome {
         let mut machine = self.lock();
-        let applied = machine.apply(id, body);
-        self.state.publish(id.index, body.payload(), applied.delta);
-        applied.outcome
+        self.state.apply(&mut machine, id, body)
     }
 }
 

@@ -20,14 +20,14 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::types::{EntryId, EntryIndex, LogId, Position, PositionRange};
+use client::types::{EntryId, EntryIndex, LogId, PositionRange};
 use redb::WriteTransaction;
 
+use super::checkpoints::{Sealed, remove_kept};
 use super::chunks::{ChunkTable, OpenChunk, RunSlice};
 use super::suffix::{HeldRecords, HeldRun};
 use super::trim::Trimmer;
 use super::{EVICT_STEPS, Shared, State, StateLevels, UNBROKEN, manifest, tiles, widen};
-use crate::machine::Changes;
 use crate::storage::disk::crash_point;
 use crate::storage::error::StorageError;
 use crate::world::Instant;
@@ -167,10 +167,7 @@ enum Flush {
 
 /// What is to be flushed.
 struct Cut<'g> {
-    changes: Changes,
-    /// Numbers of its runs.
-    runs: (u64, u64),
-    trimmed: BTreeMap<LogId, Position>,
+    sealed: Sealed,
     _gate: MutexGuard<'g, ()>,
 }
 
@@ -207,6 +204,7 @@ impl Flusher {
             let order = self.await_order(&shared);
             if order.is_replaced {
                 self.trimmer.find_leftovers(&shared)?;
+                shared.keep_manifest()?;
             }
             if order.is_flush_due {
                 if self.flush(&shared)? == Flush::LeftOut {
@@ -249,15 +247,34 @@ impl Flusher {
     }
 
     fn flush(&mut self, shared: &Shared) -> Result<Flush, FlushFailure> {
-        let begun = shared.running().clock.now();
         shared.note_progress();
-        let result = self.flush_cut(shared, begun);
+        let result = self.flush_all(shared);
         shared.end_progress();
         result
     }
 
-    fn flush_cut(&mut self, shared: &Shared, begun: Instant) -> Result<Flush, FlushFailure> {
-        let Some(cut) = cut(shared) else { return Ok(Flush::Done) };
+    /// Flushes all that is applied: what checkpoints sealed one after the other, then the rest.
+    fn flush_all(&mut self, shared: &Shared) -> Result<Flush, FlushFailure> {
+        while let Some(cut) = cut(shared) {
+            let is_last = !cut.sealed.is_checkpoint;
+            let begun = shared.running().clock.now();
+            if self.flush_cut(shared, cut, begun)? == Flush::LeftOut {
+                return Ok(Flush::LeftOut);
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(Flush::Done)
+    }
+
+    fn flush_cut(
+        &mut self,
+        shared: &Shared,
+        cut: Cut<'_>,
+        begun: Instant,
+    ) -> Result<Flush, FlushFailure> {
+        let Cut { sealed: cut, _gate: gate } = cut;
         if !await_durable(shared, cut.changes.entry.index, begun)? {
             return Ok(Flush::LeftOut);
         }
@@ -266,15 +283,21 @@ impl Flusher {
         let (txn, record_bytes) = self.write_records(shared, &cut)?;
         crash_point(&*shared.disk, "flusher/chunks-written");
         tiles::write(&shared.database, &txn, &cut.changes.tiles)?;
-        manifest::write_rows(&shared.database, &txn, &cut.changes.rows)?;
+        manifest::write_rows(&shared.database, &txn, &cut.changes)?;
+        remove_kept(&shared.database, &txn, &cut.changes.rows)?;
         crash_point(&*shared.disk, "flusher/before-commit");
         shared.database.commit(txn)?;
         crash_point(&*shared.disk, "flusher/after-commit");
         let entry = cut.changes.entry;
-        shared.note_flushed(entry, cut.runs.1);
+        shared.note_flushed(&cut);
         crash_point(&*shared.disk, "flusher/pointers-moved");
         self.trimmer.note(&cut.trimmed, &cut.changes.deleted_logs);
         self.payload = None;
+        if cut.is_checkpoint {
+            shared.keep_manifest()?;
+            crash_point(&*shared.disk, "flusher/manifest-kept");
+        }
+        drop(gate);
         let running = shared.running();
         running.observer.flushed(&Flushed {
             entry,
@@ -291,7 +314,7 @@ impl Flusher {
     fn write_records(
         &mut self,
         shared: &Shared,
-        cut: &Cut<'_>,
+        cut: &Sealed,
     ) -> Result<(WriteTransaction, u64), StorageError> {
         let mut left = RecordsLeft::of(cut);
         // Half of the cache is for what is being written; branches and rows need some of it.
@@ -373,7 +396,7 @@ struct RecordsLeft {
 }
 
 impl RecordsLeft {
-    fn of(cut: &Cut<'_>) -> Self {
+    fn of(cut: &Sealed) -> Self {
         Self {
             gone: cut.changes.deleted_logs.iter().copied().collect(),
             runs: VecDeque::new(),
@@ -412,17 +435,15 @@ fn cut(shared: &Shared) -> Option<Cut<'_>> {
     let running = shared.running();
     let mut machine = running.machine.lock().expect("the machine was not left by a panic");
     let applied = machine.applied()?;
+    let gate = shared.gate.lock().expect(UNBROKEN);
+    if let Some(sealed) = shared.lock_checkpoints().next_sealed() {
+        return Some(Cut { sealed, _gate: gate });
+    }
     if *shared.flushed.lock().expect(UNBROKEN) == Some(applied) {
         return None;
     }
-    let gate = shared.gate.lock().expect(UNBROKEN);
-    let changes = machine.take_changes();
-    let mut live = shared.live_mut();
-    let runs = (live.suffix.flushed(), live.suffix.end());
-    let trimmed = live.views.take_trimmed();
-    let bytes = shared.arrived_bytes.swap(0, Ordering::Relaxed);
-    shared.flushing_bytes.store(bytes, Ordering::Relaxed);
-    Some(Cut { changes, runs, trimmed, _gate: gate })
+    let sealed = shared.take_sealed(&mut machine, false);
+    Some(Cut { sealed, _gate: gate })
 }
 
 /// Waits until the journal holds an entry durably. Says whether it does: if not, the state is being closed.
@@ -504,7 +525,8 @@ impl Shared {
     }
 
     /// redb holds the state at `entry` from now on.
-    fn note_flushed(&self, entry: EntryId, runs_until: u64) {
+    fn note_flushed(&self, cut: &Sealed) {
+        let entry = cut.changes.entry;
         {
             let mut flushed = self.flushed.lock().expect(UNBROKEN);
             assert!(
@@ -513,9 +535,11 @@ impl Shared {
             );
             *flushed = Some(entry);
         }
-        self.flushing_bytes.store(0, Ordering::Relaxed);
+        self.flushing_bytes.fetch_sub(cut.bytes, Ordering::Relaxed);
         self.judge_lag();
-        self.live_mut().suffix.mark_flushed(runs_until);
+        self.lock_checkpoints().note_flushed(entry.index);
+        self.forget_checkpoints(&cut.changes.rows);
+        self.live_mut().suffix.mark_flushed(cut.runs.1);
         while self.live_mut().suffix.evict(self.options.suffix_bytes_max, EVICT_STEPS) {}
     }
 

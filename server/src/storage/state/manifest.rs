@@ -6,8 +6,9 @@
 //!
 //! Not here: records that a manifest names; they must be there before it is installed.
 
-use client::types::{EntryId, EntryIndex, LogId, Position, Term};
+use client::types::{Digest, EntryId, EntryIndex, LogId, Position, Term};
 use migrations::latest::Malformed;
+use migrations::latest::checkpoints::{META_DIGEST, decode_digest, encode_digest};
 use migrations::latest::installed::{META_INSTALLED, decode_installed, encode_installed};
 use migrations::latest::manifest::{EncodedRow, Manifest, ManifestBuilder};
 use migrations::latest::tables::{META, META_MACHINE_PREFIX, Table};
@@ -18,7 +19,7 @@ use super::chunks::{ChunkFailure, ChunkReader};
 use super::database::Database;
 use super::view::Views;
 use super::{Live, Shared, State, UNBROKEN};
-use crate::machine::{Machine, MachineError, RowChange};
+use crate::machine::{Changes, Machine, MachineError};
 use crate::storage::error::StorageError;
 
 /// All machine state at one entry, without the records.
@@ -39,6 +40,11 @@ impl StateManifest {
     /// The membership, and its entry.
     pub fn membership(&self) -> Option<(EntryId, &MembershipRow)> {
         self.0.membership.as_ref().map(|row| (entry_id(row.entry), &row.membership))
+    }
+
+    /// Its digest: equal for two replicas that hold the same.
+    pub fn digest(&self) -> Digest {
+        Digest::new(self.0.digest())
     }
 
     /// Its rows.
@@ -103,6 +109,7 @@ impl State {
         *machine = replaced;
         *self.0.flushed.lock().expect(UNBROKEN) = Some(manifest.applied());
         *self.0.live_mut() = Live { views: Views::of(machine), ..Live::default() };
+        self.0.replace_checkpoints(manifest);
         self.0.forget_arrivals();
         self.0.lock_control().note_replaced();
         Ok(())
@@ -172,10 +179,13 @@ impl Shared {
                 .map_err(database.failed("write"))?;
         }
         let mark = encode_installed(manifest.0.entry());
-        txn.open_table(META)
-            .map_err(database.failed("write"))?
-            .insert(META_INSTALLED, &mark[..])
-            .map_err(database.failed("write"))?;
+        let digest = encode_digest(&manifest.0.digest());
+        for (key, value) in [(META_INSTALLED, mark), (META_DIGEST, digest)] {
+            txn.open_table(META)
+                .map_err(database.failed("write"))?
+                .insert(key, &value[..])
+                .map_err(database.failed("write"))?;
+        }
         database.commit(txn)
     }
 }
@@ -202,17 +212,29 @@ pub(super) fn load(database: &Database) -> Result<Option<StateManifest>, Storage
             return Ok(None);
         }
         let manifest = builder.finish().map_err(|_| database.damaged("set of rows"))?;
+        let meta = txn.open_table(META).map_err(database.failed("read"))?;
+        let kept = meta.get(META_DIGEST).map_err(database.failed("read"))?;
+        let kept = kept.and_then(|value| decode_digest(value.value()).ok());
+        // Every row passed its check; one that is not there at all shows here.
+        if kept != Some(manifest.digest()) {
+            return Err(database.damaged("set of rows"));
+        }
         Ok(Some(StateManifest(manifest)))
     })
 }
 
-/// Writes rows that changed; they come in order of table.
+/// Writes rows that changed, which come in order of table, and the digest of all.
 pub(super) fn write_rows(
     database: &Database,
     txn: &WriteTransaction,
-    rows: &[RowChange],
+    changes: &Changes,
 ) -> Result<(), StorageError> {
-    for rows in rows.chunk_by(|left, right| left.table == right.table) {
+    let digest = encode_digest(changes.digest.as_bytes());
+    txn.open_table(META)
+        .map_err(database.failed("write"))?
+        .insert(META_DIGEST, &digest[..])
+        .map_err(database.failed("write"))?;
+    for rows in changes.rows.chunk_by(|left, right| left.table == right.table) {
         let definition = rows[0].table.definition();
         let mut table = txn.open_table(definition).map_err(database.failed("write"))?;
         for row in rows {

@@ -12,9 +12,10 @@
 //!   purged <= flushed <= min(applied, durable)          trim point <= first readable <= tail
 //! ```
 //!
-//! Locks are taken in this order: the machine, the gate of redb's writers, the views. Not here: durability (`journal`),
+//! Locks are taken in this order: the machine, the gate of redb's writers, the checkpoints, the views. Not here: durability (`journal`),
 //! and what a command does (`machine`).
 
+mod checkpoints;
 mod chunks;
 mod database;
 mod flusher;
@@ -41,6 +42,7 @@ use std::time::Duration;
 
 use client::types::{CursorName, EntryId, EntryIndex, LogId, LogName, Position};
 
+pub use checkpoints::{Attestation, Comparison, Kept};
 pub use chunks::Piece;
 #[cfg(test)]
 pub use flusher::Strict;
@@ -49,10 +51,11 @@ pub use manifest::{InstallError, StateManifest};
 pub use read::{Level, Page, ReadError, ReadLimit};
 pub use source::EntrySource;
 
-use crate::machine::{Delta, LogView, Machine, Payload};
+use crate::machine::{Applied, Delta, EntryBody, LogView, Machine, Outcome, Payload};
 use crate::storage::disk::{Disk, crash_point};
 use crate::storage::error::StorageError;
 use crate::world::{Clock, Instant};
+use checkpoints::Checkpoints;
 use database::{Database, DatabaseOptions};
 use flusher::{Control, Flusher};
 use suffix::Suffix;
@@ -126,12 +129,13 @@ struct Shared {
     gate: Mutex<()>,
     flushed: Mutex<Option<EntryId>>,
     control: Mutex<Control>,
+    checkpoints: Mutex<Checkpoints>,
     signal: Condvar,
     running: OnceLock<Running>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Bytes published since the last cut.
     arrived_bytes: AtomicU64,
-    /// Bytes of the cut that is being flushed.
+    /// Bytes of what was cut and is not flushed yet.
     flushing_bytes: AtomicU64,
     is_lagging: AtomicBool,
 }
@@ -168,6 +172,8 @@ impl State {
         crash_point(&**disk, "state/opened");
         let manifest = manifest::load(&database)?;
         let flushed = manifest.as_ref().map(StateManifest::applied);
+        let kept = checkpoints::kept(&database)?;
+        let checkpoints = Checkpoints::found(&kept, manifest.as_ref());
         let shared = Shared {
             disk: Arc::clone(disk),
             database,
@@ -176,6 +182,7 @@ impl State {
             gate: Mutex::default(),
             flushed: Mutex::new(flushed),
             control: Mutex::default(),
+            checkpoints: Mutex::new(checkpoints),
             signal: Condvar::new(),
             running: OnceLock::new(),
             thread: Mutex::default(),
@@ -216,6 +223,18 @@ impl State {
                 self.0.report(refused.into());
             }
         }
+    }
+
+    /// Applies an entry to the machine, which the caller holds, and takes over what that changed.
+    pub fn apply(&self, machine: &mut Machine, id: EntryId, body: &EntryBody) -> Outcome {
+        let Applied { outcome, delta } = machine.apply(id, body);
+        self.publish(id.index, body.payload(), delta);
+        if let Outcome::CheckpointMade(Ok(_)) = &outcome {
+            self.seal(machine);
+        } else if let Outcome::CheckpointCertified(Ok(certified)) = &outcome {
+            self.compare(certified);
+        }
+        outcome
     }
 
     /// Takes over what applying an entry changed. The caller holds the machine's lock, so that a flush sees all of an
@@ -362,6 +381,10 @@ impl Shared {
         self.control.lock().expect(UNBROKEN)
     }
 
+    fn lock_checkpoints(&self) -> MutexGuard<'_, Checkpoints> {
+        self.checkpoints.lock().expect(UNBROKEN)
+    }
+
     fn running(&self) -> &Running {
         self.running.get().expect("the flusher runs after the state was started")
     }
@@ -385,6 +408,13 @@ impl Shared {
             self.judge_lag();
         }
         arrived
+    }
+
+    /// All that arrived was cut. Says how many bytes that is.
+    fn note_cut(&self) -> u64 {
+        let bytes = self.arrived_bytes.swap(0, Ordering::Relaxed);
+        self.flushing_bytes.fetch_add(bytes, Ordering::Relaxed);
+        bytes
     }
 
     /// An install dropped what was not flushed.

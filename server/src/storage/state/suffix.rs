@@ -84,6 +84,8 @@ pub(super) struct Suffix {
     order: VecDeque<Arrival>,
     popped: u64,
     flushed: u64,
+    /// Up to here, runs were given out to be flushed.
+    cut: u64,
     bodied: u64,
     held_bytes: usize,
     unflushed_body_bytes: usize,
@@ -121,9 +123,11 @@ impl Suffix {
         self.popped + widen(self.order.len())
     }
 
-    /// The number of the first run that redb does not hold.
-    pub(super) const fn flushed(&self) -> u64 {
-        self.flushed
+    /// Numbers of the runs that were not given out to be flushed yet; from now on they are.
+    pub(super) fn cut(&mut self) -> (u64, u64) {
+        let runs = (self.cut, self.end());
+        self.cut = runs.1;
+        runs
     }
 
     /// Bytes in memory.

@@ -3,6 +3,7 @@
 //! `scene` sets the stage; here is what holds as long as the disk is well. Crashes are in `crash`, rotten bytes in
 //! `damage`, random orders against a naive log in `model`, and figures in `figures`.
 
+mod checkpoints;
 mod crash;
 mod damage;
 mod figures;

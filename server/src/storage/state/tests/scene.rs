@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::types::{
-    Batch, BatchLimits, CursorName, EntryId, EntryIndex, LogId, LogName, LogSettings, NewRecord,
-    Position, PositionRange, Record, Term, Timestamp,
+    Batch, BatchLimits, CheckpointLabel, CursorName, EntryId, EntryIndex, LogId, LogName,
+    LogSettings, NewRecord, Position, PositionRange, Record, Term, Timestamp,
 };
 
 use crate::machine::{
     AppendItem, AppendTarget, Command, CreateLog, DeleteLog, EntryBody, Frontier, LogView, Machine,
-    MachineLimits, Outcome, Payload, Proposal, SetCursor, TrimLog,
+    MachineLimits, MakeCheckpoint, Outcome, Payload, Proposal, SetCursor, TrimLog,
 };
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::state::{
-    EntrySource, FlushFailure, Flushed, Level, Page, ReadError, ReadLimit, State, StateObserver,
-    StateOptions,
+    Attestation, EntrySource, FlushFailure, Flushed, Level, Page, ReadError, ReadLimit, State,
+    StateObserver, StateOptions,
 };
 use crate::world::Clock;
 
@@ -231,6 +231,11 @@ impl Scene {
         scene
     }
 
+    /// What keeps the scene's file on disk when the scene is over.
+    pub(in crate::storage::state) fn keep_folder(&self) -> Option<Arc<tempfile::TempDir>> {
+        self.dir.clone()
+    }
+
     pub(in crate::storage::state) fn applied(&self) -> u64 {
         self.machine.lock().unwrap().applied().map_or(0, |id| id.index.get())
     }
@@ -252,9 +257,7 @@ impl Scene {
         let id = EntryId::new(Term::new(1), 1, EntryIndex::new(entry));
         let body = EntryBody::Command(payload);
         let mut machine = self.machine.lock().unwrap();
-        let applied = machine.apply(id, &body);
-        self.state.publish(id.index, body.payload(), applied.delta);
-        applied.outcome
+        self.state.apply(&mut machine, id, &body)
     }
 
     pub(in crate::storage::state) fn stamp(&mut self) -> Timestamp {
@@ -281,6 +284,17 @@ impl Scene {
         let (log, to) = (self.state.view(&name).unwrap().id, Position::new(to));
         let bytes_before = self.state.bytes_before(log, to).unwrap();
         self.apply(TrimLog { stamp, log: name.into(), to, bytes_before }.encode());
+    }
+
+    /// Makes a checkpoint; the index of its entry.
+    pub(in crate::storage::state) fn checkpoint(&mut self, label: Option<&str>) -> EntryIndex {
+        let stamp = self.stamp();
+        let label = label.map(|label| CheckpointLabel::new(label).unwrap());
+        MakeCheckpoint::outcome(self.apply(MakeCheckpoint { stamp, label }.encode())).unwrap()
+    }
+
+    pub(in crate::storage::state) fn attested(&self, checkpoint: EntryIndex) -> Attestation {
+        self.state.attestation(checkpoint, Some(EntryIndex::new(self.applied())))
     }
 
     pub(in crate::storage::state) fn set_cursor(&mut self, name: &str, cursor: &str, at: u64) {

@@ -1,0 +1,116 @@
+//! Checkpoints: flushed exactly at their entries, attested after that, kept and found again.
+
+use client::types::EntryIndex;
+use migrations::latest::tables::{CURSORS, named_key};
+
+use super::scene::{Scene, bodies, by_hand};
+use crate::storage::state::checkpoints::kept;
+use crate::storage::state::{Attestation, State};
+
+fn scene() -> Scene {
+    let mut scene = Scene::on_file(by_hand());
+    scene.create("a");
+    scene.append("a", &bodies(0..10, 100));
+    scene
+}
+
+fn kept_entries(scene: &Scene) -> Vec<u64> {
+    kept(&scene.state.0.database).unwrap().iter().map(|kept| kept.checkpoint.get()).collect()
+}
+
+#[test]
+fn a_checkpoint_is_flushed_exactly_at_its_entry_and_its_manifest_kept() {
+    let mut scene = scene();
+    // Two of them and more are applied before anything is durable.
+    let journal = scene.journal.clone();
+    let mut made = Vec::new();
+    journal.stall();
+    scene.state.0.wake_flusher();
+    journal.await_stalled();
+    for _ in 0..2 {
+        made.push(scene.checkpoint(None));
+        scene.append("a", &bodies(0..5, 100));
+    }
+    journal.give_up();
+    scene.flush();
+    assert_eq!(scene.flushed(), scene.applied(), "and then the rest");
+    assert_eq!(kept_entries(&scene), made.iter().map(|at| at.get()).collect::<Vec<_>>());
+    for (number, checkpoint) in (0..).zip(made) {
+        let manifest = scene.state.kept_manifest(checkpoint).unwrap().unwrap();
+        assert_eq!(manifest.applied().index, checkpoint);
+        assert_eq!(manifest.rows().logs[0].1.tail, 10 + number * 5);
+        assert_eq!(scene.attested(checkpoint), Attestation::Digest(manifest.digest()));
+    }
+}
+
+#[test]
+fn a_checkpoint_is_attested_only_once_its_state_is_flushed() {
+    let mut scene = scene();
+    let next = EntryIndex::new(scene.applied() + 1);
+    assert_eq!(scene.attested(next), Attestation::NotYet, "not applied");
+    scene.journal.stall();
+    let checkpoint = scene.checkpoint(None);
+    scene.journal.await_stalled();
+    assert_eq!(scene.attested(checkpoint), Attestation::NotYet, "not flushed");
+    scene.journal.give_up();
+    scene.flush();
+    assert!(matches!(scene.attested(checkpoint), Attestation::Digest(_)));
+    let never = EntryIndex::new(1);
+    assert_eq!(scene.attested(never), Attestation::Unknown, "no checkpoint, and gone by");
+}
+
+#[test]
+fn checkpoints_are_found_again_after_a_stop() {
+    let mut scene = scene();
+    let checkpoint = scene.checkpoint(Some("before"));
+    scene.append("a", &bodies(0..5, 100));
+    scene.flush();
+    let attested = scene.attested(checkpoint);
+    assert!(matches!(attested, Attestation::Digest(_)));
+    let scene = scene.reopened(by_hand());
+    assert_eq!(scene.attested(checkpoint), attested);
+    assert_eq!(kept_entries(&scene), [checkpoint.get()]);
+}
+
+#[test]
+fn two_replicas_that_applied_the_same_attest_the_same_however_they_flushed() {
+    let mut first = scene();
+    first.flush();
+    let mut second = scene();
+    assert_eq!(first.checkpoint(None), second.checkpoint(None));
+    let checkpoint = EntryIndex::new(first.applied());
+    first.flush();
+    second.flush();
+    assert_eq!(first.attested(checkpoint), second.attested(checkpoint));
+}
+
+#[test]
+fn a_manifest_goes_with_its_checkpoint() {
+    let mut scene = scene();
+    let made: Vec<u64> = (0..18).map(|_| scene.checkpoint(None).get()).collect();
+    scene.flush();
+    scene.append("a", &bodies(0..5, 100));
+    scene.flush();
+    assert_eq!(kept_entries(&scene), made[2..], "the machine remembers sixteen");
+    assert_eq!(scene.attested(EntryIndex::new(made[0])), Attestation::Unknown);
+}
+
+#[test]
+fn a_row_that_is_lost_is_found_at_the_next_start() {
+    let mut scene = scene();
+    let log = scene.state.view(&"a".parse().unwrap()).unwrap().id;
+    scene.set_cursor("a", "billing", 3);
+    scene.flush();
+    let database = &scene.state.0.database;
+    let txn = database.write().unwrap();
+    let key = named_key(log.get(), "billing");
+    assert!(txn.open_table(CURSORS).unwrap().remove(&key[..]).unwrap().is_some());
+    database.commit(txn).unwrap();
+    scene.state.close();
+    let (disk, path) = (scene.disk.clone(), scene.path.clone());
+    let folder = scene.keep_folder();
+    drop(scene);
+    let opened = State::open(&disk, &path, by_hand());
+    assert!(opened.is_err_and(|error| error.to_string().contains("damaged")));
+    drop(folder);
+}
