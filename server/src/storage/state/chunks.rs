@@ -85,6 +85,21 @@ pub(super) struct RunSlice<'r> {
     pub(super) records: &'r [u8],
 }
 
+/// One record, and where it stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NextRecord<'r> {
+    /// Its log.
+    pub(super) log: u64,
+    /// Its position.
+    pub(super) position: u64,
+    /// Its time.
+    pub(super) time: u64,
+    /// Bytes of all records of the log before it.
+    pub(super) bytes_before: u64,
+    /// Its untimed form.
+    pub(super) untimed: &'r [u8],
+}
+
 impl<'t> ChunkTable<'t> {
     /// The chunks of `txn`.
     pub(super) fn open(
@@ -111,20 +126,33 @@ impl<'t> ChunkTable<'t> {
         let mut left = run.records.len();
         for (position, untimed) in (run.first.get()..).zip(run_records(run.records)) {
             let untimed = untimed.map_err(|_| self.database.damaged("run"))?;
-            if open.as_ref().is_some_and(|chunk| !chunk.takes(untimed)) {
-                self.finish(open.take())?;
-            }
-            let chunk = open
-                .get_or_insert_with(|| OpenChunk::begin(log, position, time, bytes_before, left));
-            assert!(
-                chunk.next() == position,
-                "log {log} goes on at {}, not at {position}",
-                chunk.next()
-            );
-            chunk.writer.push(time, untimed);
+            let record = NextRecord { log, position, time, bytes_before, untimed };
+            self.push(open, record, left)?;
             bytes_before += length(untimed);
             left -= RUN_RECORD_HEAD_BYTES + untimed.len();
         }
+        Ok(())
+    }
+
+    /// Writes one record that follows what is in `open`; of what follows it, `left` bytes are to come.
+    pub(super) fn push(
+        &mut self,
+        open: &mut Option<OpenChunk>,
+        record: NextRecord<'_>,
+        left: usize,
+    ) -> Result<(), StorageError> {
+        let NextRecord { log, position, time, bytes_before, untimed } = record;
+        if open.as_ref().is_some_and(|chunk| !chunk.takes(untimed)) {
+            self.finish(open.take())?;
+        }
+        let chunk =
+            open.get_or_insert_with(|| OpenChunk::begin(log, position, time, bytes_before, left));
+        assert!(
+            chunk.next() == position,
+            "log {log} goes on at {}, not at {position}",
+            chunk.next()
+        );
+        chunk.writer.push(time, untimed);
         Ok(())
     }
 
@@ -369,6 +397,31 @@ impl<'d> ChunkReader<'d> {
             return Ok(());
         }
         Err(ChunkFailure::Damaged(from, self.next_whole(log, from, until)?))
+    }
+
+    /// Shows every whole chunk that holds something of `[from, until)`, in order; what is damaged or not there is
+    /// passed over.
+    pub(super) fn survey(
+        &self,
+        log: LogId,
+        from: u64,
+        until: u64,
+        mut show: impl FnMut(FoundChunk),
+    ) -> Result<(), ChunkFailure> {
+        let log = log.get();
+        let begin = self.key_holding(log, from)?;
+        let end = chunk_key(log, until);
+        let range =
+            self.table.range::<&[u8]>(&begin[..]..&end[..]).map_err(|error| self.failed(error))?;
+        for found in range {
+            let (key, value) = found.map_err(|error| self.failed(error))?;
+            if let Some(chunk) = read_chunk(log, key.value(), value.value())
+                && chunk.until() > from
+            {
+                show(chunk);
+            }
+        }
+        Ok(())
     }
 
     /// Key of the last chunk that does not begin after `position`; its own key if there is none.

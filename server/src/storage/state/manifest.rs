@@ -20,6 +20,7 @@ use super::database::Database;
 use super::view::Views;
 use super::{Live, Shared, State, UNBROKEN};
 use crate::machine::{Changes, Machine, MachineError};
+use crate::storage::disk::crash_point;
 use crate::storage::error::StorageError;
 
 /// All machine state at one entry, without the records.
@@ -105,7 +106,9 @@ impl State {
         let replaced = Machine::load(manifest.0.clone())?;
         let _gate = self.0.gate.lock().expect(UNBROKEN);
         self.0.check_records(manifest)?;
+        crash_point(&*self.0.disk, "transfer/before-install");
         self.0.replace_rows(manifest)?;
+        crash_point(&*self.0.disk, "transfer/after-install");
         *machine = replaced;
         *self.0.flushed.lock().expect(UNBROKEN) = Some(manifest.applied());
         *self.0.live_mut() = Live { views: Views::of(machine), ..Live::default() };

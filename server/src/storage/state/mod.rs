@@ -15,10 +15,12 @@
 //! Locks are taken in this order: the machine, the gate of redb's writers, the checkpoints, the views. Not here: durability (`journal`),
 //! and what a command does (`machine`).
 
+mod ahead;
 mod checkpoints;
 mod chunks;
 mod database;
 mod flusher;
+mod lacking;
 mod manifest;
 mod read;
 mod source;
@@ -42,13 +44,15 @@ use std::time::Duration;
 
 use client::types::{CursorName, EntryId, EntryIndex, LogId, LogName, Position};
 
+pub use ahead::Stretch;
 pub use checkpoints::{Attestation, Comparison, Kept};
 pub use chunks::Piece;
 #[cfg(test)]
 pub use flusher::Strict;
 pub use flusher::{FlushFailure, Flushed, StateObserver, Unobserved};
+pub use lacking::Gap;
 pub use manifest::{InstallError, StateManifest};
-pub use read::{Level, Page, ReadError, ReadLimit};
+pub use read::{Level, Page, ReadError, ReadLimit, TimedWalk};
 pub use source::EntrySource;
 
 use crate::machine::{Applied, Delta, EntryBody, LogView, Machine, Outcome, Payload};

@@ -625,8 +625,10 @@ impl Iterator for RunWalk {
     }
 }
 
-/// Walks records of a chunk: `{ u32 length, u64 time, untimed }`.
-pub(super) struct TimedWalk(pub(super) Bytes);
+/// Walks records of a chunk, or of a piece of one: `{ u32 length, u64 time, untimed }`. Ends where no whole record
+/// follows.
+#[derive(Debug, Clone)]
+pub struct TimedWalk(pub Bytes);
 
 impl Iterator for TimedWalk {
     type Item = (Timestamp, Bytes);

@@ -6,7 +6,7 @@
 //! Not here: how a hash is computed (`machine`), and what is compared with it (scrub, transfer, proofs).
 
 use client::types::{Digest, LogId};
-use migrations::latest::tables::{TILES, tile_key};
+use migrations::latest::tables::{TILES, decode_tile_key, tile_key};
 use migrations::latest::values::{decode_tile, encode_tile};
 use redb::{ReadableTable, WriteTransaction};
 
@@ -27,6 +27,34 @@ impl State {
             let hash = decode_tile(&key, value.value()).map_err(|_| database.damaged("tile"))?;
             Ok(Some(Digest::new(hash)))
         })
+    }
+
+    /// The hashes of the tiles `[from, until)` of one level, as far as they are here.
+    pub fn tiles(
+        &self,
+        log: LogId,
+        level: u8,
+        (from, until): (u64, u64),
+    ) -> Result<Vec<Option<Digest>>, StorageError> {
+        let database = &self.0.database;
+        let count = usize::try_from(until.saturating_sub(from)).unwrap_or(0);
+        let mut found = vec![None; count];
+        let (begin, end) =
+            (tile_key(log.get(), level, from), tile_key(log.get(), level, until.max(from)));
+        database.unwinding(|| {
+            let table = database.read()?.open_table(TILES).map_err(database.failed("read"))?;
+            let rows =
+                table.range::<&[u8]>(&begin[..]..&end[..]).map_err(database.failed("read"))?;
+            for row in rows {
+                let (key, value) = row.map_err(database.failed("read"))?;
+                let Ok((_, _, number)) = decode_tile_key(key.value()) else { continue };
+                let at = usize::try_from(number - from).expect("as many were counted");
+                let hash = decode_tile(key.value(), value.value());
+                found[at] = hash.ok().map(Digest::new);
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 }
 

@@ -182,6 +182,6 @@ fn logs_of(
 }
 
 /// Only whole tiles are deleted: a proof of the first record that is left needs the rest of its tile.
-const fn whole_tiles(trim: u64) -> u64 {
+pub(super) const fn whole_tiles(trim: u64) -> u64 {
     trim / TILE_WIDTH * TILE_WIDTH
 }

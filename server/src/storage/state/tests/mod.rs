@@ -9,6 +9,7 @@ mod damage;
 mod figures;
 mod model;
 pub(super) mod scene;
+mod transfer;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -371,18 +371,7 @@ impl Scene {
 
     /// First position and count of the chunks of a log.
     pub(in crate::storage::state) fn chunks(&self, log: LogId) -> Vec<(u64, u32)> {
-        use migrations::latest::records::Chunk;
-        use migrations::latest::tables::{CHUNKS, chunk_key};
-        let table = self.state.0.database.read().unwrap().open_table(CHUNKS).unwrap();
-        let (from, until) = (chunk_key(log.get(), 0), chunk_key(log.get() + 1, 0));
-        let range = table.range::<&[u8]>(&from[..]..&until[..]).unwrap();
-        range
-            .map(|found| {
-                let (key, value) = found.unwrap();
-                let head = Chunk::decode(key.value(), value.value()).unwrap().head();
-                (head.first, head.count)
-            })
-            .collect()
+        chunks_of(&self.state, log)
     }
 
     /// Waits until nothing is left to be deleted, or it takes too long.
@@ -403,6 +392,22 @@ impl Drop for Scene {
             self.state.close();
         }
     }
+}
+
+/// First position and count of the chunks of a log.
+pub(in crate::storage::state) fn chunks_of(state: &State, log: LogId) -> Vec<(u64, u32)> {
+    use migrations::latest::records::Chunk;
+    use migrations::latest::tables::{CHUNKS, chunk_key};
+    let table = state.0.database.read().unwrap().open_table(CHUNKS).unwrap();
+    let (from, until) = (chunk_key(log.get(), 0), chunk_key(log.get() + 1, 0));
+    let range = table.range::<&[u8]>(&from[..]..&until[..]).unwrap();
+    range
+        .map(|found| {
+            let (key, value) = found.unwrap();
+            let head = Chunk::decode(key.value(), value.value()).unwrap().head();
+            (head.first, head.count)
+        })
+        .collect()
 }
 
 /// An append of bodies.
