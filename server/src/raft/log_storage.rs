@@ -10,6 +10,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 
+use client::types::EntryId;
 use futures_util::{Stream, stream};
 use openraft::alias::{LogIdOf, VoteOf};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -21,6 +22,7 @@ use super::types::{
 };
 use crate::machine::{EntryBody, Payload};
 use crate::storage::journal::{Entry, Journal, Vote};
+use crate::storage::state::State;
 use crate::world::tasks;
 
 /// How many bytes of entries one message to a follower, or one step of a replay, may take.
@@ -30,12 +32,14 @@ const READ_BYTES_MAX: u64 = 2 * 1024 * 1024;
 #[derive(Clone)]
 pub struct LogStorage {
     journal: Journal,
+    /// Told when the journal has caught up with an install.
+    state: State,
 }
 
 impl LogStorage {
-    /// Wraps a whole journal.
-    pub fn new(journal: Journal) -> Self {
-        Self { journal }
+    /// Wraps a whole journal, and the state behind it.
+    pub fn new(journal: Journal, state: State) -> Self {
+        Self { journal, state }
     }
 
     /// At least one entry from `from` on, if there is one before `until`, and as many as fit in
@@ -150,7 +154,10 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
     }
 
     async fn purge(&mut self, upto: LogIdOf<TypeConfig>) -> io::Result<()> {
-        self.journal.purge(entry_id(&upto));
+        let upto = entry_id(&upto);
+        self.journal.purge(upto);
+        let settled = self.settle_install(upto);
+        tasks::spawn("settle install", settled);
         Ok(())
     }
 
@@ -169,6 +176,27 @@ impl RaftLogStorage<TypeConfig> for LogStorage {
 }
 
 impl LogStorage {
+    /// Once the journal is durably purged up to what was installed, the state need not say any more that it is ahead of
+    /// the journal. Until then a start must find that mark.
+    fn settle_install(&self, purged: EntryId) -> impl Future<Output = ()> + Send + use<> {
+        let (storage, state) = (self.clone(), self.state.clone());
+        async move {
+            if storage.wait(|done| storage.journal.when_durable(done)).await.is_err() {
+                return;
+            }
+            let cleared = tasks::blocking(move || {
+                let installed = state.installed().map_err(io::Error::other)?;
+                if installed.is_some_and(|installed| installed.index <= purged.index) {
+                    state.clear_installed().map_err(io::Error::other)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = cleared.await {
+                tracing::warn!(%error, "the mark of an install was not cleared; the next purge does it");
+            }
+        }
+    }
+
     /// Hands the journal a callback and waits for it.
     async fn wait(&self, submit: impl FnOnce(crate::storage::journal::Done)) -> io::Result<()> {
         let (sender, receiver) = oneshot::channel();

@@ -29,20 +29,20 @@ use openraft::errors::{
     LinearizableReadError, RaftError,
 };
 use openraft::raft::Precondition;
-use openraft::{ChangeMembers, Config, LinearizerOption, SnapshotPolicy};
+use openraft::{ChangeMembers, Config, LinearizerOption, RaftMetrics, SnapshotPolicy};
 use tokio::sync::watch as tokio_watch;
 
 pub use self::log_storage::{LogStorage, journal_entry, raft_entry};
 pub use self::state_machine::StateMachine;
 use self::types::{
     AppendRequest, AppendResponse, RaftNetworkFactory, RaftVote, Snapshot, SnapshotBody,
-    SnapshotNetwork, SnapshotResponse, TransferRequest, TransferResponse, TypeConfig, VoteRequest,
-    VoteResponse, log_id,
+    SnapshotNetwork, TransferRequest, TransferResponse, TypeConfig, VoteRequest, VoteResponse,
+    log_id,
 };
 pub use self::watch::{Leadership, MembershipState, Progress, ReplicaProgress, Replication};
 use crate::machine::{Machine, Outcome, Payload, Proposal};
 use crate::storage::journal::Journal;
-use crate::storage::state::State;
+use crate::storage::state::{State, StateManifest};
 use crate::world::{Clock, tasks};
 
 /// Timings of a group. They belong to the group and not to a replica: leader and followers must
@@ -169,6 +169,20 @@ pub enum MembershipError {
 #[error("timed out")]
 pub struct TimedOut;
 
+/// Entries were not let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PurgeError {
+    /// No snapshot reaches so far: it was not flushed.
+    #[error("no snapshot reaches entry {index}")]
+    NotFlushed {
+        /// The last entry that was to go.
+        index: EntryIndex,
+    },
+    /// A follower still reads there, or the disk is slow. It may happen yet.
+    #[error("the journal was not purged in time")]
+    TimedOut,
+}
+
 /// The replica's part in the agreement could not be opened or founded.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -201,7 +215,7 @@ impl Raft {
             replica.get(),
             Arc::new(config),
             network,
-            LogStorage::new(journal),
+            LogStorage::new(journal, state.clone()),
             StateMachine::new(machine, state, applied_sender),
         )
         .await
@@ -391,6 +405,42 @@ impl Raft {
         drop(self.core.trigger().transfer_leader(to.get()).await);
     }
 
+    /// Flushes what is applied now, and gives the entry up to which the journal may be purged from then on. Waits no
+    /// longer than `within`.
+    pub async fn snapshot(&self, within: Duration) -> Result<Option<EntryIndex>, TimedOut> {
+        let applied = *self.applied.borrow();
+        self.core.trigger().snapshot().await.map_err(|_| TimedOut)?;
+        let waited = self.core.wait(Some(within));
+        let reached = waited.metrics(|metrics| snapshot_index(metrics) >= applied, "a snapshot");
+        reached.await.map(|metrics| snapshot_index(&metrics)).map_err(|_| TimedOut)
+    }
+
+    /// Lets the journal's entries up to `index` go; first makes a snapshot that reaches there, if there is none. Waits
+    /// no longer than `within`, for each of the two.
+    pub async fn purge_to(&self, index: EntryIndex, within: Duration) -> Result<(), PurgeError> {
+        if snapshot_index(&self.gauge.raw()) < Some(index) {
+            let reached = self.snapshot(within).await.map_err(|_| PurgeError::TimedOut)?;
+            if reached < Some(index) {
+                return Err(PurgeError::NotFlushed { index });
+            }
+        }
+        self.core.trigger().purge_log(index.get()).await.map_err(|_| PurgeError::TimedOut)?;
+        let is_purged = move |metrics: &RaftMetrics<TypeConfig>| {
+            metrics.purged.as_ref().is_some_and(|purged| purged.index >= index.get())
+        };
+        let waited = self.core.wait(Some(within));
+        let purged = waited.metrics(is_purged, "the journal is purged").await;
+        purged.map(drop).map_err(|_| PurgeError::TimedOut)
+    }
+
+    /// The vote of this replica, and the last entry that is committed here. What a leader offers is compared with them.
+    pub fn standing(&self) -> (RaftVote, Option<EntryIndex>) {
+        let metrics = self.gauge.raw();
+        let applied = *self.applied.borrow();
+        let committed = metrics.local_committed.map(|id| EntryIndex::new(id.index));
+        (metrics.vote, committed.max(applied))
+    }
+
     /// Stops taking part and waits for its tasks.
     pub async fn shutdown(&self) {
         drop(self.core.shutdown().await);
@@ -426,14 +476,24 @@ impl Raft {
         self.core.handle_transfer_leader(request).await.map_err(|_| TimedOut)
     }
 
-    /// Installs a complete, verified manifest.
+    /// Installs a manifest of which all records are here, in the name of the leader of this vote; gives the vote that
+    /// counts here. The manifest must be of an entry beyond what is committed here, and of no later leader than the
+    /// vote's: openraft ends the process otherwise.
     pub async fn install(
         &self,
         vote: RaftVote,
-        snapshot: Snapshot,
-    ) -> Result<SnapshotResponse, TimedOut> {
-        self.core.install_full_snapshot(vote, snapshot).await.map_err(|_| TimedOut)
+        manifest: StateManifest,
+    ) -> Result<RaftVote, TimedOut> {
+        let meta = snapshot_builder::meta(&manifest);
+        let snapshot = Snapshot { meta, snapshot: Some(manifest) };
+        let answer = self.core.install_full_snapshot(vote, snapshot).await;
+        answer.map(|answer| answer.vote).map_err(|_| TimedOut)
     }
+}
+
+/// The last entry of the newest snapshot that openraft knows.
+fn snapshot_index(metrics: &RaftMetrics<TypeConfig>) -> Option<EntryIndex> {
+    metrics.snapshot.map(|id| EntryIndex::new(id.index))
 }
 
 /// The settings that keep data safe, and the ones that were measured.

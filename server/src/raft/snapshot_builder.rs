@@ -34,7 +34,8 @@ pub(super) async fn current_snapshot(state: &State) -> io::Result<Option<Snapsho
     Ok(manifest.map(|manifest| Snapshot { meta: meta(&manifest), snapshot: Some(manifest) }))
 }
 
-fn meta(manifest: &StateManifest) -> SnapshotMeta {
+/// What openraft is told of a manifest.
+pub(super) fn meta(manifest: &StateManifest) -> SnapshotMeta {
     let last_membership =
         manifest.membership().map_or_else(StoredMembership::default, |(id, row)| {
             StoredMembership::new(Some(log_id(&id)), membership(row))

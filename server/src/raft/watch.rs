@@ -126,6 +126,11 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
+    /// All that openraft tells now.
+    pub(super) fn raw(&self) -> RaftMetrics<TypeConfig> {
+        self.metrics.borrow_watched().clone()
+    }
+
     pub(super) fn progress(&self) -> Progress {
         let metrics = self.metrics.borrow_watched();
         let quorum_acked = metrics.last_quorum_acked.map(|at| self.anchor.instant(*at));

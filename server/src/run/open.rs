@@ -88,13 +88,15 @@ impl Inputs {
         disk.create_dir_all(&journal_folder)
             .map_err(|error| RunError::Io { what: "cannot make the journal's folder", error })?;
         let (state, manifest) = State::open(&disk, &state_file, self.state)?;
-        let flushed = state.flushed();
-        let options = JournalOptions { flushed: flushed.map(|id| id.index.get()), ..self.journal };
+        let (flushed, installed) = (state.flushed(), state.installed()?);
+        // What was installed beyond its end the journal never held: nothing of it is missing.
+        let held = flushed.filter(|_| flushed != installed);
+        let options = JournalOptions { flushed: held.map(|id| id.index.get()), ..self.journal };
         let journal = match Journal::open(disk.clone(), &journal_folder, self.identity, options)? {
             Opening::Whole(journal) => journal,
             Opening::Damaged(damaged) => return Err(RunError::Damaged(damaged.to_string())),
         };
-        check_fit(flushed, &journal)?;
+        check_fit(flushed, installed, &journal)?;
         let machine = match manifest {
             None => Machine::new(MachineLimits::default()),
             Some(manifest) => {
@@ -140,8 +142,13 @@ fn watch_storage(journal: &Journal, broken: &Broken) {
     journal.on_poisoned(Box::new(move |error| broken.tell(&error.to_string())));
 }
 
-/// `purged <= flushed <= durable`, and the entry flushed last is the journal's own.
-fn check_fit(flushed: Option<EntryId>, journal: &Journal) -> Result<(), RunError> {
+/// `purged <= flushed <= durable`, and the entry flushed last is the journal's own; or it was installed beyond the
+/// journal's end, which agreement then purges up to there.
+fn check_fit(
+    flushed: Option<EntryId>,
+    installed: Option<EntryId>,
+    journal: &Journal,
+) -> Result<(), RunError> {
     let (purged, last) = (journal.purged(), journal.last());
     if flushed.map(|id| id.index) < purged.map(|id| id.index) {
         return Err(RunError::Unfit(format!(
@@ -151,6 +158,9 @@ fn check_fit(flushed: Option<EntryId>, journal: &Journal) -> Result<(), RunError
         )));
     }
     let Some(flushed) = flushed else { return Ok(()) };
+    if installed == Some(flushed) && last.map(|id| id.index) < Some(flushed.index) {
+        return Ok(());
+    }
     let known = journal.entry_id(flushed.index.get());
     if known.or(purged.filter(|id| id.index == flushed.index)) == Some(flushed) {
         return Ok(());
@@ -295,27 +305,41 @@ mod tests {
         open(folder, purged)
     }
 
-    /// What a crash may leave behind, from files: purged P, flushed F, committed C = 7, last L = 9.
+    /// What a crash may leave behind, from files: purged P, flushed F, installed I, committed C = 7, last L = 9.
     #[test]
     fn state_and_journal_that_do_not_fit_are_refused_at_the_start() {
+        let (none, later) = (None, Some(id(3, 12)));
         let cases = [
-            ("a: F between P and C", Some(id(2, 3)), Some(id(2, 5)), true),
-            ("a: F at P", Some(id(2, 3)), Some(id(2, 3)), true),
-            ("a: nothing purged, nothing flushed", None, None, true),
-            ("b: C behind F", None, Some(id(2, 8)), true),
-            ("b: F at L", None, Some(id(2, 9)), true),
-            ("e: F beyond L", None, Some(id(2, 10)), false),
-            ("e: F beyond L in a later term", None, Some(id(3, 12)), false),
-            ("f: state lost, entries purged", Some(id(2, 3)), None, false),
-            ("f: F below P", Some(id(2, 3)), Some(id(2, 2)), false),
-            ("g: another entry at F", None, Some(id(1, 5)), false),
-            ("g: another leader's entry at P", Some(id(2, 3)), Some(id(3, 3)), false),
+            ("a: F between P and C", Some(id(2, 3)), Some(id(2, 5)), none, true),
+            ("a: F at P", Some(id(2, 3)), Some(id(2, 3)), none, true),
+            ("a: nothing purged, nothing flushed", None, None, none, true),
+            (
+                "a: F behind an install that is long done",
+                None,
+                Some(id(2, 8)),
+                Some(id(2, 6)),
+                true,
+            ),
+            ("b: C behind F", None, Some(id(2, 8)), none, true),
+            ("b: F at L", None, Some(id(2, 9)), none, true),
+            ("d: installed beyond L", None, later, later, true),
+            ("d: installed beyond L, entries purged", Some(id(2, 3)), later, later, true),
+            ("d: installed within the journal", None, Some(id(2, 8)), Some(id(2, 8)), true),
+            ("e: F beyond L", None, Some(id(2, 10)), none, false),
+            ("e: F beyond L in a later term", None, later, none, false),
+            ("e: F beyond L and beyond what was installed", None, Some(id(3, 13)), later, false),
+            ("f: state lost, entries purged", Some(id(2, 3)), None, none, false),
+            ("f: F below P", Some(id(2, 3)), Some(id(2, 2)), none, false),
+            ("f: installed below P", Some(id(2, 3)), Some(id(2, 2)), Some(id(2, 2)), false),
+            ("g: another entry at F", None, Some(id(1, 5)), none, false),
+            ("g: another entry at F, installed", None, Some(id(1, 5)), Some(id(1, 5)), false),
+            ("g: another leader's entry at P", Some(id(2, 3)), Some(id(3, 3)), none, false),
         ];
-        for (case, purged, flushed, is_fit) in cases {
+        for (case, purged, flushed, installed, is_fit) in cases {
             let folder = tempfile::tempdir().unwrap();
             let journal = reopened(folder.path(), purged);
             assert_eq!((journal.purged(), journal.last()), (purged, Some(id(2, 9))), "{case}");
-            assert_eq!(check_fit(flushed, &journal).is_ok(), is_fit, "{case}");
+            assert_eq!(check_fit(flushed, installed, &journal).is_ok(), is_fit, "{case}");
         }
         // c: a committed entry that outlived its journal is clamped to the last one.
         let folder = tempfile::tempdir().unwrap();

@@ -248,6 +248,11 @@ impl Journal {
         self.shared.purge(id);
     }
 
+    /// Tells `done` once all that was asked for before is durable.
+    pub fn when_durable(&self, done: Done) {
+        self.shared.submit(Work::Barrier, Some(done));
+    }
+
     /// Notes how far entries are committed. Costs nothing: it rides along with the next write.
     pub fn save_committed(&self, committed: Option<EntryId>) {
         self.shared.save_committed(committed);

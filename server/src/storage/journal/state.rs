@@ -31,6 +31,8 @@ pub(super) enum Work {
     TruncateAfter(Option<EntryId>),
     Purge(EntryId),
     Committed(Option<EntryId>),
+    /// Nothing; what came before is durable when this is done.
+    Barrier,
 }
 
 /// Work, and who is told when it is durable.
@@ -44,13 +46,18 @@ impl Work {
         match self {
             Self::Append(entries) => entries.len(),
             Self::Vote(_) | Self::TruncateAfter(_) | Self::Purge(_) | Self::Committed(_) => 1,
+            Self::Barrier => 0,
         }
     }
 
     fn bytes(&self) -> usize {
         match self {
             Self::Append(entries) => entries.iter().map(|entry| entry.body.payload_bytes()).sum(),
-            Self::Vote(_) | Self::TruncateAfter(_) | Self::Purge(_) | Self::Committed(_) => 0,
+            Self::Vote(_)
+            | Self::TruncateAfter(_)
+            | Self::Purge(_)
+            | Self::Committed(_)
+            | Self::Barrier => 0,
         }
     }
 }

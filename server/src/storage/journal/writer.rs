@@ -206,6 +206,7 @@ impl Writer {
                 self.push(FrameBody::Committed(id), None);
                 Ok(())
             }
+            Work::Barrier => Ok(()),
         }
     }
 

@@ -181,6 +181,25 @@ fn purged_segments_are_used_again_but_not_while_somebody_reads_them() {
 }
 
 #[test]
+fn a_purge_is_durable_when_the_journal_says_so() {
+    let disk = FaultDisk::new(1);
+    let mut bench = Bench::open(&disk, options());
+    for index in 0..9 {
+        bench.journal.append(vec![entry(1, index, 10)], Box::new(|_| ()));
+    }
+    bench.step().unwrap();
+    let purged = entry(1, 30, 0).id;
+    bench.journal.purge(purged);
+    let (sender, done) = channel();
+    bench.journal.when_durable(Box::new(move |done| sender.send(done).unwrap()));
+    assert!(done.try_recv().is_err(), "nothing was written yet");
+    bench.step().unwrap();
+    done.recv().unwrap().unwrap();
+    let cut = disk.power_cut();
+    assert_eq!(Bench::open(&cut, options()).journal.purged(), Some(purged));
+}
+
+#[test]
 fn a_frame_longer_than_a_segment_gets_one_of_its_own() {
     let disk = FaultDisk::new(1);
     let mut bench = Bench::open(&disk, options());
