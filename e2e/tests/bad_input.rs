@@ -142,8 +142,8 @@ fn joiner(zone: &str, addr: &str) -> String {
 fn places() -> Vec<Case> {
     use ErrorCode::{
         AlreadyBootstrapped, InvalidBody, InvalidLogName, InvalidParameter, LogDiffers,
-        MethodNotAllowed, NotAcceptable, ReservedLogName, UnknownCursor, UnknownLog, UnknownRoute,
-        UnsupportedMediaType,
+        MethodNotAllowed, NotAcceptable, ReservedLogName, UnknownCheckpoint, UnknownCursor,
+        UnknownLog, UnknownRoute, UnsupportedMediaType,
     };
     let append = |name, log: &str, codes| {
         let path = format!("/v1/logs/{log}/records");
@@ -175,6 +175,13 @@ fn places() -> Vec<Case> {
             .json(joiner(&"z".repeat(2_000), "http://127.0.0.1:9")),
         case("a joiner with a padded address", ("POST", paths::JOINERS), &[InvalidBody])
             .json(joiner("", &format!("http://127.0.0.1:{}9", "0".repeat(2_000)))),
+        case("an unknown snapshot", ("GET", "/v1/snapshots/999999"), &[UnknownCheckpoint]),
+        case("releasing nothing", ("DELETE", "/v1/snapshots/999999"), &[UnknownCheckpoint]),
+        case("a snapshot of no number", ("GET", "/v1/snapshots/last"), &[InvalidParameter]),
+        case("a checkpoint with a misspelt label", ("POST", "/v1/checkpoints"), &[InvalidBody])
+            .json(r#"{"lable":"x"}"#),
+        case("a checkpoint with an empty label", ("POST", "/v1/checkpoints"), &[InvalidBody])
+            .json(r#"{"label":""}"#),
         case("an unknown route", ("GET", "/v1/nothing"), &[UnknownRoute]),
         case("an unknown method", ("DELETE", "/v1/cluster"), &[MethodNotAllowed]),
         case("a method nobody knows", ("BREW", ORDERS), &[MethodNotAllowed]),

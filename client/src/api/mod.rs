@@ -22,6 +22,9 @@ pub mod resume;
 
 pub mod cluster;
 
+pub mod audit;
+pub mod checkpoints;
+
 mod object;
 mod text;
 

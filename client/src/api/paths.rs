@@ -7,7 +7,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::types::{CursorName, LogName, Position};
+use crate::types::{CursorName, EntryIndex, LogName, Position};
 
 /// What every versioned route starts with.
 pub const VERSION_PREFIX: &str = "/v1";
@@ -37,6 +37,15 @@ pub const CLUSTER: &str = "/v1/cluster";
 pub const BOOTSTRAP: &str = "/v1/cluster/bootstrap";
 /// Processes that wait to join: GET lists them, POST asks.
 pub const JOINERS: &str = "/v1/cluster/joiners";
+
+/// Checkpoints: GET lists them, POST makes one.
+pub const CHECKPOINTS: &str = "/v1/checkpoints";
+/// Snapshots that the replica which answers keeps: GET.
+pub const SNAPSHOTS: &str = "/v1/snapshots";
+/// One of them: GET, and DELETE releases it.
+pub const SNAPSHOT: &str = "/v1/snapshots/{checkpoint}";
+/// Whether the replicas hold the same: GET.
+pub const AUDIT: &str = "/v1/audit";
 
 /// Whether the process lives: GET.
 pub const LIVE: &str = "/livez";
@@ -95,6 +104,11 @@ pub fn cursor(log: &LogName, name: &CursorName) -> String {
     format!("/v1/logs/{}/cursors/{}", part(log.as_str()), part(name.as_str()))
 }
 
+/// Path of [`SNAPSHOT`].
+pub fn snapshot(checkpoint: EntryIndex) -> String {
+    format!("/v1/snapshots/{checkpoint}")
+}
+
 #[cfg(test)]
 mod tests {
     use percent_encoding::percent_decode_str;
@@ -111,6 +125,7 @@ mod tests {
                 .replace("{log}", "shop%2Forders:1")
                 .replace("{name}", "billing")
                 .replace("{position}", "7")
+                .replace("{checkpoint}", "40")
         };
         assert_eq!(log(&name), fill(LOG));
         assert_eq!(records(&name), fill(RECORDS));
@@ -120,6 +135,7 @@ mod tests {
         assert_eq!(fence(&name), fill(FENCE));
         assert_eq!(cursors(&name), fill(CURSORS));
         assert_eq!(cursor(&name, &cursor_name), fill(CURSOR));
+        assert_eq!(snapshot(EntryIndex::new(40)), fill(SNAPSHOT));
     }
 
     proptest! {

@@ -14,10 +14,14 @@ use super::error::Error;
 use super::log::Log;
 use super::retry::RetryPolicy;
 use super::transport::{Call, Effect, LeaderHints, Transport, TransportOptions};
+use crate::api::audit::AuditReport;
+use crate::api::checkpoints::{
+    CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotInfo, SnapshotList,
+};
 use crate::api::cluster::{BootstrapAnswer, BootstrapRequest, ClusterStatus, Joiner, JoinerList};
 use crate::api::logs::{ListQuery, LogList};
 use crate::api::paths;
-use crate::types::{LogName, ReplicaAddr};
+use crate::types::{CheckpointLabel, EntryIndex, LogName, ReplicaAddr};
 
 /// The way to a cluster.
 ///
@@ -96,6 +100,45 @@ impl Client {
     pub async fn bootstrap(&self, request: &BootstrapRequest) -> Result<BootstrapAnswer, Error> {
         let call = Call::change(Method::POST, paths::BOOTSTRAP.to_owned(), Effect::Once);
         self.send(&call.json(request)).await?.json()
+    }
+
+    /// The checkpoints that are remembered, oldest first.
+    pub async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, Error> {
+        let answer = self.send(&Call::read(paths::CHECKPOINTS.to_owned())).await?;
+        Ok(answer.json::<CheckpointList>()?.checkpoints)
+    }
+
+    /// Makes a checkpoint. It comes back certified, unless that takes more than some seconds. With a
+    /// label it is kept until it is released. Not repeated if its outcome is unknown: it would make
+    /// two.
+    pub async fn make_checkpoint(
+        &self,
+        label: Option<CheckpointLabel>,
+    ) -> Result<CheckpointInfo, Error> {
+        let call = Call::change(Method::POST, paths::CHECKPOINTS.to_owned(), Effect::Once);
+        self.send(&call.json(&CheckpointRequest { label })).await?.json()
+    }
+
+    /// The snapshots that the replica which answers keeps, oldest first.
+    pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, Error> {
+        let answer = self.send(&Call::read(paths::SNAPSHOTS.to_owned())).await?;
+        Ok(answer.json::<SnapshotList>()?.snapshots)
+    }
+
+    /// One of them, with what is in it.
+    pub async fn snapshot(&self, checkpoint: EntryIndex) -> Result<SnapshotInfo, Error> {
+        self.send(&Call::read(paths::snapshot(checkpoint))).await?.json()
+    }
+
+    /// Keeps a checkpoint and its snapshots no longer than the service itself needs them.
+    pub async fn release_snapshot(&self, checkpoint: EntryIndex) -> Result<(), Error> {
+        let target = paths::snapshot(checkpoint);
+        self.send(&Call::change(Method::DELETE, target, Effect::Once)).await.map(drop)
+    }
+
+    /// Whether the replicas hold the same, as far as the leader has compared them.
+    pub async fn audit(&self) -> Result<AuditReport, Error> {
+        self.send(&Call::read(paths::AUDIT.to_owned())).await?.json()
     }
 
     /// Whether the replica that answers can serve now.

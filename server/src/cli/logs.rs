@@ -186,10 +186,10 @@ pub(super) struct Rehearsal {
 pub(super) struct Consent {
     /// Do it; it cannot be undone.
     #[arg(long)]
-    yes: bool,
+    pub(super) yes: bool,
     /// Only tell what it would do.
     #[arg(long, conflicts_with = "yes")]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 impl SettingsArguments {

@@ -7,6 +7,7 @@
 //! Not here: what a replica does (`run`), and what its settings mean (`crate::config`).
 
 mod bench;
+mod checkpoints;
 mod cluster;
 mod config;
 pub mod demo;
@@ -122,6 +123,14 @@ enum Command {
     /// What the group says about itself.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Checkpoints: agreed states before which the journal may go.
+    #[command(subcommand)]
+    Checkpoints(checkpoints::CheckpointsCommand),
+    /// The snapshots that a replica keeps of checkpoints.
+    #[command(subcommand)]
+    Snapshots(checkpoints::SnapshotsCommand),
+    /// Do all replicas hold the same? Ends with exit code 1 if one differs.
+    Audit,
     /// Measure a group, this machine's disk, or what could be had without consensus.
     Bench(Box<bench::Arguments>),
     /// Write, check and show the settings of a replica.
@@ -194,6 +203,9 @@ fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Logs(command) => single()?.block_on(logs::run(command, context)),
         Command::Cursors(command) => single()?.block_on(logs::cursors(command, context)),
         Command::Cluster(command) => single()?.block_on(cluster::run(command, context)),
+        Command::Checkpoints(command) => single()?.block_on(checkpoints::run(command, context)),
+        Command::Snapshots(command) => single()?.block_on(checkpoints::snapshots(command, context)),
+        Command::Audit => single()?.block_on(checkpoints::audit(context)),
         Command::Bench(arguments) => bench::run(&arguments, context),
         Command::Config(command) => config::run(command, context.output),
         Command::Completions { shell } => completions(shell, context.output),

@@ -96,6 +96,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("group", "What the group keeps in memory. Fixed when the group is bootstrapped."),
     ("journal", "The journal: what makes an append durable."),
     ("state", "The state: records and everything else, written behind the acknowledgement."),
+    ("checkpoints", "Checkpoints: what lets the journal go; and the audit of what replicas hold."),
     ("connections", "Connections and how long they may take."),
     ("diagnostics", "What a replica says about itself on standard error."),
 ];
@@ -236,6 +237,24 @@ pub const KEYS: &[Key] = &[
         Kind::Time,
         "10s",
         "How often the leader looks for records beyond their log's retention.",
+    ),
+    key(
+        "checkpoints.interval",
+        Kind::Time,
+        "10s",
+        "The leader makes a checkpoint this long after the last one, if there was work, or …",
+    ),
+    key(
+        "checkpoints.bytes",
+        Kind::Bytes,
+        "256MiB",
+        "… when entries of so many bytes came after the last one.",
+    ),
+    key(
+        "checkpoints.audit_interval",
+        Kind::Time,
+        "5s",
+        "How often the leader compares what the replicas executed, if there was work.",
     ),
     key("connections.client_max", Kind::Count, "16384", "Connections of clients at one time."),
     key("connections.client_per_address_max", Kind::Count, "12288", "The same, from one address."),

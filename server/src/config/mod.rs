@@ -58,6 +58,8 @@ pub struct Config {
     pub journal: Journal,
     /// The state.
     pub state: State,
+    /// Checkpoints and the audit.
+    pub checkpoints: Checkpoints,
     /// The door for clients.
     pub clients: ListenOptions,
     /// The door for other replicas.
@@ -175,6 +177,17 @@ pub struct State {
     pub flush_interval: Duration,
     /// Look so often for records beyond their log's retention.
     pub retention_interval: Duration,
+}
+
+/// Checkpoints and the audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoints {
+    /// Make one this long after the last, if there was work since.
+    pub interval: Duration,
+    /// Make one when entries of so many bytes came after the last.
+    pub bytes: u64,
+    /// Compare so often what the replicas executed, if there was work.
+    pub audit_interval: Duration,
 }
 
 /// What only the demo and tests ask for, by hidden flags.
@@ -338,6 +351,11 @@ impl Reader<'_> {
                 flush_bytes: self.memory("state.flush_bytes"),
                 flush_interval: self.time("state.flush_interval"),
                 retention_interval: self.time("state.retention_interval"),
+            },
+            checkpoints: Checkpoints {
+                interval: self.time("checkpoints.interval"),
+                bytes: self.bytes("checkpoints.bytes"),
+                audit_interval: self.time("checkpoints.audit_interval"),
             },
             clients: self.clients(),
             peers: self.peers(),

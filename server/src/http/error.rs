@@ -15,7 +15,8 @@ use client::types::{BatchError, PositionRange, RecordError};
 
 use super::problem::{ApiError, ELSEWHERE_AFTER};
 use crate::node::error::{
-    AppendError, ChangeLogError, ForwardError, JoinError, NotFresh, ReadError, Rejection, Unserved,
+    AppendError, ChangeLogError, CheckpointError, ForwardError, JoinError, NotFresh, ReadError,
+    Rejection, Unserved,
 };
 
 /// When to try again if all idempotency keys or producers are taken: they are forgotten with time.
@@ -88,6 +89,16 @@ impl From<ReadError> for ApiError {
                 Self::because(ErrorCode::Overloaded, "too many follows").retry_after(retry_after)
             }
             ReadError::NotFresh(not_fresh) => not_fresh.into(),
+        }
+    }
+}
+
+impl From<CheckpointError> for ApiError {
+    fn from(error: CheckpointError) -> Self {
+        match error {
+            CheckpointError::Refused(rejection) => rejection.into(),
+            CheckpointError::Unserved(unserved) => unserved.into(),
+            CheckpointError::Disk => Self::because(ErrorCode::Damaged, "the disk failed"),
         }
     }
 }

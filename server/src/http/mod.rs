@@ -15,6 +15,7 @@
 mod access;
 mod body;
 mod change;
+mod checkpoints;
 mod cluster;
 mod dashboard;
 mod error;
@@ -202,6 +203,10 @@ fn routes(api: &Api) -> Router {
         (paths::CLUSTER, get(cluster::status)),
         (paths::BOOTSTRAP, post(cluster::bootstrap)),
         (paths::JOINERS, get(cluster::joiners).post(cluster::join)),
+        (paths::CHECKPOINTS, get(checkpoints::list).post(checkpoints::make)),
+        (paths::SNAPSHOTS, get(checkpoints::snapshots)),
+        (paths::SNAPSHOT, get(checkpoints::snapshot).delete(checkpoints::release)),
+        (paths::AUDIT, get(checkpoints::audit)),
         (paths::LIVE, get(health::live)),
         (paths::HEALTH, get(health::live)),
         (paths::READY, get(health::ready)),

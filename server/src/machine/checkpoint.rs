@@ -180,7 +180,7 @@ impl Checkpoints {
 }
 
 /// Whether these are more than half of every set of voters.
-fn is_majority(membership: &MembershipRow, replicas: &[u64]) -> bool {
+pub fn is_majority(membership: &MembershipRow, replicas: &[u64]) -> bool {
     !membership.configs.is_empty()
         && membership.configs.iter().all(|voters| {
             let attested = replicas.iter().filter(|replica| voters.contains(replica)).count();

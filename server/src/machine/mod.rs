@@ -42,7 +42,7 @@ use migrations::latest::commands::{self, CommandView};
 use migrations::latest::manifest::Manifest;
 use migrations::latest::values::{MembershipRow, NodeRow};
 
-pub use checkpoint::{Certificate, Checkpoint};
+pub use checkpoint::{Certificate, Checkpoint, is_majority};
 pub use command::{
     AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, CertifyCheckpoint, ChangeSettings,
     Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget,

@@ -51,6 +51,32 @@ pub enum Outcome {
     CheckpointReleased(Result<(), Rejection>),
 }
 
+impl Outcome {
+    /// Whether it comes of the service looking after itself, with nothing changed that a caller could
+    /// see: an idle group makes no checkpoint for it.
+    pub fn is_upkeep(&self) -> bool {
+        match self {
+            Self::Blank
+            | Self::CheckpointMade(_)
+            | Self::CheckpointCertified(_)
+            | Self::CheckpointReleased(_) => true,
+            Self::ProducersExpired(expired) => expired.producer_count + expired.key_count == 0,
+            Self::Membership
+            | Self::Founded(_)
+            | Self::Appended(_)
+            | Self::LogCreated(_)
+            | Self::SettingsChanged(_)
+            | Self::LogDeleted(_)
+            | Self::LogTrimmed(_)
+            | Self::LogSealed(_)
+            | Self::FenceSet(_)
+            | Self::CursorSet(_)
+            | Self::CursorDeleted(_)
+            | Self::ReplicaAdmitted(_) => false,
+        }
+    }
+}
+
 /// What became of one append.
 pub type AppendOutcome = Result<Appended, Rejection>;
 

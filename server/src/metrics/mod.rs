@@ -7,6 +7,7 @@
 //! Not here: how the text is asked for and answered (`http/health.rs`), and the clock: who measures a
 //! duration hands it in.
 
+mod audit;
 mod exposition;
 mod labels;
 
@@ -22,6 +23,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use audit::AuditMetrics;
 
 pub use labels::{AppendOutcome, AppendStage, ConnectionLoss, Door};
 
@@ -62,6 +65,7 @@ struct Shared {
     raft: RaftMetrics,
     doors: DoorMetrics,
     peers: PeerMetrics,
+    audit: AuditMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -90,6 +94,7 @@ impl Metrics {
             raft: RaftMetrics::register(&mut registry),
             doors: DoorMetrics::register(&mut registry),
             peers: PeerMetrics::register(&mut registry),
+            audit: AuditMetrics::register(&mut registry),
             registry,
         };
         Self { shared: Arc::new(shared) }

@@ -137,6 +137,20 @@ impl From<Rejection> for ChangeLogError {
     }
 }
 
+/// Why a checkpoint was not made, shown or released.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CheckpointError {
+    /// The machine refused it, or there is no such checkpoint.
+    #[error("refused: {0}")]
+    Refused(Rejection),
+    /// This replica's disk failed, or what it keeps is damaged. Nothing was changed.
+    #[error("disk failed")]
+    Disk,
+    /// Never reached the machine, or nobody knows whether it did.
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
+}
+
 /// Why this replica cannot answer as freshly as it was asked to. No read changes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotFresh {

@@ -3,7 +3,8 @@
 //! Proposals are made only while this replica leads, and only if there was something to look at
 //! since the last one: an idle group writes nothing.
 //!
-//! Not here: admitting replicas (`admission`), and what logs let go of (`retention`).
+//! Not here: admitting replicas (`admission`), checkpoints, the audit, and what logs let go of
+//! (`retention`), which have files of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,6 +13,8 @@ use std::time::Duration;
 use client::types::EntryIndex;
 use tracing::{debug, warn};
 
+use super::audit::audit;
+use super::checkpoint::look_after_checkpoints;
 use super::{Core, Node, retention};
 use crate::machine::ExpireProducers;
 
@@ -26,6 +29,8 @@ impl Node {
     /// Starts the tasks that look after this replica.
     pub(super) fn start_housekeeping(&self) {
         let tasks = &self.core.tasks;
+        tasks.spawn("checkpoints", look_after_checkpoints(self.clone()));
+        tasks.spawn("audit", audit(self.clone()));
         tasks.spawn("disk watch", watch_disk(Arc::clone(&self.core)));
         tasks.spawn("stall watch", watch_stalls(self.clone()));
         tasks.spawn("facts of others", ask_for_facts(self.clone()));
@@ -100,7 +105,7 @@ async fn expire(core: Arc<Core>) {
         if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
-        if *core.applied.borrow() == looked_at || !core.clocks.is_agreed(&core.world.clock) {
+        if core.state.worked() <= looked_at || !core.clocks.is_agreed(&core.world.clock) {
             continue;
         }
         // The same whoever leads; before the group is founded there is nobody to forget.

@@ -10,7 +10,9 @@
 
 mod admission;
 mod append;
+mod audit;
 mod batcher;
+mod checkpoint;
 mod clocks;
 mod follow;
 mod freshness;
@@ -53,7 +55,9 @@ pub use self::read::{ReadAnswer, ReadRequest, RecordAnswer, Seen, Start};
 pub use self::status::{Probes, Purpose, state_digest};
 
 use self::admission::Joiners;
+use self::audit::Audit;
 use self::batcher::{Batcher, Pulse, Queue};
+use self::checkpoint::CheckpointWish;
 use self::clocks::Clocks;
 use self::freshness::IndexAsker;
 use self::gate::Gate;
@@ -111,6 +115,7 @@ struct Core {
     applied: watch::Receiver<Option<EntryIndex>>,
     state: State,
     probes: Arc<Probes>,
+    peers: Peers,
     forward: Forward,
     world: World,
     tasks: Tasks,
@@ -132,6 +137,8 @@ struct Core {
     are_disks_full: AtomicBool,
     clocks: Arc<Clocks>,
     retention: Retention,
+    checkpoint_wish: CheckpointWish,
+    audit: Audit,
     stopping: watch::Sender<bool>,
 }
 
@@ -171,6 +178,8 @@ impl Node {
             are_disks_full: AtomicBool::new(false),
             clocks,
             retention: Retention::default(),
+            checkpoint_wish: CheckpointWish::default(),
+            audit: Audit::default(),
             stopping: watch::Sender::new(false),
             probes: Arc::new(probes),
             facts: Facts::default(),
@@ -182,6 +191,7 @@ impl Node {
             front,
             raft,
             state,
+            peers,
             forward,
             world,
             tasks,

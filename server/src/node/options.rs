@@ -57,6 +57,12 @@ pub struct NodeOptions {
     pub housekeeping_interval: Duration,
     /// How often the leader looks for records beyond their log's retention.
     pub retention_interval: Duration,
+    /// A checkpoint is made this long after the last one, if there was work since.
+    pub checkpoint_interval: Duration,
+    /// A checkpoint is made when entries of so many bytes came after the last one.
+    pub checkpoint_bytes: u64,
+    /// How often the leader compares what the replicas executed, if there was work.
+    pub audit_interval: Duration,
     /// Processes that may wait to join at once.
     pub joiners_max: usize,
     /// A process that waits to join and does not ask again for so long is forgotten.
@@ -90,6 +96,9 @@ impl Default for NodeOptions {
             heard_within: Duration::from_millis(500),
             housekeeping_interval: Duration::from_mins(1),
             retention_interval: Duration::from_secs(10),
+            checkpoint_interval: Duration::from_secs(10),
+            checkpoint_bytes: 256 << 20,
+            audit_interval: Duration::from_secs(5),
             joiners_max: 64,
             joiner_silence_max: Duration::from_secs(15),
             promotion_lag_max: 1_000,

@@ -23,7 +23,7 @@ use migrations::latest::NodeRow;
 use super::clocks::Reading;
 use super::verdict::{Judgement, Lead, Pause, Situation};
 use super::{Core, Node, Route};
-use crate::machine::Machine;
+use crate::machine::{Checkpoint, Machine};
 use crate::raft::{Leadership, MembershipState, Progress, Replication};
 use crate::world::Instant;
 
@@ -42,6 +42,8 @@ pub struct Probes {
     pub sync_latency: Box<dyn Fn() -> Option<SyncLatency> + Send + Sync>,
     /// How many entries of the journal are known to be damaged.
     pub damaged_entries: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// The checkpoints that the machine remembers, oldest first.
+    pub checkpoints: Box<dyn Fn() -> Vec<Checkpoint> + Send + Sync>,
     /// What the machine is after the entry it applied last, by [`state_digest`].
     pub digest: Box<dyn Fn() -> Option<StateDigest> + Send + Sync>,
 }

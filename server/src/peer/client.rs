@@ -203,7 +203,11 @@ impl<T: Transport> Peers<T> {
         self.ask(Purpose::Questions, leader, &address, paths::READ_INDEX, &(), progress).await
     }
 
-    fn address(&self, replica: ReplicaId) -> Option<String> {
+    pub(super) fn timings(&self) -> Timings {
+        self.shared.timings
+    }
+
+    pub(super) fn address(&self, replica: ReplicaId) -> Option<String> {
         self.addresses().get(&replica.get()).cloned()
     }
 
@@ -212,7 +216,7 @@ impl<T: Transport> Peers<T> {
     }
 
     /// One question and its answer; introduces the two starts to each other first if need be.
-    async fn ask<Q: Message, A: Message>(
+    pub(super) async fn ask<Q: Message, A: Message>(
         &self,
         purpose: Purpose,
         target: ReplicaId,

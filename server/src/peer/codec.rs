@@ -28,6 +28,12 @@ pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 8 + 8 + 1 + 4 + 32;
 #[error("malformed message: {0}")]
 pub(super) struct Malformed(&'static str);
 
+impl Malformed {
+    pub(super) const fn new(what: &'static str) -> Self {
+        Self(what)
+    }
+}
+
 /// A replica introduces its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Introduction {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
-//! append, vote, pre-vote, take-leadership, read-index. Nothing is decoded before the envelope was
+//! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest. Nothing is decoded before the envelope was
 //! compared; nothing is listened to between two starts that have not accepted each other. Two things
 //! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
 //! to join (`join`) enter a member by its front door.
@@ -14,6 +14,7 @@
 //! Not here: what is agreed (`raft`), and what a record means.
 
 mod acquaintances;
+mod attest;
 mod client;
 mod codec;
 mod companion;

@@ -6,6 +6,8 @@ pub(super) const VOTE: &str = "/peer/1/vote";
 pub(super) const PRE_VOTE: &str = "/peer/1/pre-vote";
 pub(super) const TAKE_LEADERSHIP: &str = "/peer/1/take-leadership";
 pub(super) const READ_INDEX: &str = "/peer/1/read-index";
+pub(super) const ATTESTATION: &str = "/peer/1/attestation";
+pub(super) const ROLLING_DIGEST: &str = "/peer/1/rolling-digest";
 
 /// What a message of this route is called in metrics.
 pub(super) fn name(path: &str) -> &'static str {
@@ -16,6 +18,8 @@ pub(super) fn name(path: &str) -> &'static str {
         PRE_VOTE => "pre_vote",
         TAKE_LEADERSHIP => "take_leadership",
         READ_INDEX => "read_index",
+        ATTESTATION => "attestation",
+        ROLLING_DIGEST => "rolling_digest",
         _ => "other",
     }
 }

@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use client::types::ReplicaId;
+use client::types::{EntryIndex, ReplicaId};
 use http::StatusCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -25,6 +25,7 @@ use super::transport::Http;
 use crate::metrics::Metrics;
 use crate::raft::Raft;
 use crate::raft::types::{AppendRequest, TransferRequest, VoteRequest};
+use crate::storage::state::State as Kept;
 use crate::world::tasks;
 
 /// The longest entry that one message can carry to another replica. What is longer never gets there, so
@@ -38,6 +39,8 @@ pub struct Desk {
     peers: Peers<Http>,
     /// Our part in the agreement.
     raft: Raft,
+    /// What this replica holds.
+    state: Kept,
     /// Counts who is refused.
     metrics: Metrics,
     room: Room,
@@ -52,6 +55,8 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::PRE_VOTE, post(pre_vote))
         .route(paths::TAKE_LEADERSHIP, post(take_leadership))
         .route(paths::READ_INDEX, post(read_index))
+        .route(paths::ATTESTATION, post(attestation))
+        .route(paths::ROLLING_DIGEST, post(rolling_digest))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MESSAGE_BYTES_MAX))
         // Broken code in one answer does not cost the connection that all others share.
@@ -82,8 +87,8 @@ impl IntoResponse for NoAnswer {
 
 impl Desk {
     /// Answers for these.
-    pub fn new(peers: Peers<Http>, raft: Raft, metrics: Metrics) -> Self {
-        Self { peers, raft, metrics, room: Room::default() }
+    pub fn new(peers: Peers<Http>, raft: Raft, state: Kept, metrics: Metrics) -> Self {
+        Self { peers, raft, state, metrics, room: Room::default() }
     }
 
     /// Takes in a message if its sender may speak.
@@ -202,4 +207,15 @@ async fn read_index(State(desk): State<Desk>, body: Body) -> Result<Response, No
     let () = desk.receive(body).await?;
     let index = desk.raft.read_index().await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&index))
+}
+
+async fn attestation(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let checkpoint: EntryIndex = desk.receive(body).await?;
+    let applied = *desk.raft.applied().borrow();
+    Ok(answer(&desk.state.attestation(checkpoint, applied)))
+}
+
+async fn rolling_digest(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let entry: EntryIndex = desk.receive(body).await?;
+    Ok(answer(&desk.state.rolling_digest(entry)))
 }

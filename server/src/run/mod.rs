@@ -206,6 +206,7 @@ impl Running {
                 sync_latency: opened.sync_latency(),
                 damaged_entries: opened.damaged_entries(),
                 digest: opened.digest(),
+                checkpoints: opened.checkpoints(),
             },
             peers: peers.clone(),
             forward,
@@ -279,8 +280,9 @@ impl Running {
     }
 
     fn open_peer_door(&self, peers: Listening, world: &World, metrics: &Metrics) -> Served {
-        let router =
-            peer::router(Desk::new(self.peers.clone(), self.raft.clone(), metrics.clone()));
+        let (peers_known, raft, state) =
+            (self.peers.clone(), self.raft.clone(), self.opened.state.clone());
+        let router = peer::router(Desk::new(peers_known, raft, state, metrics.clone()));
         let router = router.into_service::<Body>();
         let answer = move |request| {
             let router = router.clone();
@@ -444,6 +446,9 @@ fn node_options(config: &Config) -> NodeOptions {
         command_deadline: limits.command_deadline,
         forward_deadline: limits.forward_deadline,
         retention_interval: config.state.retention_interval,
+        checkpoint_interval: config.checkpoints.interval,
+        checkpoint_bytes: config.checkpoints.bytes,
+        audit_interval: config.checkpoints.audit_interval,
         ..NodeOptions::default()
     }
 }

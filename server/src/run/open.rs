@@ -15,7 +15,7 @@ use super::syncs::Syncs;
 use super::verification::{DamageCount, Verification};
 use super::{Broken, RunError};
 use crate::config::Config;
-use crate::machine::{Founding, Machine, MachineLimits};
+use crate::machine::{Checkpoint, Founding, Machine, MachineLimits};
 use crate::metrics::Metrics;
 use crate::node::state_digest;
 use crate::raft::Timings;
@@ -210,6 +210,14 @@ impl Opened {
     pub(super) fn digest(&self) -> Box<dyn Fn() -> Option<StateDigest> + Send + Sync> {
         let machine = self.machine.clone();
         Box::new(move || state_digest(&machine.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The checkpoints that the machine remembers.
+    pub(super) fn checkpoints(&self) -> Box<dyn Fn() -> Vec<Checkpoint> + Send + Sync> {
+        let machine = self.machine.clone();
+        Box::new(move || {
+            machine.lock().unwrap_or_else(PoisonError::into_inner).checkpoints().collect()
+        })
     }
 
     /// The look at what the start did not read.

@@ -75,7 +75,7 @@ impl Door {
         let (metrics, disk) = (Metrics::new(), SlowDisk::default());
         let parts = parts(&disk, folder.path(), replica, self.front_addr, &world, &metrics).await;
         let raft = parts.raft.clone();
-        let reception = Desk::new(parts.peers.clone(), raft.clone(), metrics);
+        let reception = Desk::new(parts.peers.clone(), raft.clone(), parts.state.clone(), metrics);
         let listener = self.listener;
         world.tasks.spawn("peer door", async move {
             axum::serve(listener, router(reception)).await.unwrap();
@@ -157,6 +157,10 @@ async fn parts(
             disk_free: Box::new(|| Ok(u64::MAX / 2)),
             sync_latency: Box::new(|| None),
             damaged_entries: Box::new(|| 0),
+            checkpoints: {
+                let machine = machine.clone();
+                Box::new(move || machine.lock().unwrap().checkpoints().collect())
+            },
             digest: Box::new(move || state_digest(&machine.lock().unwrap())),
         },
         peers,

@@ -161,6 +161,10 @@ async fn parts(
             disk_free: Box::new(|| Ok(u64::MAX / 2)),
             sync_latency: Box::new(|| None),
             damaged_entries: Box::new(|| 0),
+            checkpoints: {
+                let machine = machine.clone();
+                Box::new(move || machine.lock().unwrap().checkpoints().collect())
+            },
             digest: Box::new(move || state_digest(&machine.lock().unwrap())),
         },
         peers,

@@ -23,6 +23,7 @@ mod flusher;
 mod lacking;
 mod manifest;
 mod read;
+mod recent;
 mod source;
 mod suffix;
 mod tiles;
@@ -62,6 +63,7 @@ use crate::world::{Clock, Instant};
 use checkpoints::Checkpoints;
 use database::{Database, DatabaseOptions};
 use flusher::{Control, Flusher};
+use recent::Recent;
 use suffix::Suffix;
 use view::Views;
 
@@ -134,6 +136,11 @@ struct Shared {
     flushed: Mutex<Option<EntryId>>,
     control: Mutex<Control>,
     checkpoints: Mutex<Checkpoints>,
+    recent: Mutex<Recent>,
+    /// The index of the last entry that was more than upkeep, and one.
+    worked_until: AtomicU64,
+    /// Bytes of all entries that were published.
+    published_bytes: AtomicU64,
     signal: Condvar,
     running: OnceLock<Running>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -186,7 +193,10 @@ impl State {
             gate: Mutex::default(),
             flushed: Mutex::new(flushed),
             control: Mutex::default(),
+            worked_until: AtomicU64::new(worked_until(manifest.as_ref())),
             checkpoints: Mutex::new(checkpoints),
+            recent: Mutex::default(),
+            published_bytes: AtomicU64::new(0),
             signal: Condvar::new(),
             running: OnceLock::new(),
             thread: Mutex::default(),
@@ -233,6 +243,10 @@ impl State {
     pub fn apply(&self, machine: &mut Machine, id: EntryId, body: &EntryBody) -> Outcome {
         let Applied { outcome, delta } = machine.apply(id, body);
         self.publish(id.index, body.payload(), delta);
+        self.0.recent.lock().expect(UNBROKEN).push(id.index, machine.rolling_digest());
+        if !outcome.is_upkeep() {
+            self.0.worked_until.store(id.index.get() + 1, Ordering::Relaxed);
+        }
         if let Outcome::CheckpointMade(Ok(_)) = &outcome {
             self.seal(machine);
         } else if let Outcome::CheckpointCertified(Ok(certified)) = &outcome {
@@ -245,6 +259,7 @@ impl State {
     /// entry or nothing.
     pub fn publish(&self, entry: EntryIndex, payload: Option<&Payload>, delta: Delta) {
         let bytes = payload.map_or(0, |payload| payload.bytes.len());
+        self.0.published_bytes.fetch_add(widen(bytes), Ordering::Relaxed);
         let arrived = self.0.note_arrival(widen(bytes));
         if arrived >= self.0.options.flush_bytes {
             self.0.wake_flusher();
@@ -305,6 +320,17 @@ impl State {
     /// The entry whose state redb holds.
     pub fn flushed(&self) -> Option<EntryId> {
         *self.0.flushed.lock().expect(UNBROKEN)
+    }
+
+    /// The last entry that did more than look after the service itself; nothing if there is none since
+    /// the newest checkpoint that was flushed before this start.
+    pub fn worked(&self) -> Option<EntryIndex> {
+        self.0.worked_until.load(Ordering::Relaxed).checked_sub(1).map(EntryIndex::new)
+    }
+
+    /// Bytes of all entries that were applied since the start.
+    pub fn published_bytes(&self) -> u64 {
+        self.0.published_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes of entries that are applied and not flushed.
@@ -442,6 +468,16 @@ impl Shared {
             self.is_lagging.store(false, Ordering::Relaxed);
         }
     }
+}
+
+/// One past the last entry of a state that may have been more than upkeep; zero if nothing came after its newest
+/// checkpoint and its certificate.
+fn worked_until(manifest: Option<&StateManifest>) -> u64 {
+    let Some(manifest) = manifest else { return 0 };
+    let newest = manifest.rows().checkpoints.last();
+    let settled = newest.map(|(index, row)| row.certificate.as_ref().map_or(*index, |it| it.entry));
+    let flushed = manifest.applied().index.get();
+    if settled.is_none_or(|settled| flushed > settled) { flushed + 1 } else { 0 }
 }
 
 fn widen(count: usize) -> u64 {

@@ -1,0 +1,135 @@
+//! Checkpoints are certified by all who are there, survive whoever made them, and replicas are audited.
+//!
+//! Method: real replicas with short intervals; what each of them keeps is asked of each.
+
+use anyhow::{Result, ensure};
+use client::Client;
+use client::api::audit::{AuditFinding, AuditVerdict};
+use client::api::checkpoints::CheckpointInfo;
+use client::types::{CheckpointLabel, EntryIndex, LogSettings};
+use quorate_e2e::{cluster::Cluster, wait::until, workload};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const SOON: [&str; 4] =
+    ["--set", "checkpoints.interval=300ms", "--set", "checkpoints.audit_interval=200ms"];
+
+/// Asks this replica, and only it.
+fn of(cluster: &Cluster, number: usize) -> Result<Client> {
+    Ok(Client::single(cluster.url(number).parse()?)?)
+}
+
+async fn certified(client: &Client, beyond: EntryIndex) -> Result<CheckpointInfo> {
+    until("a further checkpoint is certified", PATIENCE, async || {
+        let all = client.checkpoints().await?;
+        let newest = all.into_iter().rev().find(|checkpoint| checkpoint.certificate.is_some());
+        Ok(newest.filter(|newest| newest.checkpoint > beyond))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_replica_keeps_a_certified_snapshot_and_says_it_holds_the_same() -> Result<()> {
+    let mut cluster = Cluster::start_with(3, &SOON).await?;
+    let client = workload::client(&cluster.urls())?;
+    let log = client.log("orders".parse()?);
+    log.create(&LogSettings::default()).await?;
+    for number in 0..20 {
+        log.append(format!("{number}")).await?;
+    }
+    let label = CheckpointLabel::new("before the import")?;
+    let made = client.make_checkpoint(Some(label.clone())).await?;
+    let certificate = made.certificate.as_ref();
+    ensure!(certificate.is_some_and(|it| it.attested_by.len() >= 2), "{made:?}");
+    let digest = certificate.map(|certificate| certificate.digest);
+    for number in 0..3 {
+        let replica = of(&cluster, number)?;
+        let kept = until("the snapshot is kept and known to be certified", PATIENCE, async || {
+            Ok(replica.snapshot(made.checkpoint).await.ok().filter(|kept| kept.is_certified))
+        })
+        .await?;
+        assert_eq!((Some(kept.digest), kept.label), (digest, Some(label.clone())));
+        assert_eq!(kept.content.map(|content| (content.logs, content.records)), Some((1, 20)));
+    }
+    until("the audit finds all equal", PATIENCE, async || {
+        let report = client.audit().await?;
+        let is_equal = |finding: AuditFinding| finding.verdict == AuditVerdict::Equal;
+        let all = report.replicas.iter();
+        let equal = all.filter(|it| is_equal(it.execution) && is_equal(it.checkpoint)).count();
+        Ok((equal == 3).then_some(()))
+    })
+    .await?;
+
+    // A new leader certifies what the old one made or makes its own; nothing that was kept is lost.
+    cluster.kill_leader().await?;
+    log.append("under another leader").await?;
+    let next = certified(&client, made.checkpoint).await?;
+    cluster.start_all()?;
+    cluster.healed().await?;
+    let all = client.checkpoints().await?;
+    assert!(all.iter().any(|checkpoint| checkpoint.checkpoint == made.checkpoint), "{all:?}");
+    assert!(next.checkpoint > made.checkpoint);
+    client.release_snapshot(made.checkpoint).await?;
+    for number in 0..3 {
+        until("a released snapshot is gone", PATIENCE, async || {
+            let kept = of(&cluster, number)?.snapshots().await?;
+            let is_there = kept.iter().any(|kept| kept.checkpoint == made.checkpoint);
+            Ok((!is_there).then_some(()))
+        })
+        .await?;
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_without_work_makes_no_checkpoints() -> Result<()> {
+    let cluster = Cluster::start_with(3, &SOON).await?;
+    let client = workload::client(&cluster.urls())?;
+    client.log("orders".parse()?).create(&LogSettings::default()).await?;
+    let settled = until("nothing but a checkpoint came last", PATIENCE, async || {
+        let applied = cluster.digests().await?.iter().map(|digest| digest.entry).max();
+        let Some(newest) = client.checkpoints().await?.pop() else { return Ok(None) };
+        let certificate = newest.certificate.filter(|it| it.entry == newest.checkpoint.next());
+        Ok(certificate.map(|it| it.entry).filter(|last| Some(*last) == applied))
+    })
+    .await?;
+    // Some intervals later there is still nothing new.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let applied = cluster.digests().await?.iter().map(|digest| digest.entry).max();
+    assert_eq!(applied, Some(settled));
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_away_is_unverified_and_nobody_waits_for_it() -> Result<()> {
+    let mut cluster = Cluster::start_with(3, &SOON).await?;
+    let client = workload::client(&cluster.urls())?;
+    let log = client.log("orders".parse()?);
+    log.create(&LogSettings::default()).await?;
+    let away = cluster.follower().await?;
+    let id = cluster.status(away).await.and_then(|status| status.this_replica);
+    cluster.replica_mut(away).kill()?;
+    log.append("without it").await?;
+    let made = client.make_checkpoint(None).await?;
+    assert!(made.certificate.is_some_and(|it| it.attested_by.len() == 2));
+    until("the audit says what it could not compare", PATIENCE, async || {
+        let report = client.audit().await?;
+        let found = report.replicas.iter().find(|replica| Some(replica.id) == id);
+        let verdict = |finding: AuditFinding| finding.verdict == AuditVerdict::Unverified;
+        Ok(found.filter(|it| verdict(it.execution) && verdict(it.checkpoint)).map(drop))
+    })
+    .await?;
+    cluster.replica_mut(away).start()?;
+    cluster.replica_mut(away).ready().await?;
+    log.append("with it again").await?;
+    until("the audit compares it again", PATIENCE, async || {
+        let report = client.audit().await?;
+        let found = report.replicas.iter().find(|replica| Some(replica.id) == id);
+        Ok(found.filter(|it| it.execution.verdict == AuditVerdict::Equal).map(drop))
+    })
+    .await?;
+    cluster.finish();
+    Ok(())
+}
