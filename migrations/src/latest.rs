@@ -2,5 +2,6 @@
 
 pub use crate::v1::values::{GenerationRow, MembershipRow, NodeRow};
 pub use crate::v1::{
-    Malformed, checkpoints, commands, frames, installed, manifest, met, records, tables, values,
+    Malformed, checkpoints, commands, frames, installed, kept, manifest, met, records, tables,
+    values,
 };

@@ -53,6 +53,11 @@ const HAS_PRODUCER: u8 = 1 << 3;
 const HAS_KEY: u8 = 1 << 4;
 const HAS_ALL: u8 = HAS_LOG | HAS_TAIL | HAS_FENCE | HAS_PRODUCER | HAS_KEY;
 
+/// Whether these bytes begin as an append does.
+pub fn is_append(command: &[u8]) -> bool {
+    command.get(1) == Some(&KIND_APPEND)
+}
+
 /// A log as a caller names it, with its id if the caller means only that one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetView<'a> {

@@ -15,6 +15,7 @@ pub mod commands;
 mod fields;
 pub mod frames;
 pub mod installed;
+pub mod kept;
 pub mod manifest;
 mod members;
 pub mod met;

@@ -11,6 +11,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use client::types::Digest;
+use migrations::latest::commands;
 use sha2::{Digest as _, Sha256};
 
 /// The bytes of a command or of a membership, with their SHA-256.
@@ -23,6 +24,11 @@ pub struct Payload {
 }
 
 impl Payload {
+    /// Whether it is an append: of all commands the one that takes room.
+    pub fn is_append(&self) -> bool {
+        commands::is_append(&self.bytes)
+    }
+
     /// Hashes `bytes`. This is the only place where a payload is hashed before it is written.
     pub fn new(bytes: Bytes) -> Self {
         let hash = Digest::new(Sha256::digest(&bytes).into());

@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Advice, FallocateFlags};
@@ -21,6 +21,8 @@ use rustix::fs::{Advice, FallocateFlags};
 const FILE_MODE: u32 = 0o600;
 /// The mode of every folder.
 const DIR_MODE: u32 = 0o700;
+/// The unit in which a file's room is told, whatever the file system's own blocks are.
+const STAT_BLOCK_BYTES: u64 = 512;
 /// As many pieces as one vectored write takes on Linux.
 const PIECES_MAX: usize = 1024;
 
@@ -79,6 +81,10 @@ pub trait File: Debug + Send + Sync {
     fn will_read(&self, _offset: u64, _length: u64) {}
     /// The length.
     fn len(&self) -> io::Result<u64>;
+    /// How much room it takes on the disk: less than its length where nothing was written yet.
+    fn taken_bytes(&self) -> io::Result<u64> {
+        self.len()
+    }
     /// A hint: what is durable of this file will hardly be read soon, so the system need not keep it
     /// in memory.
     fn uncache(&self) {}
@@ -191,6 +197,10 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn taken_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks().saturating_mul(STAT_BLOCK_BYTES))
     }
 
     fn uncache(&self) {

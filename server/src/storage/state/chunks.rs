@@ -238,12 +238,19 @@ impl<'t> ChunkTable<'t> {
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
-        self.written_bytes += page_run_bytes(value.len());
-        self.table.insert(key, value).map(drop).map_err(self.database.failed("write"))
+        let added = page_run_bytes(value.len());
+        self.written_bytes += added;
+        let before = self.table.insert(key, value).map_err(self.database.failed("write"))?;
+        let freed = before.map_or(0, |before| page_run_bytes(before.value().len()));
+        self.database.note_kept(added, freed);
+        Ok(())
     }
 
     fn remove(&mut self, key: &[u8]) -> Result<(), StorageError> {
-        self.table.remove(key).map(drop).map_err(self.database.failed("write"))
+        let removed = self.table.remove(key).map_err(self.database.failed("write"))?;
+        let freed = removed.map_or(0, |removed| page_run_bytes(removed.value().len()));
+        self.database.note_kept(0, freed);
+        Ok(())
     }
 }
 

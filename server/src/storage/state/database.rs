@@ -13,8 +13,9 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use migrations::latest::kept::{META_KEPT, decode_kept, encode_kept};
 use migrations::latest::tables::{CHUNKS, META, TILES, Table};
 use redb::{
     Builder, Durability, ReadTransaction, ReadableDatabase, StorageBackend, WriteTransaction,
@@ -28,8 +29,19 @@ use crate::storage::error::StorageError;
 pub(super) struct Database {
     redb: redb::Database,
     path: PathBuf,
+    file: Arc<dyn File>,
     written: Arc<AtomicU64>,
+    /// Bytes of the page runs of all chunks, as it was committed last.
+    kept: AtomicU64,
+    /// What the transaction under way makes of that. redb lets one write at a time.
+    change: AtomicI64,
 }
+
+/// Of so many bytes of chunks redb needs one more around them, at most: branches, tiles, rows, and pages that are not
+/// quite full.
+const PART_AROUND: u64 = 8;
+/// And so many bytes more, however few there are.
+const AROUND_BYTES: u64 = 512 << 10;
 
 /// How the file is used.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +62,19 @@ impl Database {
         if !disk.exists(path).map_err(StorageError::io("find", path))? {
             create(disk, path, options)?;
         }
-        Self::open_file(disk, path, options)
+        let database = Self::open_file(disk, path, options)?;
+        database.kept.store(database.find_kept()?, Ordering::Relaxed);
+        Ok(database)
+    }
+
+    /// What the row says. As long as none can be read, all of the file counts as used.
+    fn find_kept(&self) -> Result<u64, StorageError> {
+        let kept = self.unwinding(|| {
+            let table = self.read()?.open_table(META).map_err(self.failed("read"))?;
+            let value = table.get(META_KEPT).map_err(self.failed("read"))?;
+            Ok(value.and_then(|value| decode_kept(value.value()).ok()))
+        })?;
+        kept.map_or_else(|| self.file.len(), Ok).map_err(StorageError::io("measure", &self.path))
     }
 
     fn open_file(
@@ -58,10 +82,10 @@ impl Database {
         path: &Path,
         options: DatabaseOptions,
     ) -> Result<Self, StorageError> {
-        let file = disk.open(path).map_err(StorageError::io("open", path))?;
+        let file: Arc<dyn File> = disk.open(path).map_err(StorageError::io("open", path))?.into();
         let written = Arc::new(AtomicU64::new(0));
         let backend = Backend {
-            file,
+            file: Arc::clone(&file),
             written: Arc::clone(&written),
             unsynced: AtomicU64::new(0),
             unsynced_bytes_max: options.unsynced_bytes_max,
@@ -72,7 +96,8 @@ impl Database {
                 .create_with_backend(backend)
                 .map_err(|error| storage_error(path, "open", error.into()))
         })?;
-        Ok(Self { redb, path: path.to_owned(), written })
+        let (kept, change) = (AtomicU64::new(0), AtomicI64::new(0));
+        Ok(Self { redb, path: path.to_owned(), file, written, kept, change })
     }
 
     /// Begins a transaction that sees what is there now, and goes on seeing it.
@@ -86,12 +111,36 @@ impl Database {
         txn.set_durability(Durability::Immediate)
             .expect("no savepoint was made that would forbid a durable commit");
         txn.set_quick_repair(true);
+        self.change.store(0, Ordering::Relaxed);
         Ok(txn)
     }
 
     /// Makes a transaction durable.
     pub(super) fn commit(&self, txn: WriteTransaction) -> Result<(), StorageError> {
-        txn.commit().map_err(self.failed("write"))
+        let change = self.change.swap(0, Ordering::Relaxed);
+        let kept = self.kept.load(Ordering::Relaxed).saturating_add_signed(change);
+        if change != 0 {
+            let mut table = txn.open_table(META).map_err(self.failed("write"))?;
+            let row = encode_kept(kept);
+            table.insert(META_KEPT, &row[..]).map_err(self.failed("write"))?;
+        }
+        txn.commit().map_err(self.failed("write"))?;
+        self.kept.store(kept, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The transaction under way adds page runs of so many bytes, and frees others.
+    pub(super) fn note_kept(&self, added: usize, freed: usize) {
+        let signed = |bytes| i64::try_from(bytes).expect("a length in memory fits 63 bits");
+        self.change.fetch_add(signed(added) - signed(freed), Ordering::Relaxed);
+    }
+
+    /// How much of the file's room is used for nothing, so that it takes what is written next. An estimate on the low
+    /// side: redb itself would have to look at every page to say.
+    pub(super) fn spare_bytes(&self) -> u64 {
+        let kept = self.kept.load(Ordering::Relaxed);
+        let taken = self.file.taken_bytes().unwrap_or(0);
+        taken.saturating_sub(kept + kept / PART_AROUND + AROUND_BYTES)
     }
 
     /// Where it is.
@@ -147,6 +196,10 @@ fn create(disk: &dyn Disk, path: &Path, options: DatabaseOptions) -> Result<(), 
     for definition in Table::ALL.map(Table::definition).into_iter().chain([CHUNKS, TILES, META]) {
         txn.open_table(definition).map_err(database.failed("create"))?;
     }
+    {
+        let mut table = txn.open_table(META).map_err(database.failed("create"))?;
+        table.insert(META_KEPT, &encode_kept(0)[..]).map_err(database.failed("create"))?;
+    }
     database.commit(txn)?;
     drop(database);
     disk.rename(&new, path).map_err(StorageError::io("rename", &new))?;
@@ -171,7 +224,7 @@ fn storage_error(path: &Path, act: &'static str, error: redb::Error) -> StorageE
 /// The file as redb wants to see it.
 #[derive(Debug)]
 struct Backend {
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
     written: Arc<AtomicU64>,
     unsynced: AtomicU64,
     unsynced_bytes_max: u64,

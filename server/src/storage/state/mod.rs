@@ -338,6 +338,12 @@ impl State {
         self.0.unflushed_bytes()
     }
 
+    /// How much room of the state's file waits to be used again, in bytes: what was trimmed and deleted there. An
+    /// estimate, on the low side.
+    pub fn spare_bytes(&self) -> u64 {
+        self.0.database.spare_bytes()
+    }
+
     /// Whether appends are to be refused until the flusher has caught up.
     pub fn is_lagging(&self) -> bool {
         let is_lagging = self.0.is_lagging.load(Ordering::Relaxed);

@@ -442,6 +442,45 @@ fn a_trimmed_state_does_not_grow_when_as_much_is_written_again() {
     assert!(sizes.iter().all(|size| *size <= 2 * sizes[0]), "{sizes:?}");
 }
 
+/// Free pages of redb's own, and what we say of them: both in bytes.
+fn spare(scene: &Scene) -> (u64, u64) {
+    let txn = scene.state.0.database.write().unwrap();
+    let stats = txn.stats().unwrap();
+    let used = stats.allocated_pages() * u64::try_from(stats.page_size()).unwrap();
+    txn.abort().unwrap();
+    let taken = RealDisk.open(&scene.path).unwrap().taken_bytes().unwrap();
+    (taken.saturating_sub(used), scene.state.spare_bytes())
+}
+
+#[test]
+fn room_that_trimming_freed_is_told_and_still_known_after_a_restart() {
+    for (count, length) in [(60_000, 10), (8_000, 1024), (1024, 40_000)] {
+        let options = StateOptions { trim_chunks_max: 1024, ..by_hand() };
+        let mut scene = Scene::on_file(options);
+        let log = scene.create("a");
+        for first in (0..count).step_by(64) {
+            scene.append("a", &bodies(first..(first + 64).min(count), length));
+        }
+        scene.flush();
+        let until = count / 256 * 256 / 10 * 9;
+        scene.trim("a", until);
+        scene.flush();
+        let first = until / 256 * 256;
+        while scene.chunks(log).first().is_some_and(|(at, _)| *at < first) {
+            std::thread::yield_now();
+        }
+        // What a transaction frees is free after the next one.
+        scene.set_cursor("a", "c", first);
+        scene.flush();
+        let (truth, told) = spare(&scene);
+        assert!(told <= truth, "{length}: {told} told, {truth} there");
+        assert!(told >= truth / 2, "{length}: {told} told, {truth} there");
+        let scene = scene.reopened(options);
+
+        assert!(spare(&scene).1 >= told / 2, "{length}");
+    }
+}
+
 #[test]
 fn a_manifest_installed_elsewhere_is_the_same_state() {
     let mut source = scene();
