@@ -16,5 +16,6 @@ pub mod link;
 pub mod process;
 pub mod rest;
 pub mod scale;
+pub mod volume;
 pub mod wait;
 pub mod workload;

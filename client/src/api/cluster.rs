@@ -95,7 +95,8 @@ pub struct ReplicaStatus {
     /// What its disk needs to make an entry durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncLatency>,
-    /// Free bytes on its disk.
+    /// Bytes that can still be stored on its disk: what the file system has free, and up to half as much again
+    /// of what trims have freed inside its own file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
     /// Entries of its journal that were found damaged since its start, if any. They are never served.

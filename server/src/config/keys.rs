@@ -194,8 +194,8 @@ pub const KEYS: &[Key] = &[
     key(
         "limits.disk_free_min",
         Kind::Bytes,
-        "256MiB",
-        "With less free disk than this, appends are refused.",
+        "512MiB",
+        "With less room on the disk than this, appends are refused until there is an eighth more.",
     ),
     key("group.logs_max", Kind::Count, "100000", "Logs."),
     key("group.producers_max", Kind::Count, "100000", "Producers of all logs together."),

@@ -116,7 +116,7 @@ pub struct Limits {
     pub wait_max: Duration,
     /// Followers and waiting reads at one time.
     pub followers_max: u64,
-    /// With less free disk than this, appends are refused.
+    /// With less room on the disk than this, appends are refused.
     pub disk_free_min: u64,
     /// Logs or cursors in one answer.
     pub list_max: usize,
@@ -463,6 +463,13 @@ impl Reader<'_> {
         if config.journal.segment_bytes < (batch.bytes_max as u64).saturating_mul(2) {
             let reason = "must hold two appends: at least twice limits.batch_bytes_max";
             self.bad("journal.segment_bytes", reason.to_owned());
+        }
+        let (journal, state) = (&config.journal, &config.state);
+        let in_flight = journal.segment_bytes.saturating_add(state.unflushed_bytes_max as u64);
+        if config.limits.disk_free_min / 4 < in_flight {
+            let reason = "a quarter of it must hold what is written although the disk is full: at least \
+                          journal.segment_bytes plus state.unflushed_bytes_max";
+            self.bad("limits.disk_free_min", reason.to_owned());
         }
         if config.group.producer_idle_min > config.group.producer_idle_max {
             let reason = "must be at most group.producer_idle_max".to_owned();

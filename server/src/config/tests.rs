@@ -133,6 +133,10 @@ fn a_bad_value_is_refused_with_its_place() {
             "q.toml:2: `journal.segment_bytes`: must hold two appends",
         ),
         (
+            "[limits]\ndisk_free_min = \"256MiB\"",
+            "q.toml:2: `limits.disk_free_min`: a quarter of it must hold what is written although",
+        ),
+        (
             "[diagnostics]\nformat = \"xml\"",
             "q.toml:2: `diagnostics.format`: \"xml\" is not one of auto, text, json",
         ),

@@ -30,7 +30,7 @@ const OVERLOADED_RETRY: Duration = Duration::from_millis(200);
 /// After this time an append may be tried again that met a flusher behind its budget.
 const LAGGING_RETRY: Duration = Duration::from_secs(1);
 /// After this time an append may be tried again that met a full disk.
-const DISK_FULL_RETRY: Duration = Duration::from_secs(10);
+const DISK_FULL_RETRY: Duration = Duration::from_secs(2);
 
 /// Records to be added to a log, all or none.
 #[derive(Clone, Debug)]
@@ -101,8 +101,7 @@ impl Node {
         if core.state.is_lagging() {
             return Err(AppendError::FlusherLagging { retry_after: LAGGING_RETRY });
         }
-        if core.is_disk_full.load(Ordering::Relaxed) || core.are_disks_full.load(Ordering::Relaxed)
-        {
+        if core.disk.is_full() || core.are_disks_full.load(Ordering::Relaxed) {
             return Err(AppendError::DiskFull { retry_after: DISK_FULL_RETRY });
         }
         if core.pulse.still_for() >= core.options.stall_max {

@@ -1,13 +1,12 @@
-//! What a node looks after by itself: its disk, a leader that gets nowhere, producers long gone.
+//! What a node looks after by itself: a leader that gets nowhere or has no room, producers long gone.
 //!
 //! Proposals are made only while this replica leads, and only if there was something to look at
 //! since the last one: an idle group writes nothing.
 //!
-//! Not here: admitting replicas (`admission`), checkpoints, the audit, and what logs let go of
-//! (`retention`), which have files of their own.
+//! Not here: the disk (`disk`), admitting replicas (`admission`), checkpoints, the audit, and what logs
+//! let go of (`retention`), which have files of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::types::EntryIndex;
@@ -15,11 +14,9 @@ use tracing::{debug, warn};
 
 use super::audit::audit;
 use super::checkpoint::look_after_checkpoints;
-use super::{Core, Node, retention};
+use super::{Core, Node, disk, retention};
 use crate::machine::ExpireProducers;
 
-/// How often the disk is asked for its free space.
-const DISK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a leader looks whether its proposals get anywhere.
 const STALL_INTERVAL: Duration = Duration::from_millis(250);
 /// How often a leader asks the others what only they know.
@@ -31,35 +28,11 @@ impl Node {
         let tasks = &self.core.tasks;
         tasks.spawn("checkpoints", look_after_checkpoints(self.clone()));
         tasks.spawn("audit", audit(self.clone()));
-        tasks.spawn("disk watch", watch_disk(Arc::clone(&self.core)));
+        tasks.spawn("disk watch", disk::watch(Arc::clone(&self.core)));
         tasks.spawn("stall watch", watch_stalls(self.clone()));
         tasks.spawn("facts of others", ask_for_facts(self.clone()));
         tasks.spawn("expiry", expire(Arc::clone(&self.core)));
         tasks.spawn("retention", retention::enforce(self.clone()));
-    }
-}
-
-async fn watch_disk(core: Arc<Core>) {
-    loop {
-        let probes = Arc::clone(&core.probes);
-        match core.tasks.blocking(move || (probes.disk_free)()).await {
-            Ok(Ok(free)) => note_free(&core, free),
-            Ok(Err(error)) => debug!(%error, "free space of the disk is not known"),
-            Err(_failed) => {}
-        }
-        core.world.clock.sleep(DISK_INTERVAL).await;
-    }
-}
-
-fn note_free(core: &Core, free: u64) {
-    let min = core.options.disk_free_min;
-    let was_full = core.is_disk_full.load(Ordering::Relaxed);
-    // Full at the limit, and fine again only well above it: not one after the other.
-    let is_full = if was_full { free < min + min / 4 } else { free < min };
-    core.disk_free_bytes.store(free, Ordering::Relaxed);
-    core.is_disk_full.store(is_full, Ordering::Relaxed);
-    if is_full && !was_full {
-        warn!(free_bytes = free, free_bytes_min = min, "disk full, appends refused");
     }
 }
 
@@ -92,7 +65,15 @@ async fn ask_for_facts(node: Node) {
             return;
         }
         node.refresh_facts().await;
-        node.core.world.clock.sleep(FACTS_INTERVAL).await;
+        if node.core.is_alone_full() {
+            match node.hand_over().await {
+                Ok(leader) => warn!(%leader, "disk full, leadership handed over"),
+                Err(reason) => debug!(%reason, "disk full, nobody to lead instead"),
+            }
+        }
+        let (least, min) = (node.core.least_room(), node.core.options.disk_free_min);
+        let pause = disk::ask_again_after(least, min, FACTS_INTERVAL);
+        node.core.world.clock.sleep(pause).await;
     }
 }
 

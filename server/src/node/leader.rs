@@ -183,6 +183,7 @@ impl Node {
             now: core.world.clock.now(),
             heard_within: core.options.heard_within,
             lag_max: core.options.hand_over_lag_max,
+            full: core.full_replicas(),
         };
         search
             .successor(&membership, core.raft.progress().last, &core.raft.replication())
@@ -196,10 +197,12 @@ struct Search {
     now: Instant,
     heard_within: Duration,
     lag_max: u64,
+    /// Who has no room for what a leader takes.
+    full: BTreeSet<u64>,
 }
 
 impl Search {
-    /// The voter, of every set of voters, that answered recently and has most.
+    /// The voter, of every set of voters, that answered recently, has room and has most.
     fn successor(
         &self,
         configs: &[BTreeSet<u64>],
@@ -213,7 +216,8 @@ impl Search {
             });
             let lag = last.saturating_sub(progress.matched.map_or(0, EntryIndex::get));
             let votes = configs.iter().all(|voters| voters.contains(&replica.get()));
-            **replica != self.ourselves && is_recent && lag <= self.lag_max && votes
+            let has_room = !self.full.contains(&replica.get());
+            **replica != self.ourselves && is_recent && lag <= self.lag_max && votes && has_room
         });
         ready.max_by_key(|(_, progress)| progress.matched).map(|(replica, _)| *replica)
     }
@@ -235,6 +239,7 @@ mod tests {
             now,
             heard_within: Duration::from_millis(500),
             lag_max: 100,
+            full: BTreeSet::from([7]),
         };
         let configs: Vec<_> = voters.iter().map(|set| set.iter().copied().collect()).collect();
         let last = Some(EntryIndex::new(1_000));
@@ -263,5 +268,10 @@ mod tests {
         assert_eq!(successor(&[&[1, 2]], &[(2, 990, 900), (3, 1_000, 50)]), None);
         assert_eq!(successor(&[&[1, 2], &[1, 3]], &[(2, 990, 50), (3, 1_000, 50)]), None);
         assert_eq!(successor(&[&[1]], &[(1, 1_000, 0)]), None);
+        assert_eq!(
+            successor(&[&[1, 2, 7]], &[(2, 950, 0), (7, 1_000, 0)]),
+            Some(id(2)),
+            "7 is full"
+        );
     }
 }

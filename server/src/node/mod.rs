@@ -14,6 +14,7 @@ mod audit;
 mod batcher;
 mod checkpoint;
 mod clocks;
+mod disk;
 mod follow;
 mod freshness;
 mod gate;
@@ -37,7 +38,7 @@ pub mod error;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use client::types::{BatchLimits, EntryIndex, Generation, ReplicaAddr, ReplicaId};
@@ -59,6 +60,7 @@ use self::audit::Audit;
 use self::batcher::{Batcher, Pulse, Queue};
 use self::checkpoint::CheckpointWish;
 use self::clocks::Clocks;
+use self::disk::DiskRoom;
 use self::freshness::IndexAsker;
 use self::gate::Gate;
 use self::leader::RouteCache;
@@ -66,7 +68,7 @@ use self::permit::{Permits, Room};
 use self::propose::{Proposer, Stamps};
 use self::retention::Retention;
 use self::rounds::Rounds;
-use self::status::{Facts, UNKNOWN_FREE};
+use self::status::Facts;
 use self::tails::Tails;
 use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
@@ -132,8 +134,7 @@ struct Core {
     joiners: Joiners,
     route_cache: RouteCache,
     facts: Facts,
-    disk_free_bytes: AtomicU64,
-    is_disk_full: AtomicBool,
+    disk: DiskRoom,
     are_disks_full: AtomicBool,
     clocks: Arc<Clocks>,
     retention: Retention,
@@ -174,7 +175,6 @@ impl Node {
             route_cache: RouteCache::default(),
             appends: Permits::new(appends),
             followers: Permits::new(followers),
-            is_disk_full: AtomicBool::new(false),
             are_disks_full: AtomicBool::new(false),
             clocks,
             retention: Retention::default(),
@@ -183,7 +183,7 @@ impl Node {
             stopping: watch::Sender::new(false),
             probes: Arc::new(probes),
             facts: Facts::default(),
-            disk_free_bytes: AtomicU64::new(UNKNOWN_FREE),
+            disk: DiskRoom::default(),
             leadership: raft.leadership(),
             membership: raft.membership(),
             applied: raft.applied(),

@@ -23,7 +23,8 @@ pub struct NodeOptions {
     pub appends_max: u64,
     /// A leader whose proposals get nowhere for so long refuses further appends, and hands over.
     pub stall_max: Duration,
-    /// Appends are refused while the disk has less free space than this.
+    /// Appends are refused while the disk has less room than this; a quarter of it must be enough for a
+    /// segment of the journal and a full flush.
     pub disk_free_min: u64,
     /// How long a command other than an append may take.
     pub command_deadline: Duration,
@@ -79,7 +80,7 @@ impl Default for NodeOptions {
             append_bytes_max: 64 << 20,
             appends_max: 16_384,
             stall_max: Duration::from_secs(1),
-            disk_free_min: 256 << 20,
+            disk_free_min: 512 << 20,
             command_deadline: Duration::from_secs(5),
             read_deadline: Duration::from_secs(3),
             reads_waiting_max: 16_384,

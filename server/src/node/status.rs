@@ -229,7 +229,6 @@ impl Core {
         let ourselves = self.identity.replica.get();
         let now = Reading::of(&self.world.clock);
         let mut ahead = BTreeMap::from([(ourselves, 0)]);
-        let mut full = BTreeSet::new();
         for (id, told) in &*self.facts.lock() {
             if now.at() - told.at.at() > FACTS_AGE_MAX {
                 continue;
@@ -237,14 +236,9 @@ impl Core {
             // Ours may have jumped since, and theirs is not thought to.
             let ahead_ms = told.clock_ahead_ms.saturating_sub(now.jumped_since(told.at));
             ahead.insert(id.get(), ahead_ms);
-            if told.status.free_bytes.is_some_and(|free| free < self.options.disk_free_min) {
-                full.insert(id.get());
-            }
         }
-        if self.is_disk_full.load(Ordering::Relaxed) {
-            full.insert(ourselves);
-        }
-        let has_room = voters.iter().all(|set| set.difference(&full).count() > set.len() / 2);
+        let full = self.full_replicas();
+        let has_room = has_room(&voters, &full);
         let was_full = self.are_disks_full.swap(!has_room, Ordering::Relaxed);
         if !has_room && !was_full {
             tracing::warn!(replicas = ?full, "no majority has room on its disks, appends refused");
@@ -252,6 +246,32 @@ impl Core {
         if self.clocks.compare(&voters, &ahead, now) {
             tracing::warn!("this clock is ahead of a majority's, stamps are set back");
         }
+    }
+
+    /// Who has no room for more, as far as they told lately.
+    pub(super) fn full_replicas(&self) -> BTreeSet<u64> {
+        let now = self.world.clock.now();
+        let is_full = |told: &Told| {
+            now - told.at.at() <= FACTS_AGE_MAX
+                && told.status.free_bytes.is_some_and(|free| free < self.options.disk_free_min)
+        };
+        let known = self.facts.lock();
+        let others = known.iter().filter(|(_, told)| is_full(told)).map(|(id, _)| id.get());
+        let ourselves = self.disk.is_full().then_some(self.identity.replica.get());
+        others.chain(ourselves).collect()
+    }
+
+    /// Whether this replica is full and a majority is not.
+    pub(super) fn is_alone_full(&self) -> bool {
+        self.disk.is_full()
+            && has_room(&self.membership.borrow().row.configs, &self.full_replicas())
+    }
+
+    /// The least room that this replica or one that told of itself has.
+    pub(super) fn least_room(&self) -> Option<u64> {
+        let known = self.facts.lock();
+        let others = known.values().filter_map(|told| told.status.free_bytes);
+        others.chain(self.disk.bytes()).min()
     }
 
     /// The state of the group, given how sure we are of who leads.
@@ -307,14 +327,15 @@ impl Core {
             Some(now - heard)
         });
         let silence = silence.max();
-        Situation { ourselves, voters, silence, here, leadership, pause: self.pause() }
+        let full = self.full_replicas();
+        Situation { ourselves, voters, silence, here, full, leadership, pause: self.pause() }
     }
 
     /// Why this replica would take no appends although it led.
     fn pause(&self) -> Option<Pause> {
         if *self.stopping.borrow() {
             Some(Pause::Stopping)
-        } else if self.is_disk_full.load(Ordering::Relaxed) {
+        } else if self.disk.is_full() {
             Some(Pause::DiskFull)
         } else if self.are_disks_full.load(Ordering::Relaxed) {
             Some(Pause::DisksFull)
@@ -339,7 +360,6 @@ impl Core {
 
     /// What only this replica knows of itself.
     fn describe_ourselves(&self, place: &mut ReplicaStatus) {
-        let free = self.disk_free_bytes.load(Ordering::Relaxed);
         place.is_reachable = true;
         place.heard_ms_ago = Some(0);
         place.version = Some(env!("CARGO_PKG_VERSION").to_owned());
@@ -347,14 +367,11 @@ impl Core {
         place.tail = self.raft.progress().last;
         place.applied = *self.applied.borrow();
         place.sync = (self.probes.sync_latency)();
-        place.free_bytes = (free != UNKNOWN_FREE).then_some(free);
+        place.free_bytes = self.disk.bytes();
         place.damaged_entries = Some((self.probes.damaged_entries)()).filter(|count| *count > 0);
         place.digest = (self.probes.digest)();
     }
 }
-
-/// Free bytes of a disk that was not yet asked.
-pub(super) const UNKNOWN_FREE: u64 = u64::MAX;
 
 /// What the state of one replica is told from.
 struct Scene<'a> {
@@ -423,6 +440,11 @@ impl Scene<'_> {
         let applied = self.core.applied.borrow().map_or(0, EntryIndex::get);
         Some(Lag { entries: committed.saturating_sub(applied) })
     }
+}
+
+/// Whether every set of voters has a majority that is not full.
+fn has_room(voters: &[BTreeSet<u64>], full: &BTreeSet<u64>) -> bool {
+    voters.iter().all(|set| set.difference(full).count() > set.len() / 2)
 }
 
 fn verdict(judgement: Judgement) -> Verdict {

@@ -18,6 +18,8 @@ pub(super) struct Situation {
     pub(super) voters: Vec<BTreeSet<u64>>,
     /// The voters that answered recently, ourselves included.
     pub(super) here: BTreeSet<u64>,
+    /// Those who told that their disk is full.
+    pub(super) full: BTreeSet<u64>,
     /// How long the longest silent voter has been silent, if that is known.
     pub(super) silence: Option<Duration>,
     /// Who leads, and whether we are sure that it still does.
@@ -129,6 +131,11 @@ impl Situation {
         if !lost.is_empty() {
             reasons.push(self.silence_of(lost));
         }
+        let full: Vec<_> = self.all().intersection(&self.full).copied().collect();
+        if !full.is_empty() {
+            let noun = if full.len() == 1 { "replica" } else { "replicas" };
+            reasons.push(format!("no room on the disk of {noun} {}", list(&full)));
+        }
         if self.voters.len() > 1 {
             reasons.push("a change of the voters is under way: both sets are needed".to_owned());
         }
@@ -216,6 +223,7 @@ mod tests {
             ourselves: 2,
             voters: voters.iter().map(|ids| set(ids)).collect(),
             here: set(here),
+            full: BTreeSet::new(),
             silence: Some(Duration::from_secs(14)),
             leadership: Lead::Ours,
             pause: None,
@@ -314,6 +322,11 @@ mod tests {
     #[test]
     fn what_is_no_better_says_why() {
         assert_eq!(led(&[&[1, 2, 3]], &[1, 2, 3]).judge().reasons, Vec::<String>::new());
+        let mut one_is_full = led(&[&[1, 2, 3]], &[1, 2, 3]);
+        one_is_full.full = BTreeSet::from([3]);
+        let judged = one_is_full.judge();
+        assert_eq!(judged.reasons, ["no room on the disk of replica 3"]);
+        assert!(judged.can_append, "a full follower is not a full leader");
         let judged = led(&[&[1, 2], &[2, 3]], &[1, 2]).judge();
         assert_eq!(judged.reasons, ["replica 2 reaches only itself and 1 (2 of 3)"]);
         let judged = led(&[&[1, 2]], &[1, 2]).judge();

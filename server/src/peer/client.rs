@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -117,6 +117,8 @@ struct Shared<T> {
     condemned: watch::Sender<Condemned>,
     /// Everybody who was known at the start was asked whether our folder is accepted.
     is_introduced: watch::Sender<bool>,
+    /// There is no room here for what others append.
+    is_brimful: AtomicBool,
     metrics: Metrics,
     clock: Clock,
 }
@@ -140,6 +142,7 @@ impl<T: Transport> Peers<T> {
                 acquaintances,
                 condemned: watch::Sender::new(Condemned::new()),
                 is_introduced: watch::Sender::new(true),
+                is_brimful: AtomicBool::new(false),
                 metrics,
                 clock,
             }),
@@ -187,6 +190,15 @@ impl<T: Transport> Peers<T> {
     /// What we show of ourselves.
     pub(super) fn introduction(&self) -> Introduction {
         self.shared.myself.introduction()
+    }
+
+    /// Says whether there is no room here for what others append.
+    pub fn set_brimful(&self, is_brimful: bool) {
+        self.shared.is_brimful.store(is_brimful, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_brimful(&self) -> bool {
+        self.shared.is_brimful.load(Ordering::Relaxed)
     }
 
     /// Waits until everybody was asked once, and says whether nobody condemns our folder.

@@ -24,7 +24,7 @@ use super::paths;
 use super::transport::Http;
 use crate::metrics::Metrics;
 use crate::raft::Raft;
-use crate::raft::types::{AppendRequest, TransferRequest, VoteRequest};
+use crate::raft::types::{AppendRequest, RaftEntry, RaftPayload, TransferRequest, VoteRequest};
 use crate::storage::state::State as Kept;
 use crate::world::tasks;
 
@@ -179,8 +179,16 @@ async fn introduce(State(desk): State<Desk>, body: Body) -> Result<Response, NoA
     }
 }
 
+fn is_append(entry: &RaftEntry) -> bool {
+    matches!(&entry.payload, RaftPayload::Normal(payload) if payload.is_append())
+}
+
 async fn append(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let request: AppendRequest = desk.receive(body).await?;
+    // The leader comes back with it later. Whatever else it sends is small, and may be the trim that makes room.
+    if desk.peers.is_brimful() && request.entries.iter().any(is_append) {
+        return Err(NoAnswer::Unavailable);
+    }
     let response = desk.raft.append_entries(request).await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&response))
 }
