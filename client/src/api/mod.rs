@@ -21,6 +21,7 @@ pub mod records;
 pub mod resume;
 
 pub mod cluster;
+pub mod transfers;
 
 pub mod audit;
 pub mod checkpoints;

@@ -3,7 +3,7 @@
 //! A log name stands in one part of a path, so its `/` is written `%2F`. Names with a part `.` or
 //! `..` do not exist ([`LogName`]), so no path built here can mean another place.
 //!
-//! Not here: what a route takes and answers (`logs`, `records`, `cluster`).
+//! Not here: what a route takes and answers (`logs`, `records`, `cluster`, `transfers`).
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -46,6 +46,10 @@ pub const SNAPSHOTS: &str = "/v1/snapshots";
 pub const SNAPSHOT: &str = "/v1/snapshots/{checkpoint}";
 /// Whether the replicas hold the same: GET.
 pub const AUDIT: &str = "/v1/audit";
+/// State transfers that the replica which answers takes part in: GET.
+pub const TRANSFERS: &str = "/v1/transfers";
+/// One of them: GET, PATCH.
+pub const TRANSFER: &str = "/v1/transfers/{transfer}";
 
 /// Whether the process lives: GET.
 pub const LIVE: &str = "/livez";
@@ -109,6 +113,11 @@ pub fn snapshot(checkpoint: EntryIndex) -> String {
     format!("/v1/snapshots/{checkpoint}")
 }
 
+/// Path of [`TRANSFER`].
+pub fn transfer(id: &str) -> String {
+    format!("/v1/transfers/{}", part(id))
+}
+
 #[cfg(test)]
 mod tests {
     use percent_encoding::percent_decode_str;
@@ -126,6 +135,7 @@ mod tests {
                 .replace("{name}", "billing")
                 .replace("{position}", "7")
                 .replace("{checkpoint}", "40")
+                .replace("{transfer}", "3-1")
         };
         assert_eq!(log(&name), fill(LOG));
         assert_eq!(records(&name), fill(RECORDS));
@@ -136,6 +146,7 @@ mod tests {
         assert_eq!(cursors(&name), fill(CURSORS));
         assert_eq!(cursor(&name, &cursor_name), fill(CURSOR));
         assert_eq!(snapshot(EntryIndex::new(40)), fill(SNAPSHOT));
+        assert_eq!(transfer("3-1"), fill(TRANSFER));
     }
 
     proptest! {

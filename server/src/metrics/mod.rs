@@ -66,6 +66,7 @@ struct Shared {
     doors: DoorMetrics,
     peers: PeerMetrics,
     audit: AuditMetrics,
+    transfers: TransferMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -95,6 +96,7 @@ impl Metrics {
             doors: DoorMetrics::register(&mut registry),
             peers: PeerMetrics::register(&mut registry),
             audit: AuditMetrics::register(&mut registry),
+            transfers: TransferMetrics::register(&mut registry),
             registry,
         };
         Self { shared: Arc::new(shared) }
@@ -509,6 +511,65 @@ impl DoorMetrics {
         let help = "Time until a request was answered, its body excepted";
         to.register_with_unit("request", help, Unit::Seconds, metrics.request_seconds.clone());
         metrics
+    }
+}
+
+/// State transfers.
+impl Metrics {
+    /// A transfer began; `direction` is `receiving` or `offering`.
+    pub fn transfer_begun(&self, direction: &'static str) {
+        self.shared.transfers.under_way.get_or_create(&KindLabels { kind: direction }).inc();
+    }
+
+    /// A transfer ended, well or not.
+    pub fn transfer_ended(&self, direction: &'static str, is_done: bool) {
+        let transfers = &self.shared.transfers;
+        transfers.under_way.get_or_create(&KindLabels { kind: direction }).dec();
+        let result = if is_done { "done" } else { "failed" };
+        transfers.ended.get_or_create(&CallLabels { kind: direction, result }).inc();
+    }
+
+    /// So many bytes of hashes and records were fetched and proved.
+    pub fn transfer_fetched(&self, bytes: u64) {
+        self.shared.transfers.bytes.inc_by(bytes);
+    }
+
+    /// A source was left out: `silent` or `wrong`.
+    pub fn transfer_source_left_out(&self, reason: &'static str) {
+        self.shared.transfers.left_out.get_or_create(&ReasonLabels { reason }).inc();
+    }
+}
+
+struct TransferMetrics {
+    under_way: Family<KindLabels, Level>,
+    ended: Family<CallLabels, Counter>,
+    bytes: Counter,
+    left_out: Family<ReasonLabels, Counter>,
+}
+
+impl TransferMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("transfer");
+        let this = Self {
+            under_way: Family::default(),
+            ended: Family::default(),
+            bytes: Counter::default(),
+            left_out: Family::default(),
+        };
+        registry.register("under_way", "State transfers under way", this.under_way.clone());
+        registry.register("ended", "State transfers that ended", this.ended.clone());
+        registry.register_with_unit(
+            "fetched",
+            "Hashes and records that were fetched and proved",
+            Unit::Bytes,
+            this.bytes.clone(),
+        );
+        registry.register(
+            "source_left_out",
+            "Sources that were silent or gave wrong bytes",
+            this.left_out.clone(),
+        );
+        this
     }
 }
 

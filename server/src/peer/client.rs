@@ -32,6 +32,9 @@ use super::companion::with_company;
 use super::envelope::{Envelope, Identity, Refusal};
 use super::intake::{seal, unseal};
 use super::paths;
+use super::transfer::Board;
+use super::transfer::send::{self, Shelf};
+use super::transfer::wire::{Offer, OfferAnswer};
 use super::transport::{Purpose, Transport, TransportError};
 use crate::metrics::Metrics;
 use crate::raft::types::{
@@ -119,6 +122,9 @@ struct Shared<T> {
     is_introduced: watch::Sender<bool>,
     /// There is no room here for what others append.
     is_brimful: AtomicBool,
+    /// What is offered, and how far that is.
+    shelf: Shelf,
+    board: Board,
     metrics: Metrics,
     clock: Clock,
 }
@@ -133,8 +139,11 @@ impl<T: Transport> Peers<T> {
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
+        let start = myself.identity.incarnation.start;
         Self {
             shared: Arc::new(Shared {
+                shelf: Shelf::default(),
+                board: Board::new(start, clock.clone(), metrics.clone()),
                 transport,
                 myself,
                 timings,
@@ -175,6 +184,50 @@ impl<T: Transport> Peers<T> {
             drop(join_all(asked).await);
             peers.shared.is_introduced.send_replace(true);
         }
+    }
+
+    /// Every state transfer of this replica.
+    pub fn board(&self) -> &Board {
+        &self.shared.board
+    }
+
+    /// The manifests that are offered now.
+    pub(super) fn shelf(&self) -> &Shelf {
+        &self.shared.shelf
+    }
+
+    /// What tells time here.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
+    /// The last entry that our journal has let go.
+    pub(super) fn purged(&self) -> Option<EntryIndex> {
+        self.shared.myself.journal.purged().map(|id| id.index)
+    }
+
+    /// Offers our state to a replica, or asks about the offer.
+    pub(super) async fn offer_state(
+        &self,
+        target: ReplicaId,
+        address: &str,
+        offer: &Offer,
+    ) -> Result<OfferAnswer, PeerError> {
+        // It answers within a second; a slow disk may take a little longer to be told of.
+        let progress = Duration::from_secs(5);
+        self.ask(Purpose::Transfers, target, address, paths::OFFER, offer, progress).await
+    }
+
+    /// Asks a member for a part of the state.
+    pub(super) async fn ask_for_state<Q: Message, A: Message>(
+        &self,
+        of: ReplicaId,
+        path: &'static str,
+        question: &Q,
+        silence_max: Duration,
+    ) -> Result<A, PeerError> {
+        let address = self.address(of).ok_or(PeerError::Unknown)?;
+        self.ask(Purpose::Transfers, of, &address, path, question, silence_max).await
     }
 
     /// Who we are, in this start.
@@ -536,14 +589,21 @@ impl<T: Transport> RaftNetwork<TypeConfig> for Connection<T> {
 
     async fn full_snapshot(
         &mut self,
-        _vote: RaftVote,
-        _snapshot: Snapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: RaftVote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RpcOption,
     ) -> Result<SnapshotResponse, StreamingError> {
-        // The journal is never purged yet, so entries always suffice and nobody needs an offer.
-        let error = std::io::Error::other("a journal that was never purged offers no snapshot");
-        Err(StreamingError::Unreachable(Unreachable::new(&error)))
+        let Some(manifest) = snapshot.snapshot else {
+            let error = std::io::Error::other("there is no state to be offered yet");
+            return Err(StreamingError::Unreachable(Unreachable::new(&error)));
+        };
+        let target = (self.target, &*self.address);
+        match send::offer(&self.peers, target, vote, manifest, cancel).await {
+            Ok(vote) => Ok(SnapshotResponse::new(vote)),
+            Err(send::NotTaken::Closed(closed)) => Err(StreamingError::Closed(closed)),
+            Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
+        }
     }
 
     async fn transfer_leader(

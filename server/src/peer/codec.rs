@@ -26,7 +26,7 @@ pub(super) const ENTRY_HEAD_BYTES: usize = 8 + 8 + 8 + 1 + 4 + 32;
 /// A message that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed message: {0}")]
-pub(super) struct Malformed(&'static str);
+pub(super) struct Malformed(pub(super) &'static str);
 
 impl Malformed {
     pub(super) const fn new(what: &'static str) -> Self {
@@ -275,13 +275,13 @@ fn take_entry(bytes: &mut Bytes) -> Result<Entry, Malformed> {
     Ok(Entry { id, body })
 }
 
-fn put_vote(out: &mut Vec<u8>, vote: &RaftVote) {
+pub(super) fn put_vote(out: &mut Vec<u8>, vote: &RaftVote) {
     out.put_u64_le(vote.leader_id.term);
     out.put_u64_le(vote.leader_id.node_id);
     out.put_u8(u8::from(vote.committed));
 }
 
-fn take_vote(bytes: &mut Bytes) -> Result<RaftVote, Malformed> {
+pub(super) fn take_vote(bytes: &mut Bytes) -> Result<RaftVote, Malformed> {
     let mut vote = RaftVote::new(take_u64(bytes)?, take_u64(bytes)?);
     vote.committed = take_bool(bytes)?;
     Ok(vote)
@@ -306,13 +306,13 @@ fn take_optional_id(bytes: &mut Bytes) -> Result<Option<EntryId>, Malformed> {
     if take_bool(bytes)? { take_id(bytes).map(Some) } else { Ok(None) }
 }
 
-fn put_id(out: &mut Vec<u8>, id: &EntryId) {
+pub(super) fn put_id(out: &mut Vec<u8>, id: &EntryId) {
     out.put_u64_le(id.term.get());
     out.put_u64_le(id.leader);
     out.put_u64_le(id.index.get());
 }
 
-fn take_id(bytes: &mut Bytes) -> Result<EntryId, Malformed> {
+pub(super) fn take_id(bytes: &mut Bytes) -> Result<EntryId, Malformed> {
     Ok(EntryId {
         term: Term::new(take_u64(bytes)?),
         leader: take_u64(bytes)?,
@@ -320,7 +320,7 @@ fn take_id(bytes: &mut Bytes) -> Result<EntryId, Malformed> {
     })
 }
 
-fn take_digest(bytes: &mut Bytes) -> Result<Digest, Malformed> {
+pub(super) fn take_digest(bytes: &mut Bytes) -> Result<Digest, Malformed> {
     if bytes.remaining() < 32 {
         return Err(Malformed("a hash cut short"));
     }
@@ -329,7 +329,7 @@ fn take_digest(bytes: &mut Bytes) -> Result<Digest, Malformed> {
     Ok(Digest::new(digest))
 }
 
-fn take_count(bytes: &mut Bytes, max: u32, each: usize) -> Result<usize, Malformed> {
+pub(super) fn take_count(bytes: &mut Bytes, max: u32, each: usize) -> Result<usize, Malformed> {
     let count = take_u32(bytes)?;
     let count_here = usize::try_from(count).map_err(|_| Malformed("a count"))?;
     if count > max || bytes.remaining() / each < count_here {
@@ -338,7 +338,7 @@ fn take_count(bytes: &mut Bytes, max: u32, each: usize) -> Result<usize, Malform
     Ok(count_here)
 }
 
-fn take_bool(bytes: &mut Bytes) -> Result<bool, Malformed> {
+pub(super) fn take_bool(bytes: &mut Bytes) -> Result<bool, Malformed> {
     match take_u8(bytes)? {
         0 => Ok(false),
         1 => Ok(true),
@@ -346,19 +346,19 @@ fn take_bool(bytes: &mut Bytes) -> Result<bool, Malformed> {
     }
 }
 
-fn take_u8(bytes: &mut Bytes) -> Result<u8, Malformed> {
+pub(super) fn take_u8(bytes: &mut Bytes) -> Result<u8, Malformed> {
     bytes.try_get_u8().map_err(|_| Malformed("cut short"))
 }
 
-fn take_u32(bytes: &mut Bytes) -> Result<u32, Malformed> {
+pub(super) fn take_u32(bytes: &mut Bytes) -> Result<u32, Malformed> {
     bytes.try_get_u32_le().map_err(|_| Malformed("cut short"))
 }
 
-fn take_u64(bytes: &mut Bytes) -> Result<u64, Malformed> {
+pub(super) fn take_u64(bytes: &mut Bytes) -> Result<u64, Malformed> {
     bytes.try_get_u64_le().map_err(|_| Malformed("cut short"))
 }
 
-fn count(length: usize) -> u32 {
+pub(super) fn count(length: usize) -> u32 {
     u32::try_from(length).expect("a message is bounded far below four GiB")
 }
 

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
-//! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest. Nothing is decoded before the envelope was
+//! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest, and what a state
+//! transfer asks (`transfer`). Nothing is decoded before the envelope was
 //! compared; nothing is listened to between two starts that have not accepted each other. Two things
 //! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
 //! to join (`join`) enter a member by its front door.
@@ -25,6 +26,7 @@ mod intake;
 pub mod join;
 mod paths;
 mod routes;
+pub mod transfer;
 mod transport;
 
 pub use self::acquaintances::Acquaintances;
@@ -32,6 +34,7 @@ pub use self::client::{Condemned, Myself, PeerError};
 pub use self::detours::Detours;
 pub use self::envelope::{Identity, Refusal};
 pub use self::routes::{Desk, ENTRY_BYTES_MAX, router};
+pub use self::transfer::Transfers;
 pub use self::transport::{Http, Transport, TransportError};
 
 /// Asks the others, over HTTP.

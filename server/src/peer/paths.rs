@@ -8,6 +8,10 @@ pub(super) const TAKE_LEADERSHIP: &str = "/peer/1/take-leadership";
 pub(super) const READ_INDEX: &str = "/peer/1/read-index";
 pub(super) const ATTESTATION: &str = "/peer/1/attestation";
 pub(super) const ROLLING_DIGEST: &str = "/peer/1/rolling-digest";
+pub(super) const OFFER: &str = "/peer/1/offer";
+pub(super) const MANIFEST: &str = "/peer/1/manifest";
+pub(super) const TILES: &str = "/peer/1/tiles";
+pub(super) const RECORDS: &str = "/peer/1/records";
 
 /// What a message of this route is called in metrics.
 pub(super) fn name(path: &str) -> &'static str {
@@ -20,6 +24,10 @@ pub(super) fn name(path: &str) -> &'static str {
         READ_INDEX => "read_index",
         ATTESTATION => "attestation",
         ROLLING_DIGEST => "rolling_digest",
+        OFFER => "offer",
+        MANIFEST => "manifest",
+        TILES => "tiles",
+        RECORDS => "records",
         _ => "other",
     }
 }

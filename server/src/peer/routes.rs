@@ -21,6 +21,8 @@ use super::codec::{Introduction, Message};
 use super::envelope::{Checked, Envelope, Identity, Refusal};
 use super::intake::{Intake, MESSAGE_BYTES_MAX, NotTaken, Room, seal};
 use super::paths;
+use super::transfer::Transfers;
+use super::transfer::wire::{ManifestQuestion, Offer, RecordsQuestion, TilesQuestion};
 use super::transport::Http;
 use crate::metrics::Metrics;
 use crate::raft::Raft;
@@ -41,6 +43,8 @@ pub struct Desk {
     raft: Raft,
     /// What this replica holds.
     state: Kept,
+    /// Takes offers, and serves parts of the state.
+    transfers: Transfers,
     /// Counts who is refused.
     metrics: Metrics,
     room: Room,
@@ -57,6 +61,10 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::READ_INDEX, post(read_index))
         .route(paths::ATTESTATION, post(attestation))
         .route(paths::ROLLING_DIGEST, post(rolling_digest))
+        .route(paths::OFFER, post(offer))
+        .route(paths::MANIFEST, post(manifest))
+        .route(paths::TILES, post(tiles))
+        .route(paths::RECORDS, post(records))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MESSAGE_BYTES_MAX))
         // Broken code in one answer does not cost the connection that all others share.
@@ -87,8 +95,14 @@ impl IntoResponse for NoAnswer {
 
 impl Desk {
     /// Answers for these.
-    pub fn new(peers: Peers<Http>, raft: Raft, state: Kept, metrics: Metrics) -> Self {
-        Self { peers, raft, state, metrics, room: Room::default() }
+    pub fn new(
+        peers: Peers<Http>,
+        raft: Raft,
+        state: Kept,
+        transfers: Transfers,
+        metrics: Metrics,
+    ) -> Self {
+        Self { peers, raft, state, transfers, metrics, room: Room::default() }
     }
 
     /// Takes in a message if its sender may speak.
@@ -110,13 +124,18 @@ impl Desk {
 
     /// The message of a replica that is known and has accepted this start of ours.
     async fn receive<M: Message>(&self, body: Body) -> Result<M, NoAnswer> {
+        self.receive_from(body).await.map(|(_sender, message)| message)
+    }
+
+    /// The same, and who sent it.
+    async fn receive_from<M: Message>(&self, body: Body) -> Result<(Identity, M), NoAnswer> {
         let may_speak = |envelope: &Envelope<Checked>| {
             self.peers.acquaintances().check(&envelope.sender())?;
             envelope.check_accepted(self.peers.identity())
         };
-        let (_sender, message) = self.take_in(body, may_speak).await?;
+        let received = self.take_in(body, may_speak).await?;
         if self.peers.is_in_good_standing().await {
-            Ok(message)
+            Ok(received)
         } else {
             Err(NoAnswer::Unavailable)
         }
@@ -226,4 +245,26 @@ async fn attestation(State(desk): State<Desk>, body: Body) -> Result<Response, N
 async fn rolling_digest(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let entry: EntryIndex = desk.receive(body).await?;
     Ok(answer(&desk.state.rolling_digest(entry)))
+}
+
+async fn offer(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let (sender, offer): (_, Offer) = desk.receive_from(body).await?;
+    Ok(answer(&desk.transfers.receiver().offered(sender, offer).await))
+}
+
+async fn manifest(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let question: ManifestQuestion = desk.receive(body).await?;
+    Ok(answer(&desk.peers.shelf().part(question)))
+}
+
+async fn tiles(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let question: TilesQuestion = desk.receive(body).await?;
+    let hashes = desk.transfers.server().tiles(question).await.ok_or(NoAnswer::Unavailable)?;
+    Ok(answer(&hashes))
+}
+
+async fn records(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let question: RecordsQuestion = desk.receive(body).await?;
+    let records = desk.transfers.server().records(question).await.ok_or(NoAnswer::Unavailable)?;
+    Ok(answer(&records))
 }

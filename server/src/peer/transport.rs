@@ -20,8 +20,8 @@ use super::detours::Detours;
 use super::envelope::Refusal;
 use crate::world::{Clock, Instant};
 
-/// The most bytes of an answer to a message.
-const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// The most bytes of an answer to a message: one record of the longest entry, and what stands around it.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Pieces in which a message is handed to the connection; each one is progress.
 const PIECE_BYTES: usize = 64 * 1024;
 /// A connection without a message is closed by us before the other side does it at an ill moment.

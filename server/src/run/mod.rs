@@ -42,7 +42,7 @@ use crate::listen::{self, ListenOptions, Listening};
 use crate::metrics::{Door, Metrics};
 use crate::node::{self, Node, NodeOptions, NodeParts, Probes};
 use crate::peer::forward::Forward;
-use crate::peer::{self, Acquaintances, Desk, Detours, Http, Identity, Myself, Peers};
+use crate::peer::{self, Acquaintances, Desk, Detours, Http, Identity, Myself, Peers, Transfers};
 use crate::raft::{Parts, Raft, Timings};
 use crate::storage::disk::{Disk as _, RealDisk};
 use crate::telemetry;
@@ -280,9 +280,21 @@ impl Running {
     }
 
     fn open_peer_door(&self, peers: Listening, world: &World, metrics: &Metrics) -> Served {
-        let (peers_known, raft, state) =
-            (self.peers.clone(), self.raft.clone(), self.opened.state.clone());
-        let router = peer::router(Desk::new(peers_known, raft, state, metrics.clone()));
+        let transfers = Transfers::new(
+            self.peers.clone(),
+            self.raft.clone(),
+            self.opened.state.clone(),
+            metrics.clone(),
+            world.clock.clone(),
+        );
+        let desk = Desk::new(
+            self.peers.clone(),
+            self.raft.clone(),
+            self.opened.state.clone(),
+            transfers,
+            metrics.clone(),
+        );
+        let router = peer::router(desk);
         let router = router.into_service::<Body>();
         let answer = move |request| {
             let router = router.clone();
