@@ -143,7 +143,7 @@ fn places() -> Vec<Case> {
     use ErrorCode::{
         AlreadyBootstrapped, InvalidBody, InvalidLogName, InvalidParameter, LogDiffers,
         MethodNotAllowed, NotAcceptable, ReservedLogName, UnknownCheckpoint, UnknownCursor,
-        UnknownLog, UnknownRoute, UnsupportedMediaType,
+        UnknownLog, UnknownRoute, UnknownTransfer, UnsupportedMediaType,
     };
     let append = |name, log: &str, codes| {
         let path = format!("/v1/logs/{log}/records");
@@ -182,6 +182,13 @@ fn places() -> Vec<Case> {
             .json(r#"{"lable":"x"}"#),
         case("a checkpoint with an empty label", ("POST", "/v1/checkpoints"), &[InvalidBody])
             .json(r#"{"label":""}"#),
+        case("an unknown transfer", ("GET", "/v1/transfers/9-9"), &[UnknownTransfer]),
+        case("a limit of an unknown transfer", ("PATCH", "/v1/transfers/9-9"), &[UnknownTransfer])
+            .json(r#"{"bytes_per_second":1000}"#),
+        case("a transfer that stands still", ("PATCH", "/v1/transfers/9-9"), &[InvalidBody])
+            .json(r#"{"bytes_per_second":0}"#),
+        case("a misspelt limit", ("PATCH", "/v1/transfers/9-9"), &[InvalidBody])
+            .json(r#"{"speed":9}"#),
         case("an unknown route", ("GET", "/v1/nothing"), &[UnknownRoute]),
         case("an unknown method", ("DELETE", "/v1/cluster"), &[MethodNotAllowed]),
         case("a method nobody knows", ("BREW", ORDERS), &[MethodNotAllowed]),

@@ -59,6 +59,8 @@ error_codes! {
     UnknownCursor = "unknown_cursor", "There is no such cursor";
     /// No checkpoint at this entry, or not any more.
     UnknownCheckpoint = "unknown_checkpoint", "There is no such checkpoint";
+    /// No state transfer of this id here.
+    UnknownTransfer = "unknown_transfer", "There is no such transfer";
     /// A page of another site sent a request that changes something.
     CrossSite = "cross_site", "Pages of other sites may not do this";
     /// No such path.
@@ -115,6 +117,8 @@ error_codes! {
     CursorsFull = "cursors_full", "There are as many cursors as there may be";
     /// There are as many labelled checkpoints as there may be.
     CheckpointsFull = "checkpoints_full", "There are as many labelled checkpoints as there may be";
+    /// The transfer ended, or this replica is not the one that receives it.
+    TransferNotReceived = "transfer_not_received", "This replica does not receive it any more";
     /// This replica belongs to a cluster already.
     AlreadyBootstrapped = "already_bootstrapped", "This replica belongs to a cluster already";
     /// This process may not join.
@@ -157,11 +161,13 @@ impl ErrorCode {
             Self::UnknownLog
             | Self::UnknownCursor
             | Self::UnknownCheckpoint
+            | Self::UnknownTransfer
             | Self::UnknownRoute => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
             Self::RequestTimeout => 408,
             Self::LogDiffers
+            | Self::TransferNotReceived
             | Self::LogSealed
             | Self::SequenceGap
             | Self::SequenceForgotten
@@ -218,6 +224,8 @@ impl ErrorCode {
             | Self::UnknownLog
             | Self::UnknownCursor
             | Self::UnknownCheckpoint
+            | Self::UnknownTransfer
+            | Self::TransferNotReceived
             | Self::CrossSite
             | Self::UnknownRoute
             | Self::MethodNotAllowed
@@ -263,6 +271,8 @@ impl ErrorCode {
             | Self::UnknownLog
             | Self::UnknownCursor
             | Self::UnknownCheckpoint
+            | Self::UnknownTransfer
+            | Self::TransferNotReceived
             | Self::CrossSite
             | Self::UnknownRoute
             | Self::MethodNotAllowed

@@ -21,6 +21,7 @@ use crate::api::checkpoints::{
 use crate::api::cluster::{BootstrapAnswer, BootstrapRequest, ClusterStatus, Joiner, JoinerList};
 use crate::api::logs::{ListQuery, LogList};
 use crate::api::paths;
+use crate::api::transfers::{TransferChange, TransferInfo, TransferList};
 use crate::types::{CheckpointLabel, EntryIndex, LogName, ReplicaAddr};
 
 /// The way to a cluster.
@@ -94,6 +95,22 @@ impl Client {
     pub async fn joiners(&self) -> Result<Vec<Joiner>, Error> {
         let answer = self.send(&Call::read(paths::JOINERS.to_owned())).await?;
         Ok(answer.json::<JoinerList>()?.joiners)
+    }
+
+    /// State transfers of the replica that answers, newest first.
+    pub async fn transfers(&self) -> Result<Vec<TransferInfo>, Error> {
+        let answer = self.send(&Call::read(paths::TRANSFERS.to_owned())).await?;
+        Ok(answer.json::<TransferList>()?.transfers)
+    }
+
+    /// Changes how fast a transfer goes that the replica which is asked receives.
+    pub async fn turn_transfer(
+        &self,
+        id: &str,
+        change: &TransferChange,
+    ) -> Result<TransferInfo, Error> {
+        let call = Call::change(Method::PATCH, paths::transfer(id), Effect::Repeatable);
+        self.send(&call.json(change)).await?.json()
     }
 
     /// Makes the process that is asked the first replica of a new cluster.

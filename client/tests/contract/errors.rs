@@ -70,6 +70,7 @@ reserved_log_name             403 final     none
 unknown_log                   404 final     none
 unknown_cursor                404 final     none
 unknown_checkpoint            404 final     none
+unknown_transfer              404 final     none
 cross_site                    403 final     none
 unknown_route                 404 final     none
 method_not_allowed            405 final     none
@@ -98,6 +99,7 @@ logs_full                     409 final     none
 producers_full                429 retryable none
 cursors_full                  409 final     none
 checkpoints_full              409 final     none
+transfer_not_received         409 final     none
 already_bootstrapped          409 final     none
 join_refused                  409 final     none
 overloaded                    429 retryable none

@@ -14,6 +14,7 @@ mod errors;
 mod frames;
 mod logs;
 mod records;
+mod transfers;
 
 use bytes::Bytes;
 use quorate_client::api::records::RecordJson;

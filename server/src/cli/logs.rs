@@ -178,7 +178,7 @@ fn or_none<T>(
 pub(super) struct Rehearsal {
     /// Only tell what it would do.
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 /// Consent to what cannot be undone.

@@ -24,6 +24,7 @@ mod service;
 mod shown;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -131,6 +132,9 @@ enum Command {
     Snapshots(checkpoints::SnapshotsCommand),
     /// Do all replicas hold the same? Ends with exit code 1 if one differs.
     Audit,
+    /// What a replica fetches that lacks entries the others have let go.
+    #[command(subcommand)]
+    Transfers(transfers::TransfersCommand),
     /// Measure a group, this machine's disk, or what could be had without consensus.
     Bench(Box<bench::Arguments>),
     /// Write, check and show the settings of a replica.
@@ -206,6 +210,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Checkpoints(command) => single()?.block_on(checkpoints::run(command, context)),
         Command::Snapshots(command) => single()?.block_on(checkpoints::snapshots(command, context)),
         Command::Audit => single()?.block_on(checkpoints::audit(context)),
+        Command::Transfers(command) => single()?.block_on(transfers::run(command, context)),
         Command::Bench(arguments) => bench::run(&arguments, context),
         Command::Config(command) => config::run(command, context.output),
         Command::Completions { shell } => completions(shell, context.output),

@@ -122,6 +122,7 @@ mod tests {
             (ErrorCode::UnknownLog, Exit::NotFound),
             (ErrorCode::UnknownCursor, Exit::NotFound),
             (ErrorCode::UnknownCheckpoint, Exit::NotFound),
+            (ErrorCode::UnknownTransfer, Exit::NotFound),
             (ErrorCode::Trimmed, Exit::NotFound),
             (ErrorCode::TailDiffers, Exit::Condition),
             (ErrorCode::Fenced, Exit::Condition),

@@ -186,6 +186,7 @@ fn every_command_has_the_shared_options_and_every_change_can_be_rehearsed() {
         "cursors list",
         "cursors show",
         "cluster status",
+        "transfers list",
         "bench",
         "config init",
         "config check",

@@ -233,6 +233,12 @@ pub const KEYS: &[Key] = &[
     key("state.flush_bytes", Kind::Bytes, "8MiB", "Flush when this much has come together, or …"),
     key("state.flush_interval", Kind::Time, "1s", "… when this much time has passed."),
     key(
+        "state.transfer_bytes_per_second",
+        Kind::Bytes,
+        "1TiB",
+        "How much of what it lacks this replica fetches in a second; 1TiB: as fast as it goes.",
+    ),
+    key(
         "state.retention_interval",
         Kind::Time,
         "10s",

@@ -175,6 +175,8 @@ pub struct State {
     pub flush_bytes: usize,
     /// Flush when this much time has passed.
     pub flush_interval: Duration,
+    /// What a state transfer may fetch in a second; none: no limit.
+    pub transfer_bytes_per_second: Option<u64>,
     /// Look so often for records beyond their log's retention.
     pub retention_interval: Duration,
 }
@@ -350,6 +352,8 @@ impl Reader<'_> {
                 unflushed_bytes_max: self.memory("state.unflushed_bytes_max"),
                 flush_bytes: self.memory("state.flush_bytes"),
                 flush_interval: self.time("state.flush_interval"),
+                transfer_bytes_per_second: Some(self.bytes("state.transfer_bytes_per_second"))
+                    .filter(|bytes| *bytes < 1 << 40),
                 retention_interval: self.time("state.retention_interval"),
             },
             checkpoints: Checkpoints {

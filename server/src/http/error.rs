@@ -15,8 +15,8 @@ use client::types::{BatchError, PositionRange, RecordError};
 
 use super::problem::{ApiError, ELSEWHERE_AFTER};
 use crate::node::error::{
-    AppendError, ChangeLogError, CheckpointError, ForwardError, JoinError, NotFresh, ReadError,
-    Rejection, Unserved,
+    AppendError, ChangeLogError, CheckpointError, ForwardError, JoinError, NotChanged, NotFresh,
+    ReadError, Rejection, Unserved,
 };
 
 /// When to try again if all idempotency keys or producers are taken: they are forgotten with time.
@@ -99,6 +99,15 @@ impl From<CheckpointError> for ApiError {
             CheckpointError::Refused(rejection) => rejection.into(),
             CheckpointError::Unserved(unserved) => unserved.into(),
             CheckpointError::Disk => Self::because(ErrorCode::Damaged, "the disk failed"),
+        }
+    }
+}
+
+impl From<NotChanged> for ApiError {
+    fn from(error: NotChanged) -> Self {
+        match error {
+            NotChanged::Unknown => Self::new(ErrorCode::UnknownTransfer),
+            NotChanged::NotReceiving => Self::new(ErrorCode::TransferNotReceived),
         }
     }
 }

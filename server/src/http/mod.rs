@@ -30,6 +30,7 @@ mod problem;
 mod reception;
 mod records;
 mod told;
+mod transfers;
 mod waiting;
 
 use std::ops::Deref;
@@ -207,6 +208,8 @@ fn routes(api: &Api) -> Router {
         (paths::SNAPSHOTS, get(checkpoints::snapshots)),
         (paths::SNAPSHOT, get(checkpoints::snapshot).delete(checkpoints::release)),
         (paths::AUDIT, get(checkpoints::audit)),
+        (paths::TRANSFERS, get(transfers::list)),
+        (paths::TRANSFER, get(transfers::describe).patch(transfers::turn)),
         (paths::LIVE, get(health::live)),
         (paths::HEALTH, get(health::live)),
         (paths::READY, get(health::ready)),

@@ -12,6 +12,7 @@ use std::time::Duration;
 use client::types::{ClusterId, LogId, LogName, Position, PositionRange, ReplicaId};
 
 pub use crate::machine::Rejection;
+pub use crate::peer::transfer::NotChanged;
 
 /// Why a proposal of any kind was not carried out, before the machine ever saw it. Shared by all
 /// operations that change replicated state; each has it as one of its variants.

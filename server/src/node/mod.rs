@@ -30,6 +30,7 @@ mod retention;
 mod rounds;
 mod status;
 mod tails;
+mod transfers;
 mod verdict;
 
 pub mod error;

@@ -234,7 +234,7 @@ impl Running {
         world.tasks.spawn("gauges", self.gauges(world, metrics).run());
         let verification = self.opened.verification(metrics, world);
         world.tasks.spawn("journal verification", verification.run());
-        let mut back = self.open_peer_door(peers, world, metrics);
+        let mut back = self.open_peer_door(peers, config, world, metrics);
         self.raft.run();
         let found = self.found_if_asked(config, world);
         tokio::pin!(found);
@@ -279,7 +279,13 @@ impl Running {
         }
     }
 
-    fn open_peer_door(&self, peers: Listening, world: &World, metrics: &Metrics) -> Served {
+    fn open_peer_door(
+        &self,
+        peers: Listening,
+        config: &Config,
+        world: &World,
+        metrics: &Metrics,
+    ) -> Served {
         let transfers = Transfers::new(
             self.peers.clone(),
             self.raft.clone(),
@@ -287,6 +293,7 @@ impl Running {
             metrics.clone(),
             world.clock.clone(),
         );
+        self.peers.board().set_default_pace(config.state.transfer_bytes_per_second);
         let desk = Desk::new(
             self.peers.clone(),
             self.raft.clone(),
