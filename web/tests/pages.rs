@@ -38,6 +38,7 @@ fn replica(id: u64, role: Role, is_reachable: bool) -> ReplicaStatus {
         lag: Some(Lag { entries: 9_412 * (id - 1) }),
         heard_ms_ago: Some(300),
         sync: Some(SyncLatency { p50_us: 120, p99_us: 1_240 }),
+        slow_ms: None,
         free_bytes: Some(41_000_000_000),
         damaged_entries: None,
         digest: None,

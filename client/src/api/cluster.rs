@@ -95,6 +95,9 @@ pub struct ReplicaStatus {
     /// What its disk needs to make an entry durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncLatency>,
+    /// Milliseconds for which its disk has needed long for each sync, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<u64>,
     /// Bytes that can still be stored on its disk: what the file system has free, and up to half as much again
     /// of what trims have freed inside its own file.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -25,6 +25,7 @@ fn a_cluster() {
         lag: Some(Lag { entries: 0 }),
         heard_ms_ago: Some(12),
         sync: Some(SyncLatency { p50_us: 120, p99_us: 900 }),
+        slow_ms: None,
         free_bytes: Some(1 << 30),
         damaged_entries: None,
         digest: Some(StateDigest {

@@ -36,7 +36,8 @@ impl Node {
     }
 }
 
-/// A leader that commits nothing, although somebody else could, steps aside.
+/// A leader that commits nothing, although somebody else could, steps aside; so does one whose disk limps, as long as
+/// another one's is better.
 async fn watch_stalls(node: Node) {
     let core = &*node.core;
     let mut leadership = core.leadership.clone();
@@ -49,6 +50,14 @@ async fn watch_stalls(node: Node) {
             match node.give_up_leadership().await {
                 Ok(leader) => warn!(?still, %leader, "nothing was committed, leadership given up"),
                 Err(reason) => debug!(?still, %reason, "nothing is committed"),
+            }
+        } else if core.is_limping() {
+            // What was told two seconds ago does not say whose disk is better now.
+            node.refresh_facts().await;
+            let unfit = &core.slow_replicas() | &core.full_replicas();
+            match node.hand_over_but_to(&unfit).await {
+                Ok(leader) => warn!(%leader, "disk slow, leadership handed over"),
+                Err(reason) => debug!(%reason, "disk slow, nobody to lead instead"),
             }
         }
         core.world.clock.sleep(STALL_INTERVAL).await;
@@ -66,7 +75,7 @@ async fn ask_for_facts(node: Node) {
         }
         node.refresh_facts().await;
         if node.core.is_alone_full() {
-            match node.hand_over().await {
+            match node.hand_over_but_to(&node.core.full_replicas()).await {
                 Ok(leader) => warn!(%leader, "disk full, leadership handed over"),
                 Err(reason) => debug!(%reason, "disk full, nobody to lead instead"),
             }

@@ -134,7 +134,15 @@ impl Node {
 
     /// Hands leadership to the voter that is furthest, and waits until it leads.
     pub async fn hand_over(&self) -> Result<ReplicaId, HandOverError> {
-        let to = self.choose_successor()?;
+        self.hand_over_but_to(&BTreeSet::new()).await
+    }
+
+    /// The same, but not to one of these.
+    pub(super) async fn hand_over_but_to(
+        &self,
+        unfit: &BTreeSet<u64>,
+    ) -> Result<ReplicaId, HandOverError> {
+        let to = self.choose_successor(unfit)?;
         let core = &*self.core;
         core.gate.close();
         let result = self.hand_over_to(to).await;
@@ -144,7 +152,7 @@ impl Node {
 
     /// Gives leadership away although proposals get nowhere: nothing is waited for.
     pub(super) async fn give_up_leadership(&self) -> Result<ReplicaId, HandOverError> {
-        let to = self.choose_successor()?;
+        let to = self.choose_successor(&BTreeSet::new())?;
         self.core.raft.transfer_leader(to).await;
         self.wait_until_led_by_another(to).await
     }
@@ -172,7 +180,7 @@ impl Node {
         leader.ok_or(HandOverError::NotTaken { to })
     }
 
-    fn choose_successor(&self) -> Result<ReplicaId, HandOverError> {
+    fn choose_successor(&self, unfit: &BTreeSet<u64>) -> Result<ReplicaId, HandOverError> {
         let core = &*self.core;
         if !core.leadership.borrow().here {
             return Err(HandOverError::NotLeader);
@@ -183,7 +191,7 @@ impl Node {
             now: core.world.clock.now(),
             heard_within: core.options.heard_within,
             lag_max: core.options.hand_over_lag_max,
-            full: core.full_replicas(),
+            unfit,
         };
         search
             .successor(&membership, core.raft.progress().last, &core.raft.replication())
@@ -192,17 +200,17 @@ impl Node {
 }
 
 /// What a successor must be like.
-struct Search {
+struct Search<'a> {
     ourselves: ReplicaId,
     now: Instant,
     heard_within: Duration,
     lag_max: u64,
-    /// Who has no room for what a leader takes.
-    full: BTreeSet<u64>,
+    /// Who must not lead, whatever else holds.
+    unfit: &'a BTreeSet<u64>,
 }
 
-impl Search {
-    /// The voter, of every set of voters, that answered recently, has room and has most.
+impl Search<'_> {
+    /// The voter, of every set of voters, that answered recently, is fit and has most.
     fn successor(
         &self,
         configs: &[BTreeSet<u64>],
@@ -216,8 +224,8 @@ impl Search {
             });
             let lag = last.saturating_sub(progress.matched.map_or(0, EntryIndex::get));
             let votes = configs.iter().all(|voters| voters.contains(&replica.get()));
-            let has_room = !self.full.contains(&replica.get());
-            **replica != self.ourselves && is_recent && lag <= self.lag_max && votes && has_room
+            let is_fit = !self.unfit.contains(&replica.get());
+            **replica != self.ourselves && is_recent && lag <= self.lag_max && votes && is_fit
         });
         ready.max_by_key(|(_, progress)| progress.matched).map(|(replica, _)| *replica)
     }
@@ -239,7 +247,7 @@ mod tests {
             now,
             heard_within: Duration::from_millis(500),
             lag_max: 100,
-            full: BTreeSet::from([7]),
+            unfit: &BTreeSet::from([7]),
         };
         let configs: Vec<_> = voters.iter().map(|set| set.iter().copied().collect()).collect();
         let last = Some(EntryIndex::new(1_000));
@@ -271,7 +279,7 @@ mod tests {
         assert_eq!(
             successor(&[&[1, 2, 7]], &[(2, 950, 0), (7, 1_000, 0)]),
             Some(id(2)),
-            "7 is full"
+            "7 is unfit"
         );
     }
 }

@@ -40,6 +40,8 @@ pub struct Probes {
     pub disk_free: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
     /// What the disk needs to make an entry durable, if that was measured.
     pub sync_latency: Box<dyn Fn() -> Option<SyncLatency> + Send + Sync>,
+    /// For how long the disk has done nothing for the journal but slow writes.
+    pub slow_for: Box<dyn Fn() -> Duration + Send + Sync>,
     /// How many entries of the journal are known to be damaged.
     pub damaged_entries: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The checkpoints that the machine remembers, oldest first.
@@ -261,6 +263,20 @@ impl Core {
         others.chain(ourselves).collect()
     }
 
+    /// Whose disk is slow, as far as they told lately.
+    pub(super) fn slow_replicas(&self) -> BTreeSet<u64> {
+        let now = self.world.clock.now();
+        let is_slow =
+            |told: &Told| now - told.at.at() <= FACTS_AGE_MAX && told.status.slow_ms.is_some();
+        let known = self.facts.lock();
+        known.iter().filter(|(_, told)| is_slow(told)).map(|(id, _)| id.get()).collect()
+    }
+
+    /// Whether the disk of this replica is not fit for a leader: it has been slow for too long.
+    pub(super) fn is_limping(&self) -> bool {
+        (self.probes.slow_for)() >= self.options.stall_max
+    }
+
     /// Whether this replica is full and a majority is not.
     pub(super) fn is_alone_full(&self) -> bool {
         self.disk.is_full()
@@ -328,7 +344,8 @@ impl Core {
         });
         let silence = silence.max();
         let full = self.full_replicas();
-        Situation { ourselves, voters, silence, here, full, leadership, pause: self.pause() }
+        let (is_limping, pause) = (self.is_limping(), self.pause());
+        Situation { ourselves, voters, here, full, is_limping, silence, leadership, pause }
     }
 
     /// Why this replica would take no appends although it led.
@@ -367,6 +384,7 @@ impl Core {
         place.tail = self.raft.progress().last;
         place.applied = *self.applied.borrow();
         place.sync = (self.probes.sync_latency)();
+        place.slow_ms = Some(millis((self.probes.slow_for)())).filter(|ms| *ms > 0);
         place.free_bytes = self.disk.bytes();
         place.damaged_entries = Some((self.probes.damaged_entries)()).filter(|count| *count > 0);
         place.digest = (self.probes.digest)();
@@ -410,6 +428,7 @@ impl Scene<'_> {
             lag,
             heard_ms_ago: silence.map(millis),
             sync: facts.as_ref().and_then(|facts| facts.sync),
+            slow_ms: facts.as_ref().and_then(|facts| facts.slow_ms),
             free_bytes: facts.as_ref().and_then(|facts| facts.free_bytes),
             damaged_entries: facts.as_ref().and_then(|facts| facts.damaged_entries),
             digest: facts.and_then(|facts| facts.digest),

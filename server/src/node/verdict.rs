@@ -20,6 +20,8 @@ pub(super) struct Situation {
     pub(super) here: BTreeSet<u64>,
     /// Those who told that their disk is full.
     pub(super) full: BTreeSet<u64>,
+    /// Our disk has been slow for some time.
+    pub(super) is_limping: bool,
     /// How long the longest silent voter has been silent, if that is known.
     pub(super) silence: Option<Duration>,
     /// Who leads, and whether we are sure that it still does.
@@ -136,6 +138,9 @@ impl Situation {
             let noun = if full.len() == 1 { "replica" } else { "replicas" };
             reasons.push(format!("no room on the disk of {noun} {}", list(&full)));
         }
+        if self.is_limping {
+            reasons.push("the leader's disk is slow".to_owned());
+        }
         if self.voters.len() > 1 {
             reasons.push("a change of the voters is under way: both sets are needed".to_owned());
         }
@@ -224,6 +229,7 @@ mod tests {
             voters: voters.iter().map(|ids| set(ids)).collect(),
             here: set(here),
             full: BTreeSet::new(),
+            is_limping: false,
             silence: Some(Duration::from_secs(14)),
             leadership: Lead::Ours,
             pause: None,

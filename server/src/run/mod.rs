@@ -45,6 +45,7 @@ use crate::peer::forward::Forward;
 use crate::peer::{self, Acquaintances, Desk, Detours, Http, Identity, Myself, Peers, Transfers};
 use crate::raft::{Parts, Raft, Timings};
 use crate::storage::disk::{Disk as _, RealDisk};
+use crate::storage::journal::Journal;
 use crate::telemetry;
 use crate::world::World;
 
@@ -52,6 +53,8 @@ use crate::world::World;
 const DESCRIPTORS_KEPT: u64 = 256;
 /// How long founding a group may take: one voter, so one sync or two.
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
+/// A write of the journal that takes longer does not end: the disk is given up, and the process with it.
+const SYNC_MAX: Duration = Duration::from_secs(20);
 /// A sync slower than this part of the heartbeat endangers the timings.
 const SYNC_PART_OF_HEARTBEAT: u32 = 4;
 
@@ -204,6 +207,7 @@ impl Running {
                 founding: opened.founding(),
                 disk_free: disk_free(&entered),
                 sync_latency: opened.sync_latency(),
+                slow_for: opened.slow_for(),
                 damaged_entries: opened.damaged_entries(),
                 digest: opened.digest(),
                 checkpoints: opened.checkpoints(),
@@ -234,6 +238,8 @@ impl Running {
         world.tasks.spawn("gauges", self.gauges(world, metrics).run());
         let verification = self.opened.verification(metrics, world);
         world.tasks.spawn("journal verification", verification.run());
+        let watchdog = end_with_a_dead_disk(self.opened.journal.clone(), world, broken);
+        world.tasks.spawn("disk watchdog", watchdog);
         let mut back = self.open_peer_door(peers, config, world, metrics);
         self.raft.run();
         let found = self.found_if_asked(config, world);
@@ -440,6 +446,21 @@ fn warn_of_slow_disk(config: &Config, timings: Timings) {
             "disk measured"
         ),
         Err(error) => tracing::warn!(%error, "the disk could not be measured"),
+    }
+}
+
+/// Tells that storage is broken once a write of the journal has taken too long to end.
+fn end_with_a_dead_disk(
+    journal: Journal,
+    world: &World,
+    broken: &Broken,
+) -> impl Future<Output = ()> + use<> {
+    let (clock, broken) = (world.clock.clone(), broken.clone());
+    async move {
+        while journal.busy_for() < SYNC_MAX {
+            clock.sleep(SYNC_MAX / 20).await;
+        }
+        broken.tell("the disk made nothing durable for 20 s");
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use client::api::cluster::{StateDigest, SyncLatency};
 use client::types::{EntryId, LogId, PositionRange};
@@ -235,6 +236,12 @@ impl Opened {
     pub(super) fn damaged_entries(&self) -> Box<dyn Fn() -> u64 + Send + Sync> {
         let damage = self.damage.clone();
         Box::new(move || damage.get())
+    }
+
+    /// For how long the disk has done nothing for the journal but slow writes.
+    pub(super) fn slow_for(&self) -> Box<dyn Fn() -> Duration + Send + Sync> {
+        let journal = self.journal.clone();
+        Box::new(move || journal.slow_for())
     }
 
     /// What the disk needed lately to make an entry durable.

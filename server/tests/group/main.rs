@@ -155,6 +155,68 @@ async fn a_sync_that_stalls_for_half_a_second_changes_no_leader() {
     }
 }
 
+/// The median of how long these took.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_limps_hands_over_and_comes_back_once_it_does_not() {
+    for cost in [Duration::from_millis(200), Duration::from_secs(2)] {
+        let group = three().await;
+        let leads = |replica: &Replica| replica.raft.leadership().borrow().here;
+        group[0].disk.limp(cost);
+        let handed_over = async {
+            while leads(&group[0]) || !group.iter().any(leads) {
+                // Something has to be written; what becomes of it is not looked at here.
+                append(&group[0].node, "x".to_owned()).await.ok();
+            }
+        };
+        tokio::time::timeout(LIMIT, handed_over).await.expect("leadership is handed over");
+        assert!(group[0].disk.is_limping(), "the disk did not get well meanwhile");
+        let leader = group.iter().find(|replica| leads(replica)).expect("another one leads");
+        let mut took = Vec::new();
+        for _ in 0..50 {
+            let asked = std::time::Instant::now();
+            append(&leader.node, "x".to_owned()).await.unwrap();
+            took.push(asked.elapsed());
+        }
+        assert!(median(took) < cost / 2, "appends do not wait for the slow disk");
+        assert!(leads(leader), "nobody gives leadership back");
+
+        group[0].disk.limp(Duration::ZERO);
+        let came_back = async {
+            while !leads(&group[0]) {
+                match group.iter().find(|replica| leads(replica)) {
+                    Some(leader) => drop(leader.node.hand_over().await),
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, came_back).await.expect("it is fit to lead again");
+        append(&group[0].node, "x".to_owned()).await.unwrap();
+        assert!(leads(&group[0]), "one quick sync makes up for all slow ones");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_disks_are_slow_leadership_stays_where_it_is() {
+    let group = three().await;
+    let term = group[0].raft.leadership().borrow().term;
+    for replica in &group {
+        replica.disk.limp(Duration::from_millis(150));
+    }
+    let until = tokio::time::Instant::now() + Duration::from_secs(6);
+    while tokio::time::Instant::now() < until {
+        append(&group[0].node, "x".to_owned()).await.unwrap();
+    }
+    let reasons = group[0].node.status_here().verdict.reasons;
+    assert_eq!(reasons, ["the leader's disk is slow"]);
+    let leadership = group[0].raft.leadership().borrow().clone();
+    assert_eq!((leadership.here, leadership.term), (true, term));
+}
+
 /// The first position of a log, once it is at least this one.
 async fn first_from(node: &Node, log: &LogName, least: u64) -> u64 {
     let looking = async {

@@ -217,6 +217,10 @@ async fn parts(
             },
             disk_free: Box::new(|| Ok(u64::MAX / 2)),
             sync_latency: Box::new(|| None),
+            slow_for: {
+                let journal = journal.clone();
+                Box::new(move || journal.slow_for())
+            },
             damaged_entries: Box::new(|| 0),
             checkpoints: {
                 let machine = machine.clone();

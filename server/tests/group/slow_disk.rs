@@ -1,5 +1,5 @@
 //! The machine's own disk, whose syncs can be made to stall for a while, as a drive does that is busy
-//! with itself.
+//! with itself, or to take long each, as those of one that dies.
 //!
 //! Not here: a disk that fails or forgets, which storage has for its own tests.
 
@@ -14,6 +14,8 @@ use quorate::storage::disk::{Disk, File, RealDisk};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SlowDisk {
     stall: Arc<Mutex<Stall>>,
+    /// What every sync takes.
+    cost: Arc<Mutex<Duration>>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +29,16 @@ impl SlowDisk {
     /// From now on until so much later, no sync returns.
     pub(crate) fn stall(&self, length: Duration) {
         *self.stall.lock().unwrap() = Stall { until: Some(Instant::now() + length), met: 0 };
+    }
+
+    /// From now on every sync takes so long.
+    pub(crate) fn limp(&self, cost: Duration) {
+        *self.cost.lock().unwrap() = cost;
+    }
+
+    /// Whether syncs take long.
+    pub(crate) fn is_limping(&self) -> bool {
+        !self.cost.lock().unwrap().is_zero()
     }
 
     /// Whether a sync was caught by the last stall.
@@ -46,7 +58,8 @@ impl SlowDisk {
             stall.met += u32::from(left.is_some());
             left
         };
-        std::thread::sleep(left.unwrap_or_default());
+        let cost = *self.cost.lock().unwrap();
+        std::thread::sleep(left.unwrap_or_default().max(cost));
     }
 
     fn file(&self, file: Box<dyn File>) -> Box<dyn File> {

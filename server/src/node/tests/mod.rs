@@ -160,6 +160,7 @@ async fn parts(
             },
             disk_free: Box::new(|| Ok(u64::MAX / 2)),
             sync_latency: Box::new(|| None),
+            slow_for: Box::new(|| Duration::ZERO),
             damaged_entries: Box::new(|| 0),
             checkpoints: {
                 let machine = machine.clone();

@@ -22,6 +22,7 @@ mod segment;
 mod state;
 mod suffix;
 mod survey;
+mod tempo;
 mod writer;
 
 use std::fmt;
@@ -220,6 +221,17 @@ impl Journal {
         let thread = thread.map_err(StorageError::io("start a thread for", dir))?;
         let thread = Thread { shared: Arc::clone(&shared), handle: Mutex::new(Some(thread)) };
         Ok(Self { shared, thread: Arc::new(thread) })
+    }
+
+    /// How long the disk has been at one write and its sync.
+    pub fn busy_for(&self) -> Duration {
+        self.shared.tempo().busy_for()
+    }
+
+    /// How long the disk has done nothing for this journal but slow writes: such as take 100 ms and more. A quick one
+    /// makes up for all before it, and idle time does not count.
+    pub fn slow_for(&self) -> Duration {
+        self.shared.tempo().slow_for()
     }
 
     /// Adds entries. They are readable when this returns and durable when `done` is told so.

@@ -18,6 +18,7 @@ use client::types::EntryId;
 use super::catalog::Catalog;
 use super::recovery::Recovered;
 use super::suffix::Suffix;
+use super::tempo::Tempo;
 use super::{Done, Entry, JournalObserver, Vote};
 
 type OnDurable = Arc<dyn Fn(u64) + Send + Sync>;
@@ -70,6 +71,7 @@ pub(super) struct Shared {
     /// The durable pointer moved, or never will.
     durable: Condvar,
     observer: Arc<dyn JournalObserver>,
+    tempo: Tempo,
 }
 
 impl fmt::Debug for Shared {
@@ -188,6 +190,7 @@ impl Shared {
         recovered: &mut Recovered,
         suffix_bytes_max: usize,
         observer: Arc<dyn JournalObserver>,
+        tempo: Tempo,
     ) -> Self {
         let standing = &recovered.end.standing;
         let last = standing.last.as_ref().map(super::frame::entry_id);
@@ -210,7 +213,13 @@ impl Shared {
             is_closing: false,
             poison: None,
         };
-        Self { state: Mutex::new(state), work: Condvar::new(), durable: Condvar::new(), observer }
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            durable: Condvar::new(),
+            observer,
+            tempo,
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -373,6 +382,10 @@ impl Shared {
     /// An error if the journal is poisoned.
     pub(super) fn refuse_poisoned(&self) -> io::Result<()> {
         self.lock().poison.as_ref().map_or(Ok(()), |error| Err(poisoned(error)))
+    }
+
+    pub(super) fn tempo(&self) -> &Tempo {
+        &self.tempo
     }
 
     pub(super) fn observer(&self) -> &dyn JournalObserver {

@@ -25,6 +25,7 @@ use super::reader::read_head;
 use super::recovery::Recovered;
 use super::segment::{Preparer, Segment, Spares};
 use super::state::{Job, Shared, Turn, Work, behind};
+use super::tempo::Tempo;
 use super::{Done, Entry, JournalIdentity, JournalOptions, Place};
 #[cfg(quorate_bugs)]
 use crate::world::bugs;
@@ -77,7 +78,12 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(place: &Place, options: JournalOptions, mut recovered: Recovered) -> Self {
         let observer = Arc::clone(&options.observer);
-        let shared = Shared::new(&mut recovered, options.suffix_bytes_max, observer);
+        let shared = Shared::new(
+            &mut recovered,
+            options.suffix_bytes_max,
+            observer,
+            Tempo::new(options.clock.clone()),
+        );
         Self {
             shared: Arc::new(shared),
             identity: place.identity,
@@ -300,7 +306,7 @@ impl Writer {
         {
             bugs::be_late();
         }
-        let began = self.options.clock.now();
+        self.shared.tempo().begin();
         self.spares.pass("journal/before-write");
         self.frames.write(
             self.end.segment.file.as_ref(),
@@ -310,7 +316,7 @@ impl Writer {
         self.spares.pass("journal/after-write");
         self.end.segment.file.sync_data()?;
         self.spares.pass("journal/after-sync");
-        let took = self.options.clock.since(began);
+        let took = self.shared.tempo().end();
         self.advance(took);
         self.settle();
         self.tell();
@@ -384,7 +390,9 @@ impl Writer {
             first_frame: self.end.next_number + 1,
             standing: self.end.standing,
         };
+        self.shared.tempo().begin();
         let segment = self.spares.begin(&head)?;
+        self.shared.tempo().end();
         let vote = self.end.standing.vote;
         self.push(FrameBody::DurableMark { vote, next: Some(salt) }, None);
         self.commit()?;
