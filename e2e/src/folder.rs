@@ -25,3 +25,13 @@ pub fn put_back(kept: &Path, folder: &Path) -> Result<()> {
     fs::remove_dir_all(folder)?;
     copy(kept, folder)
 }
+
+/// How many bytes the files of a folder take.
+pub fn bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        // A file may be let go while they are counted.
+        bytes += entry?.metadata().map_or(0, |found| found.len());
+    }
+    Ok(bytes)
+}

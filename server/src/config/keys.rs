@@ -218,6 +218,12 @@ pub const KEYS: &[Key] = &[
     key("journal.segment_bytes", Kind::Bytes, "64MiB", "The size of one segment file."),
     key("journal.suffix_bytes_max", Kind::Bytes, "16MiB", "The newest entries kept in memory."),
     key(
+        "journal.kept_bytes",
+        Kind::Bytes,
+        "128MiB",
+        "The newest entries that are kept on disk in any case, for replicas that lag.",
+    ),
+    key(
         "state.cache_bytes",
         Kind::Bytes,
         "32MiB",
@@ -253,7 +259,7 @@ pub const KEYS: &[Key] = &[
     key(
         "checkpoints.bytes",
         Kind::Bytes,
-        "256MiB",
+        "128MiB",
         "… when entries of so many bytes came after the last one.",
     ),
     key(

@@ -160,6 +160,8 @@ pub struct Journal {
     pub segment_bytes: u64,
     /// The newest entries kept in memory.
     pub suffix_bytes_max: usize,
+    /// The newest entries that are kept in any case, for replicas that lag.
+    pub kept_bytes: u64,
 }
 
 /// The state.
@@ -345,6 +347,7 @@ impl Reader<'_> {
             journal: Journal {
                 segment_bytes: self.bytes("journal.segment_bytes"),
                 suffix_bytes_max: self.memory("journal.suffix_bytes_max"),
+                kept_bytes: self.bytes("journal.kept_bytes"),
             },
             state: State {
                 cache_bytes: self.memory("state.cache_bytes"),

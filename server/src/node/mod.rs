@@ -25,6 +25,7 @@ mod logs;
 mod options;
 mod permit;
 mod propose;
+mod purge;
 mod read;
 mod retention;
 mod rounds;
@@ -75,6 +76,7 @@ use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
 use crate::peer::{Identity, Peers};
 use crate::raft::{Leadership, MembershipState, Raft};
+use crate::storage::journal::Journal;
 use crate::storage::state::State;
 use crate::world::{Tasks, World};
 
@@ -90,6 +92,8 @@ pub struct NodeParts {
     pub state: State,
     /// What else it asks of its surroundings.
     pub probes: Probes,
+    /// Entries that are kept.
+    pub journal: Journal,
     /// Asks the other replicas.
     pub peers: Peers,
     /// Carries requests to the leader.
@@ -117,6 +121,7 @@ struct Core {
     membership: watch::Receiver<MembershipState>,
     applied: watch::Receiver<Option<EntryIndex>>,
     state: State,
+    journal: Journal,
     probes: Arc<Probes>,
     peers: Peers,
     forward: Forward,
@@ -153,7 +158,7 @@ impl Core {
 impl Node {
     /// Puts the parts together and starts the tasks that serve callers. Agreement need not run yet.
     pub fn start(parts: NodeParts) -> Self {
-        let NodeParts { identity, front, raft, state, probes, peers, .. } = parts;
+        let NodeParts { identity, front, raft, state, journal, probes, peers, .. } = parts;
         let NodeParts { forward, world, metrics, options, .. } = parts;
         let tasks = world.tasks.child();
         let gate = Gate::new();
@@ -192,6 +197,7 @@ impl Node {
             front,
             raft,
             state,
+            journal,
             peers,
             forward,
             world,

@@ -62,6 +62,8 @@ pub struct NodeOptions {
     pub checkpoint_interval: Duration,
     /// A checkpoint is made when entries of so many bytes came after the last one.
     pub checkpoint_bytes: u64,
+    /// So many bytes of the newest entries stay in the journal in any case.
+    pub journal_kept_bytes: u64,
     /// How often the leader compares what the replicas executed, if there was work.
     pub audit_interval: Duration,
     /// Processes that may wait to join at once.
@@ -98,7 +100,8 @@ impl Default for NodeOptions {
             housekeeping_interval: Duration::from_mins(1),
             retention_interval: Duration::from_secs(10),
             checkpoint_interval: Duration::from_secs(10),
-            checkpoint_bytes: 256 << 20,
+            checkpoint_bytes: 128 << 20,
+            journal_kept_bytes: 128 << 20,
             audit_interval: Duration::from_secs(5),
             joiners_max: 64,
             joiner_silence_max: Duration::from_secs(15),

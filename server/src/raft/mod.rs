@@ -169,20 +169,6 @@ pub enum MembershipError {
 #[error("timed out")]
 pub struct TimedOut;
 
-/// Entries were not let go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PurgeError {
-    /// No snapshot reaches so far: it was not flushed.
-    #[error("no snapshot reaches entry {index}")]
-    NotFlushed {
-        /// The last entry that was to go.
-        index: EntryIndex,
-    },
-    /// A follower still reads there, or the disk is slow. It may happen yet.
-    #[error("the journal was not purged in time")]
-    TimedOut,
-}
-
 /// The replica's part in the agreement could not be opened or founded.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -405,32 +391,29 @@ impl Raft {
         drop(self.core.trigger().transfer_leader(to.get()).await);
     }
 
-    /// Flushes what is applied now, and gives the entry up to which the journal may be purged from then on. Waits no
-    /// longer than `within`.
-    pub async fn snapshot(&self, within: Duration) -> Result<Option<EntryIndex>, TimedOut> {
-        let applied = *self.applied.borrow();
+    /// Makes a snapshot, if there is none that reaches `index`. Waits no longer than `within`.
+    async fn snapshot(&self, index: EntryIndex, within: Duration) -> Result<(), TimedOut> {
+        if snapshot_index(&self.gauge.raw()) >= Some(index) {
+            return Ok(());
+        }
         self.core.trigger().snapshot().await.map_err(|_| TimedOut)?;
         let waited = self.core.wait(Some(within));
-        let reached = waited.metrics(|metrics| snapshot_index(metrics) >= applied, "a snapshot");
-        reached.await.map(|metrics| snapshot_index(&metrics)).map_err(|_| TimedOut)
+        let reached =
+            waited.metrics(move |metrics| snapshot_index(metrics) >= Some(index), "a snapshot");
+        reached.await.map(drop).map_err(|_| TimedOut)
     }
 
-    /// Lets the journal's entries up to `index` go; first makes a snapshot that reaches there, if there is none. Waits
-    /// no longer than `within`, for each of the two.
-    pub async fn purge_to(&self, index: EntryIndex, within: Duration) -> Result<(), PurgeError> {
-        if snapshot_index(&self.gauge.raw()) < Some(index) {
-            let reached = self.snapshot(within).await.map_err(|_| PurgeError::TimedOut)?;
-            if reached < Some(index) {
-                return Err(PurgeError::NotFlushed { index });
-            }
-        }
-        self.core.trigger().purge_log(index.get()).await.map_err(|_| PurgeError::TimedOut)?;
+    /// Lets the journal's entries up to `index` go, which a checkpoint confirmed here must cover, or, if there is none,
+    /// what is applied. Waits no longer than `within`, for the snapshot and for the purge.
+    pub async fn purge_to(&self, index: EntryIndex, within: Duration) -> Result<(), TimedOut> {
+        self.snapshot(index, within).await?;
+        self.core.trigger().purge_log(index.get()).await.map_err(|_| TimedOut)?;
         let is_purged = move |metrics: &RaftMetrics<TypeConfig>| {
             metrics.purged.as_ref().is_some_and(|purged| purged.index >= index.get())
         };
         let waited = self.core.wait(Some(within));
         let purged = waited.metrics(is_purged, "the journal is purged").await;
-        purged.map(drop).map_err(|_| PurgeError::TimedOut)
+        purged.map(drop).map_err(|_| TimedOut)
     }
 
     /// The vote of this replica, and the last entry that is committed here. What a leader offers is compared with them.

@@ -1,11 +1,14 @@
-//! A snapshot is a manifest: flush what is applied and durable, then read it back.
+//! A snapshot is a manifest: that of the newest checkpoint which is certified to be what it is here.
 //!
-//! What the manifest says is durable before it is returned, since openraft lets the journal go up
-//! to it.
+//! The journal is purged only up to such a checkpoint, so entries go on from there, and a state that
+//! differs is never handed on. As long as there is none, a snapshot is the state itself: flushed, then
+//! read back. What a manifest says is durable before it is returned, since openraft lets the journal
+//! go up to it.
 
 use std::io;
 
 use super::types::{Snapshot, SnapshotMeta, StoredMembership, log_id, membership};
+use crate::storage::StorageError;
 use crate::storage::state::{State, StateManifest};
 use crate::world::tasks;
 
@@ -21,16 +24,27 @@ impl SnapshotBuilder {
 
     pub(super) async fn build(&self) -> io::Result<Snapshot> {
         let state = self.state.clone();
-        tasks::blocking(move || state.flush_now().map_err(io::Error::other)).await?;
+        if state.newest_confirmed_index().is_none() {
+            tasks::blocking(move || state.flush_now().map_err(io::Error::other)).await?;
+        }
         let current = current_snapshot(&self.state).await?;
         Ok(current.unwrap_or(Snapshot { meta: SnapshotMeta::default(), snapshot: None }))
     }
 }
 
-/// The manifest at whatever redb holds now; none while it holds nothing.
+/// The manifest of the newest confirmed checkpoint, or at whatever redb holds now; none while it holds
+/// nothing.
 pub(super) async fn current_snapshot(state: &State) -> io::Result<Option<Snapshot>> {
     let state = state.clone();
-    let manifest = tasks::blocking(move || state.manifest().map_err(io::Error::other)).await?;
+    let manifest = tasks::blocking(move || {
+        let confirmed = match state.newest_confirmed() {
+            // One that is damaged is no reason not to go on: the state itself is there.
+            Err(StorageError::Damaged { .. }) => None,
+            confirmed => confirmed.map_err(io::Error::other)?,
+        };
+        confirmed.map_or_else(|| state.manifest().map_err(io::Error::other), |it| Ok(Some(it)))
+    });
+    let manifest = manifest.await?;
     Ok(manifest.map(|manifest| Snapshot { meta: meta(&manifest), snapshot: Some(manifest) }))
 }
 

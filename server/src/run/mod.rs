@@ -203,6 +203,7 @@ impl Running {
             front: config.advertise.clone(),
             raft: raft.clone(),
             state: opened.state.clone(),
+            journal: opened.journal.clone(),
             probes: Probes {
                 founding: opened.founding(),
                 disk_free: disk_free(&entered),
@@ -488,6 +489,7 @@ fn node_options(config: &Config) -> NodeOptions {
         retention_interval: config.state.retention_interval,
         checkpoint_interval: config.checkpoints.interval,
         checkpoint_bytes: config.checkpoints.bytes,
+        journal_kept_bytes: config.journal.kept_bytes,
         audit_interval: config.checkpoints.audit_interval,
         ..NodeOptions::default()
     }

@@ -140,7 +140,7 @@ async fn parts(
     let raft = Raft::build(Parts {
         replica: identity.replica,
         timings,
-        journal,
+        journal: journal.clone(),
         machine: machine.clone(),
         state: state.clone(),
         network: peers.clone(),
@@ -153,6 +153,7 @@ async fn parts(
         front: ReplicaAddr::new("http://127.0.0.1:1").unwrap(),
         raft,
         state,
+        journal,
         probes: Probes {
             founding: {
                 let machine = machine.clone();

@@ -113,6 +113,27 @@ impl Catalog {
         unused
     }
 
+    /// The first entry of the newest segments that hold at least so many bytes of frames together; of the
+    /// oldest one, if all of them do not.
+    pub(super) fn keeping(&self, bytes: u64) -> Option<u64> {
+        let mut held = 0;
+        let mut first = None;
+        for stretch in self.segments.iter().rev().filter(|stretch| !stretch.slots.is_empty()) {
+            first = Some(stretch.first);
+            let (begin, end) = (stretch.slots[0], stretch.slots[stretch.slots.len() - 1]);
+            held += end.offset() + u64::from(end.length()) - begin.offset();
+            if held >= bytes {
+                break;
+            }
+        }
+        first
+    }
+
+    /// Whether purging entries below `until` lets at least one segment go.
+    pub(super) fn frees_segment(&self, until: u64) -> bool {
+        self.segments.len() > 1 && self.segments.front().is_some_and(|it| it.is_below(until))
+    }
+
     /// Index of the oldest entry that is here.
     pub(super) fn first(&self) -> Option<u64> {
         self.segments.iter().find(|stretch| !stretch.slots.is_empty()).map(|stretch| stretch.first)

@@ -292,6 +292,17 @@ impl Journal {
         self.shared.verify_payloads(from, until, bytes_max)
     }
 
+    /// The first of the newest entries that take at least so many bytes, rounded to whole segments; the
+    /// oldest entry that is here, if all of them take less.
+    pub fn keeping(&self, bytes: u64) -> u64 {
+        self.shared.lock().catalog.keeping(bytes).unwrap_or(0)
+    }
+
+    /// Whether purging up to an entry lets at least one segment go.
+    pub fn frees_segment(&self, index: u64) -> bool {
+        self.shared.lock().catalog.frees_segment(index + 1)
+    }
+
     /// The name of an entry, from memory alone.
     pub fn entry_id(&self, index: u64) -> Option<EntryId> {
         self.shared.lock().entry_id(index)

@@ -203,6 +203,11 @@ impl State {
         })
     }
 
+    /// The newest checkpoint that is certified to be what it is here, and is flushed.
+    pub fn newest_confirmed_index(&self) -> Option<EntryIndex> {
+        self.0.lock_checkpoints().newest_confirmed().map(EntryIndex::new)
+    }
+
     /// The newest checkpoint that is certified to be what it is here, with its manifest, if that is kept.
     pub fn newest_confirmed(&self) -> Result<Option<StateManifest>, StorageError> {
         let newest = self.0.lock_checkpoints().newest_confirmed();
