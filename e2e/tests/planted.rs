@@ -8,14 +8,22 @@
 //! which tries the checks with many seeds (`e2e/src/check/planted.rs`).
 
 use anyhow::{Context, Result};
+use client::types::LogSettings;
 use quorate_e2e::{
     check::{Check, Coverage, Finding, Verdict, check},
     cluster::Cluster,
     link::{Links, Shape},
     process::print,
-    workload::{Load, Workload},
+    rest,
+    wait::until,
+    workload::{self, Load, Workload},
 };
-use std::{collections::BTreeMap, env, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 const KILL_ALL: &str = "kill all";
 const CUT_LEADER: &str = "cut leader";
@@ -151,6 +159,63 @@ async fn the_same_server_without_a_bug_passes_through_the_same_harm() -> Result<
         reads: 10,
     };
     print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}
+
+/// What a replica says of itself and of what it was asked for.
+async fn refusal(cluster: &Cluster, number: usize) -> Result<Option<String>> {
+    let local = "/v1/logs/orders/records?from=first&consistency=local";
+    let answer = rest::get(cluster.http(), &cluster.url(number), local).await?;
+    Ok(if answer.status == 503 { Some(answer.problem()?.code.as_str().to_owned()) } else { None })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_whose_memory_was_corrupted_is_found_and_cut_off_while_the_others_serve()
+-> Result<()> {
+    const FOUND_WITHIN: Duration = Duration::from_secs(10);
+    let program = env::var_os("QUORATE_BUGS_BIN").map(PathBuf::from);
+    let program = program.context("QUORATE_BUGS_BIN names no program: run `just mutants`")?;
+    let mut cluster = Cluster::empty()?;
+    // At the intervals that everybody has.
+    for (number, mut recipe) in cluster.recipes(3, &[])?.into_iter().enumerate() {
+        recipe.program = Some(program.clone());
+        if number == 0 {
+            // The one that leads at first.
+            recipe.environment = vec![("PLANTED_BUG".to_owned(), "diverge".to_owned())];
+        }
+        cluster.add(recipe).await?;
+    }
+    cluster.healed().await?;
+    let client = workload::client(&cluster.urls())?;
+    let log = client.log("orders".parse()?);
+    log.create(&LogSettings::default()).await?;
+    for number in 0..150 {
+        log.append(format!("{number}")).await?;
+    }
+    let begun = Instant::now();
+    until("the replica is quarantined and says so", Duration::from_mins(1), async || {
+        Ok((refusal(&cluster, 0).await?.as_deref() == Some("quarantined")).then_some(()))
+    })
+    .await?;
+    print(&format!("quarantined {:?} after the fault", begun.elapsed()));
+    assert!(begun.elapsed() <= FOUND_WITHIN, "found within {FOUND_WITHIN:?}");
+    let told = until("another one leads and tells", Duration::from_mins(1), async || {
+        let status = cluster
+            .status(1)
+            .await
+            .filter(|status| status.leader != status.replicas.first().map(|it| it.id));
+        Ok(status.filter(|status| status.verdict.can_append && status.replicas[0].is_quarantined))
+    })
+    .await?;
+    assert!(told.verdict.reasons.iter().any(|reason| reason.contains("quarantined")), "{told:?}");
+    for number in 150..300 {
+        log.append(format!("{number}")).await?;
+    }
+    for number in 1..3 {
+        assert_eq!(refusal(&cluster, number).await?, None, "the others serve");
+    }
+    assert_eq!(refusal(&cluster, 0).await?.as_deref(), Some("quarantined"), "and it does not");
     cluster.finish();
     Ok(())
 }

@@ -105,6 +105,9 @@ pub struct ReplicaStatus {
     /// Entries of its journal that were found damaged since its start, if any. They are never served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged_entries: Option<u64>,
+    /// Whether its state is known to be another one than the certified one: then it answers no reads.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub is_quarantined: bool,
     /// What its state was at an entry that it had applied, if it was heard. A replica tells of itself
     /// as of now; of the others, as they told lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -123,6 +126,11 @@ pub struct StateDigest {
     pub epoch: Option<Epoch>,
     /// Who counted for a quorum then, in the order of ids.
     pub voters: Vec<ReplicaId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_not(value: &bool) -> bool {
+    !*value
 }
 
 /// What a replica does at a moment.

@@ -137,6 +137,8 @@ error_codes! {
     NoQuorum = "no_quorum", "A majority of the replicas does not answer";
     /// This replica has not applied what it must have applied to answer.
     ReplicaBehind = "replica_behind", "This replica has to catch up first";
+    /// What this replica holds is not what a majority certified.
+    Quarantined = "quarantined", "This replica is quarantined";
     /// This process has no cluster yet, or still opens what it keeps.
     NotMember = "not_member", "This process serves no cluster yet";
     /// This replica is about to stop.
@@ -194,6 +196,7 @@ impl ErrorCode {
             | Self::NoLeader
             | Self::NoQuorum
             | Self::ReplicaBehind
+            | Self::Quarantined
             | Self::NotMember
             | Self::Stopping => 503,
             Self::OutcomeUnknown => 504,
@@ -212,6 +215,7 @@ impl ErrorCode {
             | Self::NoLeader
             | Self::NoQuorum
             | Self::ReplicaBehind
+            | Self::Quarantined
             | Self::NotMember
             | Self::Stopping
             | Self::Damaged
@@ -309,6 +313,7 @@ impl ErrorCode {
             | Self::NoLeader
             | Self::NoQuorum
             | Self::ReplicaBehind
+            | Self::Quarantined
             | Self::NotMember
             | Self::Stopping
             | Self::Damaged => true,

@@ -109,6 +109,7 @@ disk_full                     503 retryable none
 no_leader                     503 retryable none
 no_quorum                     503 retryable none
 replica_behind                503 retryable none
+quarantined                   503 retryable none
 not_member                    503 retryable none
 stopping                      503 retryable none
 damaged                       500 retryable none

@@ -128,6 +128,9 @@ impl From<NotFresh> for ApiError {
                 Self::because(ErrorCode::ReplicaBehind, "not yet recovered after a restart")
                     .retry_after(retry_after)
             }
+            NotFresh::Quarantined { retry_after } => {
+                Self::new(ErrorCode::Quarantined).retry_after(retry_after)
+            }
             NotFresh::Overloaded { retry_after } => {
                 Self::new(ErrorCode::Overloaded).retry_after(retry_after)
             }
@@ -463,6 +466,7 @@ mod tests {
             (NotFresh::NoLeader { retry_after: SOON }.into(), ErrorCode::NoLeader),
             (NotFresh::Behind { retry_after: SOON }.into(), ErrorCode::ReplicaBehind),
             (NotFresh::NotRecovered { retry_after: SOON }.into(), ErrorCode::ReplicaBehind),
+            (NotFresh::Quarantined { retry_after: SOON }.into(), ErrorCode::Quarantined),
             (NotFresh::Overloaded { retry_after: SOON }.into(), ErrorCode::Overloaded),
             (NotFresh::Stopping.into(), ErrorCode::Stopping),
         ] {

@@ -211,6 +211,12 @@ impl Machine {
         Applied { outcome, delta }
     }
 
+    /// Forgets what was executed, as a fault of the memory might: a planted bug.
+    #[cfg(quorate_bugs)]
+    pub fn corrupt(&mut self) {
+        self.rolling = RollingDigest::default();
+    }
+
     /// Takes the rows that changed since the last call. An entry must have been applied.
     pub fn take_changes(&mut self) -> Changes {
         changes::take(self)

@@ -179,6 +179,12 @@ pub enum NotFresh {
         /// When to try again.
         retry_after: Duration,
     },
+    /// What this replica holds is not what a majority certified: it says nothing.
+    #[error("this replica is quarantined: its state differs from the certified one")]
+    Quarantined {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// More reads wait than this replica holds.
     #[error("overloaded")]
     Overloaded {

@@ -49,6 +49,7 @@ pub struct AsOf {
 impl Node {
     /// Makes sure that what is read here next is as fresh as asked.
     pub(super) async fn be_fresh(&self, consistency: Consistency) -> Result<(), NotFresh> {
+        self.check_state()?;
         match consistency {
             Consistency::Linearizable => self.confirm().await,
             Consistency::Local if self.core.raft.is_recovered() => Ok(()),

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::audit::audit;
 use super::checkpoint::look_after_checkpoints;
 use super::purge::purge;
-use super::{Core, Node, disk, retention};
+use super::{Core, Node, disk, quarantine, retention};
 use crate::machine::ExpireProducers;
 
 /// How often a leader looks whether its proposals get anywhere.
@@ -30,6 +30,7 @@ impl Node {
         tasks.spawn("checkpoints", look_after_checkpoints(self.clone()));
         tasks.spawn("audit", audit(self.clone()));
         tasks.spawn("purging", purge(self.clone()));
+        tasks.spawn("quarantine", quarantine::watch(self.clone()));
         tasks.spawn("disk watch", disk::watch(Arc::clone(&self.core)));
         tasks.spawn("stall watch", watch_stalls(self.clone()));
         tasks.spawn("facts of others", ask_for_facts(self.clone()));

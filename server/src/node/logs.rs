@@ -335,6 +335,7 @@ fn unserved(not_fresh: NotFresh) -> ChangeLogError {
         NotFresh::NoLeader { retry_after }
         | NotFresh::Behind { retry_after }
         | NotFresh::NotRecovered { retry_after }
+        | NotFresh::Quarantined { retry_after }
         | NotFresh::Overloaded { retry_after } => Unserved::NoLeader { retry_after },
     };
     unserved.into()

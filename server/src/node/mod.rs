@@ -26,6 +26,7 @@ mod options;
 mod permit;
 mod propose;
 mod purge;
+mod quarantine;
 mod read;
 mod retention;
 mod rounds;

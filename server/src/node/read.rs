@@ -248,6 +248,7 @@ impl Node {
         limit: ReadLimit,
         level: Level,
     ) -> Result<Page<Record>, ReadError> {
+        self.check_state()?;
         let (node, log) = (&*self.core, view.id);
         if let Some(page) = node.state.read_suffix(log, from, limit, level) {
             return page.map_err(|error| read_error(&view.name, &error));

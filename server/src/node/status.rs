@@ -135,6 +135,7 @@ impl Node {
                 core.raft.is_recovered(),
                 "what was committed before the last stop is applied again",
             ),
+            check("state", !core.state.is_diverged(), "the state here is not known to be wrong"),
             check("leader", !matches!(self.route(), Route::Nowhere { .. }), "a leader is known"),
         ];
         if purpose == Purpose::Append {
@@ -308,10 +309,20 @@ impl Core {
             let id = ReplicaId::new(*id)?;
             scene.replica(id, node, &replication, now)
         });
+        let replicas: Vec<ReplicaStatus> = replicas.collect();
+        let mut verdict = verdict(judgement);
+        verdict.reasons.extend(replicas.iter().filter(|replica| replica.is_quarantined).map(
+            |replica| {
+                format!(
+                    "Replica {} is quarantined: its state is not the certified one.",
+                    replica.id
+                )
+            },
+        ));
         let founding = (self.probes.founding)();
         ClusterStatus {
-            replicas: replicas.collect(),
-            verdict: verdict(judgement),
+            replicas,
+            verdict,
             cluster: Some(self.identity.cluster),
             generation: Some(self.generation()),
             epoch: membership.entry.map(|entry| Epoch::new(entry.index.get())),
@@ -387,6 +398,7 @@ impl Core {
         place.slow_ms = Some(millis((self.probes.slow_for)())).filter(|ms| *ms > 0);
         place.free_bytes = self.disk.bytes();
         place.damaged_entries = Some((self.probes.damaged_entries)()).filter(|count| *count > 0);
+        place.is_quarantined = self.state.is_diverged();
         place.digest = (self.probes.digest)();
     }
 }
@@ -431,6 +443,7 @@ impl Scene<'_> {
             slow_ms: facts.as_ref().and_then(|facts| facts.slow_ms),
             free_bytes: facts.as_ref().and_then(|facts| facts.free_bytes),
             damaged_entries: facts.as_ref().and_then(|facts| facts.damaged_entries),
+            is_quarantined: facts.as_ref().is_some_and(|facts| facts.is_quarantined),
             digest: facts.and_then(|facts| facts.digest),
         };
         if id == self.core.identity.replica {

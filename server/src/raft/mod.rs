@@ -424,6 +424,11 @@ impl Raft {
         (metrics.vote, committed.max(applied))
     }
 
+    /// Whether this replica stands for election when nobody leads. It votes for others in any case.
+    pub fn set_electable(&self, is_electable: bool) {
+        self.core.runtime_config().elect(is_electable);
+    }
+
     /// Stops taking part and waits for its tasks.
     pub async fn shutdown(&self) {
         drop(self.core.shutdown().await);

@@ -23,6 +23,8 @@ pub enum Bug {
     RetryTwice,
     /// A read that only claims to be fresh.
     StaleRead,
+    /// What one replica executed is not what it remembers.
+    Diverge,
 }
 
 /// Is it this bug that was chosen for this process?
@@ -37,6 +39,7 @@ pub fn is_planted(bug: Bug) -> bool {
         Ok("early_ack") => Some(Bug::EarlyAck),
         Ok("retry_twice") => Some(Bug::RetryTwice),
         Ok("stale_read") => Some(Bug::StaleRead),
+        Ok("diverge") => Some(Bug::Diverge),
         Ok(other) => panic!("{VARIABLE}={other} names no bug that could be planted"),
     });
     *chosen == Some(bug)

@@ -11,6 +11,7 @@
 //! Not here: who is asked to attest, and what a majority says (`node::checkpoint`, `machine`).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 
 use client::types::{Digest, EntryIndex, LogId, Position};
 use migrations::latest::checkpoints::{decode_kept, decode_kept_digest, encode_kept};
@@ -161,7 +162,15 @@ impl State {
         let (checkpoint, certified) = (certified.checkpoint, certified.digest);
         let comparison = Comparison { checkpoint, certified, own };
         checkpoints.compared = Some(comparison);
+        if let Some(is_equal) = comparison.is_equal() {
+            self.0.is_diverged.store(!is_equal, Ordering::Relaxed);
+        }
         comparison
+    }
+
+    /// Whether the state here was another one than the certified one when they were compared last.
+    pub fn is_diverged(&self) -> bool {
+        self.0.is_diverged.load(Ordering::Relaxed)
     }
 
     /// What comparing with the newest certificate gave, in this start.
@@ -171,6 +180,10 @@ impl State {
 
     /// What this replica can say of its state at a checkpoint, of which `applied` is known to be here.
     pub fn attestation(&self, checkpoint: EntryIndex, applied: Option<EntryIndex>) -> Attestation {
+        // Whoever is known to be wrong is no witness.
+        if self.is_diverged() {
+            return Attestation::Unknown;
+        }
         match self.0.lock_checkpoints().known.get(&checkpoint.get()) {
             Some(known) if known.is_flushed => Attestation::Digest(known.digest),
             Some(_) => Attestation::NotYet,

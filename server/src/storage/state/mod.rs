@@ -59,6 +59,8 @@ pub use source::EntrySource;
 use crate::machine::{Applied, Delta, EntryBody, LogView, Machine, Outcome, Payload};
 use crate::storage::disk::{Disk, crash_point};
 use crate::storage::error::StorageError;
+#[cfg(quorate_bugs)]
+use crate::world::bugs;
 use crate::world::{Clock, Instant};
 use checkpoints::Checkpoints;
 use database::{Database, DatabaseOptions};
@@ -137,6 +139,8 @@ struct Shared {
     control: Mutex<Control>,
     checkpoints: Mutex<Checkpoints>,
     recent: Mutex<Recent>,
+    /// What this replica holds is known to be another state than the certified one.
+    is_diverged: AtomicBool,
     /// The index of the last entry that was more than upkeep, and one.
     worked_until: AtomicU64,
     /// Bytes of all entries that were published.
@@ -196,6 +200,7 @@ impl State {
             worked_until: AtomicU64::new(worked_until(manifest.as_ref())),
             checkpoints: Mutex::new(checkpoints),
             recent: Mutex::default(),
+            is_diverged: AtomicBool::new(false),
             published_bytes: AtomicU64::new(0),
             signal: Condvar::new(),
             running: OnceLock::new(),
@@ -242,6 +247,10 @@ impl State {
     /// Applies an entry to the machine, which the caller holds, and takes over what that changed.
     pub fn apply(&self, machine: &mut Machine, id: EntryId, body: &EntryBody) -> Outcome {
         let Applied { outcome, delta } = machine.apply(id, body);
+        #[cfg(quorate_bugs)]
+        if bugs::is_planted(bugs::Bug::Diverge) && id.index.get() == DIVERGED_AT {
+            machine.corrupt();
+        }
         self.publish(id.index, body.payload(), delta);
         self.0.recent.lock().expect(UNBROKEN).push(id.index, machine.rolling_digest());
         if !outcome.is_upkeep() {
@@ -382,6 +391,9 @@ impl fmt::Debug for State {
     }
 }
 
+/// The entry at which the planted bug strikes.
+#[cfg(quorate_bugs)]
+const DIVERGED_AT: u64 = 100;
 /// Nobody goes on from what a panic left half done.
 const UNBROKEN: &str = "no holder of this lock panicked";
 /// So many runs are let go at a time, so that readers never wait long.

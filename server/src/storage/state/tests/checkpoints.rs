@@ -1,9 +1,10 @@
 //! Checkpoints: flushed exactly at their entries, attested after that, kept and found again.
 
-use client::types::EntryIndex;
+use client::types::{Digest, EntryIndex};
 use migrations::latest::tables::{CURSORS, named_key};
 
 use super::scene::{Scene, bodies, by_hand};
+use crate::machine::CheckpointCertified;
 use crate::storage::state::checkpoints::kept;
 use crate::storage::state::{Attestation, State};
 
@@ -113,4 +114,24 @@ fn a_row_that_is_lost_is_found_at_the_next_start() {
     let opened = State::open(&disk, &path, by_hand());
     assert!(opened.is_err_and(|error| error.to_string().contains("damaged")));
     drop(folder);
+}
+
+#[test]
+fn a_state_that_is_not_the_certified_one_is_known_to_be_wrong_until_it_matches_again() {
+    let mut scene = scene();
+    let (first, second) = (scene.checkpoint(None), scene.checkpoint(None));
+    scene.flush();
+    let Attestation::Digest(digest) = scene.attested(second) else { panic!("it is flushed") };
+    let certified = |checkpoint, digest| CheckpointCertified { checkpoint, digest, is_new: true };
+    let other = Digest::new([7; 32]);
+    assert_eq!(scene.state.compare(&certified(first, other)).is_equal(), Some(false));
+    assert!(scene.state.is_diverged());
+    assert_eq!(scene.attested(second), Attestation::Unknown, "no witness");
+    // What it cannot compare says nothing.
+    let unknown = EntryIndex::new(1);
+    assert_eq!(scene.state.compare(&certified(unknown, digest)).is_equal(), None);
+    assert!(scene.state.is_diverged());
+    assert_eq!(scene.state.compare(&certified(second, digest)).is_equal(), Some(true));
+    assert!(!scene.state.is_diverged());
+    assert_eq!(scene.state.newest_confirmed_index(), Some(second));
 }
