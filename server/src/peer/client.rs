@@ -450,6 +450,21 @@ impl<T: Transport> Peers<T> {
         }
     }
 
+    /// Where the members are found.
+    pub(super) fn places(&self) -> Vec<(ReplicaId, String)> {
+        let addresses = self.addresses();
+        let known = addresses.iter();
+        known.filter_map(|(id, address)| Some((ReplicaId::new(*id)?, address.clone()))).collect()
+    }
+
+    /// Learns where members are found that are not known yet; the next membership says it better.
+    pub(super) fn learn_places(&self, places: &[(ReplicaId, String)]) {
+        let mut addresses = self.addresses();
+        for (replica, address) in places {
+            addresses.entry(replica.get()).or_insert_with(|| address.clone());
+        }
+    }
+
     fn connection(&self, purpose: Purpose, target: u64, node: &NodeRow) -> Connection<T> {
         Connection {
             peers: self.clone(),

@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use client::api::transfers::{TransferDirection, TransferStage};
 use client::types::{Digest, EntryId, EntryIndex, Position, ReplicaId};
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
@@ -37,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::peer::{Identity, Peers, paths};
 use crate::raft::Raft;
 use crate::raft::types::RaftVote;
-use crate::storage::state::{State, StateManifest, Stretch, TimedWalk};
+use crate::storage::state::{Attestation, State, StateManifest, Stretch, TimedWalk};
 use crate::world::{Clock, tasks};
 
 /// How long an offer is looked at before its question is answered.
@@ -111,6 +112,7 @@ impl Receiver {
             Judgement::Covered(vote) => return OfferAnswer::Installed(vote),
             Judgement::Take => {}
         }
+        self.peers.learn_places(&offer.places);
         let (mut standing, progress) = self.follow(sender, &offer);
         let is_news = |standing: &Standing| match standing {
             Standing::UnderWay => false,
@@ -211,6 +213,8 @@ enum Stop {
     NoSource(&'static str),
     #[error("the manifest is not the one that was offered")]
     Manifest,
+    #[error("other replicas say that the state was another one")]
+    Contradicted,
     #[error("another offer came")]
     Replaced,
     #[error("whoever offered it does not ask about it any more")]
@@ -307,6 +311,7 @@ impl Transfer {
     /// Fetches all that is lacking.
     async fn pull(&self) -> Result<StateManifest, Stop> {
         let manifest = Arc::new(self.fetch_manifest().await?);
+        self.confirm(&manifest).await?;
         self.progress.set_stage(TransferStage::Comparing);
         let flushing = self.receiver.state.clone();
         tasks::blocking(move || flushing.flush_now().map_err(io::Error::other)).await?;
@@ -328,6 +333,21 @@ impl Transfer {
         Ok(Arc::unwrap_or_clone(manifest))
     }
 
+    /// Asks everybody what the state was at that entry: one that more of them contradict than confirm is not taken.
+    async fn confirm(&self, manifest: &Arc<StateManifest>) -> Result<(), Stop> {
+        let (entry, digested) = (self.offer.entry.index, Arc::clone(manifest));
+        let digest = tasks::blocking(move || Ok(digested.digest())).await?;
+        let peers = &self.receiver.peers;
+        let members = self.members();
+        let asked = members.iter().map(|member| peers.attestation(*member, entry));
+        let told = join_all(asked).await.into_iter().filter_map(|told| match told {
+            Ok(Attestation::Digest(told)) => Some(told == digest),
+            Ok(Attestation::NotYet | Attestation::Unknown) | Err(_) => None,
+        });
+        let (confirmed, contradicted): (Vec<_>, Vec<_>) = told.partition(|is_same| *is_same);
+        if contradicted.len() > confirmed.len() { Err(Stop::Contradicted) } else { Ok(()) }
+    }
+
     async fn compare(&self, manifest: &Arc<StateManifest>) -> Result<Lacking, Stop> {
         let (manifest, state) = (Arc::clone(manifest), self.receiver.state.clone());
         let compared =
@@ -341,7 +361,8 @@ impl Transfer {
         let nodes = membership.borrow().row.nodes.clone();
         let ourselves = self.receiver.peers.identity().replica;
         let members = nodes.keys().filter_map(|id| ReplicaId::new(*id));
-        members.chain([self.sender]).filter(|id| *id != ourselves).collect()
+        let placed = self.offer.places.iter().map(|(id, _)| *id);
+        members.chain(placed).chain([self.sender]).filter(|id| *id != ourselves).collect()
     }
 
     async fn fetch_manifest(&self) -> Result<StateManifest, Stop> {

@@ -127,6 +127,7 @@ pub(in crate::peer) async fn offer<T: Transport>(
         manifest_bytes: u64::try_from(bytes.len()).expect("a length in memory fits 64 bits"),
         manifest_hash: Digest::new(Sha256::digest(&bytes).into()),
         may_install: false,
+        places: peers.places(),
     };
     drop(bytes);
     let progress = peers.board().begin(TransferDirection::Offering, target, entry.index);
@@ -258,6 +259,10 @@ impl Server {
         &self,
         answer: impl FnOnce(&State) -> io::Result<A> + Send + 'static,
     ) -> Option<A> {
+        // Whoever is known to be wrong is no source.
+        if self.state.is_diverged() {
+            return None;
+        }
         let permit = Arc::clone(&self.answers).try_acquire_owned().ok()?;
         let state = self.state.clone();
         let answered = tasks::blocking(move || {

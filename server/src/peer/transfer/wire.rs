@@ -11,7 +11,7 @@
 //! Not here: what is asked when (`receive`), and where the answers come from (`send`).
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use client::types::{Digest, EntryId, LogId, Position};
+use client::types::{Digest, EntryId, LogId, Position, ReplicaId};
 
 use crate::peer::codec::{
     Malformed, Message, count, put_id, put_vote, take_bool, take_count, take_digest, take_id,
@@ -21,6 +21,8 @@ use crate::raft::types::RaftVote;
 
 /// The most spans in one question.
 pub(super) const SPANS_MAX: u32 = 256;
+/// Members that an offer names.
+const PLACES_MAX: u32 = 4096;
 /// The most hashes in one answer.
 pub(super) const HASHES_MAX: u32 = 32 * 1024;
 /// The most bytes of a reason.
@@ -41,6 +43,8 @@ pub(in crate::peer) struct Offer {
     pub(in crate::peer) manifest_hash: Digest,
     /// It may be installed when all is there: the leader's journal goes on from its entry.
     pub(in crate::peer) may_install: bool,
+    /// Where the members are found: a newcomer knows nobody yet.
+    pub(in crate::peer) places: Vec<(ReplicaId, String)>,
 }
 
 /// How far an offer is.
@@ -122,6 +126,11 @@ impl Message for Offer {
         out.put_u64_le(self.manifest_bytes);
         out.put_slice(self.manifest_hash.as_bytes());
         out.put_u8(u8::from(self.may_install));
+        out.put_u32_le(count(self.places.len()));
+        for (replica, address) in &self.places {
+            out.put_u64_le(replica.get());
+            put_bytes(out, address.as_bytes());
+        }
     }
 
     fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
@@ -132,8 +141,20 @@ impl Message for Offer {
             manifest_bytes: take_u64(bytes)?,
             manifest_hash: take_digest(bytes)?,
             may_install: take_bool(bytes)?,
+            places: take_places(bytes)?,
         })
     }
+}
+
+fn take_places(bytes: &mut Bytes) -> Result<Vec<(ReplicaId, String)>, Malformed> {
+    let count = take_count(bytes, PLACES_MAX, 8 + 4)?;
+    let mut places = Vec::with_capacity(count);
+    for _ in 0..count {
+        let replica = ReplicaId::new(take_u64(bytes)?).ok_or(Malformed("a replica"))?;
+        let address = String::from_utf8(take_bytes(bytes)?.into());
+        places.push((replica, address.map_err(|_| Malformed("an address"))?));
+    }
+    Ok(places)
 }
 
 impl Message for OfferAnswer {
@@ -345,6 +366,7 @@ mod tests {
             manifest_bytes: 1 << 40,
             manifest_hash: digest,
             may_install: true,
+            places: vec![(ReplicaId::FIRST, "http://127.0.0.1:8001".to_owned())],
         });
         comes_back(&OfferAnswer::UnderWay { total: 10, done: 3, is_paused: true });
         comes_back(&OfferAnswer::Ready);
