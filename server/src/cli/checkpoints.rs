@@ -9,7 +9,7 @@ use client::api::checkpoints::{CheckpointInfo, SnapshotInfo};
 use client::types::{CheckpointLabel, EntryIndex, ReplicaId};
 use serde::Serialize;
 
-use super::logs::Consent;
+use super::logs::{Consent, Rehearsal};
 use super::output;
 use super::output::Table;
 use super::service;
@@ -25,6 +25,8 @@ pub(super) enum CheckpointsCommand {
         /// What to call it; with a label it is kept until it is released.
         #[arg(long)]
         label: Option<CheckpointLabel>,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
     },
 }
 
@@ -55,7 +57,18 @@ pub(super) async fn run(command: CheckpointsCommand, context: &Context) -> Resul
             let all = client.checkpoints().await.map_err(service::failed)?;
             Ok(context.output.list(&all, &CHECKPOINT_HEAD, checkpoint_row)?)
         }
-        CheckpointsCommand::Make { label } => {
+        CheckpointsCommand::Make { label, rehearsal } if rehearsal.dry_run => {
+            let newest = client.checkpoints().await.map_err(service::failed)?.pop();
+            let effect = WouldMake { dry_run: true, label, newest: newest.map(|it| it.checkpoint) };
+            Ok(context.output.value(&effect, |effect| {
+                let newest = effect.newest.map_or_else(|| "none".to_owned(), |at| at.to_string());
+                Table::pairs()
+                    .pair("would", "make a checkpoint")
+                    .pair("label", self::label(effect.label.as_ref()))
+                    .pair("newest now", newest)
+            })?)
+        }
+        CheckpointsCommand::Make { label, rehearsal: _ } => {
             let made = client.make_checkpoint(label).await.map_err(service::failed)?;
             context.output.value(&made, |made| {
                 let cells = CHECKPOINT_HEAD.into_iter().zip(checkpoint_row(made));
@@ -116,6 +129,13 @@ pub(super) async fn audit(context: &Context) -> Result<(), Failure> {
     }
     let named: Vec<String> = different.iter().map(ToString::to_string).collect();
     Err(Failure::new(Exit::Failed, format!("replicas that differ: {}", named.join(", "))))
+}
+
+#[derive(Debug, Serialize)]
+struct WouldMake {
+    dry_run: bool,
+    label: Option<CheckpointLabel>,
+    newest: Option<EntryIndex>,
 }
 
 #[derive(Debug, Serialize)]
