@@ -9,7 +9,7 @@
 //! ```
 //!
 //! So a follower that is away holds the journal no longer than its kept bytes; after that it gets the
-//! state itself. Segments go as a whole, so nothing is done before there is one to let go.
+//! state itself. What follows an offered state stays as long as the transfer board pins it. Segments go as a whole, so nothing is done before there is one to let go.
 //!
 //! Not here: making checkpoints (`checkpoint`), and what logs let go of (`retention`).
 
@@ -46,6 +46,7 @@ impl Core {
         let floor = checkpoint.min(EntryIndex::new(kept_from.checked_sub(1)?));
         let needed = if self.leadership.borrow().here { self.needed_by_others() } else { None };
         let index = needed.map_or(floor, |needed| floor.max(needed.min(checkpoint)));
+        let index = self.peers.board().pinned().map_or(index, |pinned| index.min(pinned));
         self.journal.frees_segment(index.get()).then_some(index)
     }
 

@@ -210,6 +210,7 @@ async fn parts(
         front,
         raft,
         state,
+        journal: journal.clone(),
         probes: Probes {
             founding: {
                 let machine = machine.clone();

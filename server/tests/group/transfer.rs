@@ -32,11 +32,20 @@ fn body(number: u64) -> Vec<u8> {
     number.to_string().bytes().cycle().take(BODY_BYTES).collect()
 }
 
-/// All entries that were applied are let go.
-async fn purge(replica: &Replica) -> EntryIndex {
-    let applied = replica.raft.applied().borrow().unwrap();
-    replica.raft.purge_to(applied, LIMIT).await.unwrap();
-    applied
+/// Has a checkpoint certified; the index of its entry.
+async fn checkpoint(leader: &Replica) -> EntryIndex {
+    let made = leader.node.make_checkpoint(None).await.unwrap();
+    assert!(made.certificate.is_some(), "{made:?}");
+    made.checkpoint
+}
+
+/// All entries up to a checkpoint are let go, once it is known here to be right.
+async fn purge(replica: &Replica, checkpoint: EntryIndex) {
+    let mut applied = replica.raft.applied();
+    while replica.state.newest_confirmed_index() < Some(checkpoint) {
+        tokio::time::timeout(LIMIT, applied.changed()).await.unwrap().unwrap();
+    }
+    replica.raft.purge_to(checkpoint, LIMIT).await.unwrap();
 }
 
 /// Waits until the log is as long here as it should be, and reads all of it.
@@ -112,9 +121,10 @@ async fn a_replica_that_was_down_past_the_purge_gets_only_what_it_lacks() {
     check_records(&third, 3_100).await;
     let third = third.stop().await;
     append_many(&first, 3_100, 6_000).await;
-    let base = purge(&first).await;
+    let base = checkpoint(&first).await;
+    purge(&first, base).await;
     check_records(&second, 9_100).await;
-    purge(&second).await;
+    purge(&second, base).await;
     let third = third.start(None).await;
     check_records(&third, 9_100).await;
     check_same(&[&first, &second, &third]);
@@ -145,9 +155,10 @@ async fn a_receiver_that_dies_on_the_way_goes_on_where_it_was() {
     let [first, second, third] = three().await;
     let third = third.stop().await;
     append_many(&first, 0, 6_000).await;
-    purge(&first).await;
+    let base = checkpoint(&first).await;
+    purge(&first, base).await;
     check_records(&second, 6_000).await;
-    purge(&second).await;
+    purge(&second, base).await;
     let third = third.start(Some(2 << 20)).await;
     let broken_off = await_percent(&third, 40).await;
     let first_part = moved(&received(&third));
@@ -167,9 +178,10 @@ async fn when_the_leader_dies_on_the_way_another_one_goes_on() {
     let [first, second, third] = three().await;
     let third = third.stop().await;
     append_many(&first, 0, 6_000).await;
-    purge(&first).await;
+    let base = checkpoint(&first).await;
+    purge(&first, base).await;
     check_records(&second, 6_000).await;
-    purge(&second).await;
+    purge(&second, base).await;
     let third = third.start(Some(2 << 20)).await;
     let broken_off = await_percent(&third, 40).await;
     let gone = first.stop().await;
@@ -190,7 +202,8 @@ async fn a_transfer_is_held_and_let_go_by_an_operator() {
     let [first, second, third] = three().await;
     let third = third.stop().await;
     append_many(&first, 0, 3_000).await;
-    purge(&first).await;
+    let base = checkpoint(&first).await;
+    purge(&first, base).await;
     let third = third.start(Some(1 << 20)).await;
     let id = await_percent(&third, 10).await.id;
     let board = third.peers.board();
