@@ -45,6 +45,8 @@ pub struct Recipe {
     pub environment: Vec<(String, String)>,
     /// No file of it grows beyond so many bytes: a write beyond fails, as on a full or broken disk.
     pub file_bytes_max: Option<u64>,
+    /// It may hold so many files and connections open.
+    pub descriptors_max: Option<u64>,
 }
 
 impl Recipe {
@@ -59,6 +61,7 @@ impl Recipe {
             program: None,
             environment: Vec::new(),
             file_bytes_max: None,
+            descriptors_max: None,
         })
     }
 
@@ -74,9 +77,10 @@ impl Recipe {
     fn command(&self) -> Result<Command> {
         let output = File::options().create(true).append(true).open(self.diagnostics())?;
         let program = self.program.clone().map_or_else(program, plain)?;
-        let mut command = match self.file_bytes_max {
-            Some(bytes) => limited(&program, bytes),
-            None => program,
+        let mut command = match (self.file_bytes_max, self.descriptors_max) {
+            (Some(bytes), _) => limited(&program, "fsize", bytes),
+            (None, Some(count)) => limited(&program, "nofile", count),
+            (None, None) => program,
         };
         command
             .envs(self.environment.iter().cloned())
@@ -254,11 +258,12 @@ fn plain(path: PathBuf) -> Result<Command> {
     Ok(command)
 }
 
-/// The program in a process whose files have a greatest length.
-fn limited(program: &Command, bytes: u64) -> Command {
+/// The program in a process for which a resource is limited.
+fn limited(program: &Command, resource: &str, limit: u64) -> Command {
     let mut command = Command::new("sh");
     // Without the signal, a call beyond the limit fails as any other.
-    command.args(["-c", r#"trap '' XFSZ; exec prlimit --fsize="$0" "$@""#, &bytes.to_string()]);
+    let limit = format!("--{resource}={limit}");
+    command.args(["-c", r#"trap '' XFSZ; exec prlimit "$0" "$@""#, &limit]);
     command.arg(program.get_program());
     for (name, _) in program.get_envs().filter(|(_, value)| value.is_none()) {
         command.env_remove(name);

@@ -36,8 +36,6 @@ use crate::world::Clock;
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// Connections that are told at once that there is no place for them; others are closed.
-const REFUSALS_MAX: usize = 64;
 /// Silence after which the system asks whether the other side is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -68,7 +66,7 @@ impl Doorway {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(options.streams_max)
             .max_header_list_size(options.head_bytes_max);
-        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        let refusals = Arc::new(Semaphore::new(options.refusals_max()));
         Self { options, door, metrics, clock, protocol, refusals }
     }
 

@@ -29,9 +29,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use http::{Request, Response};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -45,6 +48,8 @@ use places::Places;
 const BACKLOG: u32 = 4096;
 /// How many idle connections are let go when descriptors have run out.
 const EVICTED_WHEN_EXHAUSTED: usize = 32;
+/// Descriptors for files and other replicas, unless there are so few that half of them have to do.
+const DESCRIPTORS_KEPT: u64 = 256;
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
@@ -91,16 +96,46 @@ impl Default for ListenOptions {
 }
 
 impl ListenOptions {
-    /// The same, with no more connections than `descriptors` allow: what a process needs for its own
-    /// files and peers has to be taken off before.
+    /// Connections that are told at the same time that there is no place for them; others are closed.
+    fn refusals_max(&self) -> usize {
+        (self.connections_max / REFUSALS_PART).clamp(1, REFUSALS_MAX)
+    }
+
+    /// The same, with no more connections than this part of the process's descriptors allows.
     #[must_use]
     pub fn within_descriptors(mut self, descriptors: u64) -> Self {
-        let most = usize::try_from(descriptors).unwrap_or(usize::MAX).max(1);
-        self.connections_max = self.connections_max.min(most);
+        let most = usize::try_from(descriptors).unwrap_or(usize::MAX);
+        let told = (most / REFUSALS_PART).min(REFUSALS_MAX);
+        self.connections_max = self.connections_max.min(most - told).max(1);
         // One address leaves some room for the others, but not under a limit too small to share.
         let share = (self.connections_max - self.connections_max / 4).max(1);
         self.connections_per_address_max = self.connections_per_address_max.min(share);
         self
+    }
+}
+
+/// One in so many connections may be there only to be told that there is no place for it.
+const REFUSALS_PART: usize = 8;
+/// So many of those at most.
+const REFUSALS_MAX: usize = 64;
+
+/// What the descriptors of a process are for. Whatever comes in, its own files can be opened and peers find a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Connections of clients.
+    pub clients: u64,
+    /// Connections to another replica's front door, for requests that are carried there.
+    pub forwarded: u64,
+    /// Connections of other replicas.
+    pub peers: u64,
+}
+
+impl Descriptors {
+    /// Parts `limit` of them.
+    pub fn of(limit: u64) -> Self {
+        let kept = (limit / 2).min(DESCRIPTORS_KEPT);
+        let forwarded = (limit - kept) / 3;
+        Self { clients: limit - kept - forwarded, forwarded, peers: kept / 2 }
     }
 }
 
@@ -149,6 +184,9 @@ impl Listening {
     {
         let Self { listener, door, options, metrics, clock } = self;
         let drain_max = options.drain_max;
+        // One that makes room for another keeps its socket until its task has ended.
+        let sockets = options.connections_max + options.refusals_max();
+        let sockets = Arc::new(Semaphore::new(sockets.min(Semaphore::MAX_PERMITS)));
         let places = Places::new(&options, clock.clone());
         let doorway = Arc::new(Doorway::new(options, door, metrics, clock.clone()));
         let connections = TaskTracker::new();
@@ -158,12 +196,16 @@ impl Listening {
             let accepted = tokio::select! {
                 biased;
                 () = &mut stop => break,
-                accepted = listener.accept() => accepted,
+                accepted = accept(&listener, &sockets) => accepted,
             };
             match accepted {
-                Ok((stream, from)) => {
+                Ok((socket, stream, from)) => {
                     back_off = BACK_OFF_MIN;
-                    admit(stream, from, &places, &doorway, &connections, answer.clone());
+                    let serving = admit(stream, from, &places, &doorway, answer.clone());
+                    drop(connections.spawn(async move {
+                        serving.await;
+                        drop(socket);
+                    }));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -192,28 +234,38 @@ impl Listening {
     }
 }
 
+/// The next connection, once there may be one more.
+async fn accept(
+    listener: &TcpListener,
+    sockets: &Arc<Semaphore>,
+) -> io::Result<(OwnedSemaphorePermit, TcpStream, SocketAddr)> {
+    let socket = Arc::clone(sockets).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, from) = listener.accept().await?;
+    Ok((socket, stream, from))
+}
+
+/// What becomes of a connection.
 fn admit<A, F>(
     stream: TcpStream,
     from: SocketAddr,
     places: &Places,
     doorway: &Arc<Doorway>,
-    connections: &TaskTracker,
     answer: A,
-) where
+) -> BoxFuture<'static, ()>
+where
     A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     match places.take(from.ip()) {
         Ok(place) => {
             let doorway = doorway.clone();
-            drop(connections.spawn(connection::run(doorway, stream, place, answer)));
+            connection::run(doorway, stream, place, answer).boxed()
         }
         Err(reason) => {
             doorway.metrics.connection_lost(doorway.door, reason);
             debug!(%from, ?reason, "connection refused");
-            if let Some(refusing) = connection::refuse(doorway, stream) {
-                drop(connections.spawn(refusing));
-            }
+            connection::refuse(doorway, stream)
+                .map_or_else(|| ready(()).boxed(), |refusing| refusing.boxed())
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{ListenOptions, Listening, bind};
+use super::{Descriptors, ListenOptions, Listening, bind};
 use crate::metrics::{Door, Metrics};
 use crate::world::Clock;
 
@@ -416,4 +416,16 @@ async fn out_of_descriptors_the_listener_makes_room_and_goes_on() {
         .find_map(|line| line.strip_prefix("quorate_http_accept_failures_total{door=\"clients\"} "))
         .expect("accepting should have failed");
     assert!(failures.parse::<u64>().unwrap() < 20, "{failures} failures: it spins");
+}
+
+#[test]
+fn descriptors_are_kept_for_files_and_peers_however_few_there_are() {
+    let parts = |limit| {
+        let Descriptors { clients, forwarded, peers } = Descriptors::of(limit);
+        assert!(clients + forwarded <= limit - limit / 2 || clients + forwarded + 256 == limit);
+        (clients, forwarded, peers)
+    };
+    assert_eq!(parts(128), (43, 21, 32));
+    assert_eq!(parts(1024), (512, 256, 128));
+    assert_eq!(parts(0), (0, 0, 0));
 }

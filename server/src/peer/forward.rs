@@ -6,6 +6,7 @@
 //!
 //! Not here: who leads, and whether to forward at all (`node/leader.rs`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,11 +15,17 @@ use client::types::{ReplicaAddr, ReplicaId};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
+use tokio::sync::Semaphore;
+
 use super::detours::Detours;
 
 /// How long a connection is kept for further use: shorter than a front door keeps it, so that none is
 /// closed at the moment of its use.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How long it may take to get a turn, and to connect.
+const CONNECT_MAX: Duration = Duration::from_millis(500);
+/// Connections kept for further use, to each front door.
+const IDLE_CONNECTIONS_MAX: usize = 256;
 /// The most bytes of a forwarded answer.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -37,26 +44,36 @@ pub enum ForwardError {
 #[derive(Clone)]
 pub struct Forward {
     client: reqwest::Client,
+    /// A turn for each connection.
+    turns: Arc<Semaphore>,
     detours: Detours,
     ourselves: ReplicaId,
 }
 
 impl Forward {
-    /// Forwards in the name of this replica.
-    pub fn new(ourselves: ReplicaId, detours: Detours) -> Result<Self, reqwest::Error> {
+    /// Forwards in the name of this replica, over so many connections at once.
+    pub fn new(
+        ourselves: ReplicaId,
+        detours: Detours,
+        connections_max: u64,
+    ) -> Result<Self, reqwest::Error> {
+        let connections_max = usize::try_from(connections_max).unwrap_or(usize::MAX);
+        let connections_max = connections_max.clamp(1, Semaphore::MAX_PERMITS);
+        let turns = Arc::new(Semaphore::new(connections_max));
         let client = reqwest::Client::builder()
             .no_proxy()
             .http1_only()
             .tcp_nodelay(true)
-            .connect_timeout(Duration::from_millis(500))
-            .pool_max_idle_per_host(256)
+            .connect_timeout(CONNECT_MAX)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX.min(connections_max))
             .pool_idle_timeout(IDLE_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        Ok(Self { client, detours, ourselves })
+        Ok(Self { client, turns, detours, ourselves })
     }
 
-    /// Sends a request as it came, and returns the answer as it is.
+    /// Sends a request as it came, and returns the answer as it is. Waits for a turn, which counts as not accepted if
+    /// there is none in time.
     pub async fn send(
         &self,
         to: &ReplicaAddr,
@@ -64,6 +81,8 @@ impl Forward {
         body: Bytes,
         within: Duration,
     ) -> Result<http::Response<Bytes>, ForwardError> {
+        let turn = tokio::time::timeout(CONNECT_MAX.min(within), self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(ForwardError::NotAccepted) };
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let url = self.detours.url(to.as_str(), path);
         let answer = self

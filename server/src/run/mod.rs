@@ -38,7 +38,7 @@ use self::gauges::Gauges;
 use self::open::Opened;
 use crate::config::Config;
 use crate::http::{Front, WaitingFront};
-use crate::listen::{self, ListenOptions, Listening};
+use crate::listen::{self, Descriptors, ListenOptions, Listening};
 use crate::metrics::{Door, Metrics};
 use crate::node::{self, Node, NodeOptions, NodeParts, Probes};
 use crate::peer::forward::Forward;
@@ -49,8 +49,6 @@ use crate::storage::journal::Journal;
 use crate::telemetry;
 use crate::world::World;
 
-/// Descriptors kept for files, peers and everything that is no client.
-const DESCRIPTORS_KEPT: u64 = 256;
 /// How long founding a group may take: one voter, so one sync or two.
 const FOUND_WITHIN: Duration = Duration::from_secs(10);
 /// A write of the journal that takes longer does not end: the disk is given up, and the process with it.
@@ -70,11 +68,15 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     telemetry::start(&config.diagnostics)?;
     let world = World::real();
     let metrics = Metrics::new();
-    let descriptors = listen::raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT);
-    let clients = config.clients.clone().within_descriptors(descriptors);
+    let descriptors = Descriptors::of(listen::raise_descriptor_limit());
+    let clients = config.clients.clone().within_descriptors(descriptors.clients);
     let clients = listening(&world, &metrics, Door::Clients, bind(config.listen)?, clients);
     let peers = bind(config.peer_listen)?;
-    let peers = listening(&world, &metrics, Door::Peers, peers, config.peers.clone());
+    let limits = config.peers.clone().within_descriptors(descriptors.peers);
+    // They come from few addresses, and one may have all.
+    let connections_per_address_max = limits.connections_max;
+    let limits = ListenOptions { connections_per_address_max, ..limits };
+    let peers = listening(&world, &metrics, Door::Peers, peers, limits);
     let options = config.limits.http;
     let (founding, asked_to_found) = mpsc::channel(1);
     let waiting = WaitingFront::new(options, metrics.clone(), &world, Some(founding));
@@ -83,7 +85,7 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     let starting = async {
         let entered = folder::enter(&config, &world, &waiting, asked_to_found).await?;
         let opened = open::open(&config, &entered, &world, &metrics, &broken).await?;
-        Running::start(&config, entered, opened, &world, &metrics).await
+        Running::start(&config, entered, opened, &world, &metrics, descriptors).await
     };
     let mut told = Box::pin(told_to_stop(&config));
     let started = tokio::select! {
@@ -169,6 +171,7 @@ impl Running {
         opened: Opened,
         world: &World,
         metrics: &Metrics,
+        descriptors: Descriptors,
     ) -> Result<Self, RunError> {
         let identity = entered.identity();
         let acquaintances = Acquaintances::open(opened.met_file(&entered))
@@ -196,7 +199,7 @@ impl Running {
             clock: world.clock.clone(),
         })
         .await?;
-        let forward = Forward::new(identity.replica, detours)
+        let forward = Forward::new(identity.replica, detours, descriptors.forwarded)
             .map_err(|error| RunError::TaskEnded(error.to_string()))?;
         let node = Node::start(NodeParts {
             identity,

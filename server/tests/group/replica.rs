@@ -230,7 +230,7 @@ async fn parts(
             digest: Box::new(move || state_digest(&machine.lock().unwrap())),
         },
         peers,
-        forward: Forward::new(replica, detours).unwrap(),
+        forward: Forward::new(replica, detours, 64).unwrap(),
         world: world.clone(),
         metrics: metrics.clone(),
         options: NodeOptions {

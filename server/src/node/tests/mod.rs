@@ -170,7 +170,7 @@ async fn parts(
             digest: Box::new(move || state_digest(&machine.lock().unwrap())),
         },
         peers,
-        forward: Forward::new(identity.replica, detours).unwrap(),
+        forward: Forward::new(identity.replica, detours, 64).unwrap(),
         world: world.clone(),
         metrics: metrics.clone(),
         options: *options,
