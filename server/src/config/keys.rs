@@ -224,6 +224,12 @@ pub const KEYS: &[Key] = &[
         "The newest entries that are kept on disk in any case, for replicas that lag.",
     ),
     key(
+        "journal.reserve_bytes",
+        Kind::Bytes,
+        "1GiB",
+        "The newest entries that are kept at most while a replica fetches the state.",
+    ),
+    key(
         "state.cache_bytes",
         Kind::Bytes,
         "32MiB",

@@ -162,6 +162,8 @@ pub struct Journal {
     pub suffix_bytes_max: usize,
     /// The newest entries that are kept in any case, for replicas that lag.
     pub kept_bytes: u64,
+    /// The newest entries that are kept at most while a replica fetches the state.
+    pub reserve_bytes: u64,
 }
 
 /// The state.
@@ -348,6 +350,7 @@ impl Reader<'_> {
                 segment_bytes: self.bytes("journal.segment_bytes"),
                 suffix_bytes_max: self.memory("journal.suffix_bytes_max"),
                 kept_bytes: self.bytes("journal.kept_bytes"),
+                reserve_bytes: self.bytes("journal.reserve_bytes"),
             },
             state: State {
                 cache_bytes: self.memory("state.cache_bytes"),

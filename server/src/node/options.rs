@@ -64,6 +64,8 @@ pub struct NodeOptions {
     pub checkpoint_bytes: u64,
     /// So many bytes of the newest entries stay in the journal in any case.
     pub journal_kept_bytes: u64,
+    /// So many stay at most for a replica that fetches the state.
+    pub journal_reserve_bytes: u64,
     /// How often the leader compares what the replicas executed, if there was work.
     pub audit_interval: Duration,
     /// Processes that may wait to join at once.
@@ -102,6 +104,7 @@ impl Default for NodeOptions {
             checkpoint_interval: Duration::from_secs(10),
             checkpoint_bytes: 128 << 20,
             journal_kept_bytes: 128 << 20,
+            journal_reserve_bytes: 1 << 30,
             audit_interval: Duration::from_secs(5),
             joiners_max: 64,
             joiner_silence_max: Duration::from_secs(15),

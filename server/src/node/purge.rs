@@ -9,7 +9,8 @@
 //! ```
 //!
 //! So a follower that is away holds the journal no longer than its kept bytes; after that it gets the
-//! state itself. What follows an offered state stays as long as the transfer board pins it. Segments go as a whole, so nothing is done before there is one to let go.
+//! state itself. What follows an offered state stays while it is fetched, within a reserve
+//! (`journal_reserve_bytes`); a copy that takes longer needs a further round. Segments go as a whole, so nothing is done before there is one to let go.
 //!
 //! Not here: making checkpoints (`checkpoint`), and what logs let go of (`retention`).
 
@@ -46,7 +47,10 @@ impl Core {
         let floor = checkpoint.min(EntryIndex::new(kept_from.checked_sub(1)?));
         let needed = if self.leadership.borrow().here { self.needed_by_others() } else { None };
         let index = needed.map_or(floor, |needed| floor.max(needed.min(checkpoint)));
-        let index = self.peers.board().pinned().map_or(index, |pinned| index.min(pinned));
+        let reserve = self.journal.keeping(self.options.journal_reserve_bytes);
+        let reserve = EntryIndex::new(reserve.saturating_sub(1));
+        let pinned = self.peers.board().pinned();
+        let index = pinned.map_or(index, |pinned| index.min(pinned.max(reserve)));
         self.journal.frees_segment(index.get()).then_some(index)
     }
 

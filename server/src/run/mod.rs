@@ -493,6 +493,7 @@ fn node_options(config: &Config) -> NodeOptions {
         checkpoint_interval: config.checkpoints.interval,
         checkpoint_bytes: config.checkpoints.bytes,
         journal_kept_bytes: config.journal.kept_bytes,
+        journal_reserve_bytes: config.journal.reserve_bytes,
         audit_interval: config.checkpoints.audit_interval,
         ..NodeOptions::default()
     }

@@ -323,9 +323,13 @@ impl Progress {
     fn is_pinned(&self, now: Instant) -> bool {
         let facts = self.facts();
         let is_young = now.saturating_duration_since(self.0.began) < PINNED;
-        self.0.direction == TransferDirection::Offering
-            && facts.ended.is_none()
-            && (is_young || facts.stage == TransferStage::Installing)
+        // Whoever was not heard yet is perhaps not there at all.
+        let is_wanted = match facts.stage {
+            TransferStage::Installing => true,
+            TransferStage::Comparing | TransferStage::Fetching => is_young,
+            TransferStage::Offered | TransferStage::Done | TransferStage::Failed => false,
+        };
+        self.0.direction == TransferDirection::Offering && facts.ended.is_none() && is_wanted
     }
 
     fn change(&self, change: impl FnOnce(&mut Facts)) {
@@ -486,6 +490,9 @@ mod tests {
             begin(&board, TransferDirection::Offering, 5),
             begin(&board, TransferDirection::Offering, 7),
         );
+        assert_eq!(board.pinned(), None, "nobody has answered");
+        long.set_stage(TransferStage::Fetching);
+        short.set_stage(TransferStage::Fetching);
         assert_eq!(board.pinned(), Some(EntryIndex::new(5)));
         long.end(Some("the link broke".to_owned()));
         assert_eq!(board.pinned(), Some(EntryIndex::new(7)));
