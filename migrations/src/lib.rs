@@ -47,6 +47,12 @@ pub fn open(dir: &Path) -> Result<Current, OpenError> {
 
 /// Makes a folder for a new replica: the first of a new cluster, or one that was admitted.
 pub fn create(dir: &Path, identity: Identity, beginning: Beginning) -> Result<Current, OpenError> {
+    prepare(dir)?.claim(identity, beginning)
+}
+
+/// Makes a folder that is nobody's yet. What is put into it counts only once it is claimed: until
+/// then every start refuses it.
+pub fn prepare(dir: &Path) -> Result<Prepared, OpenError> {
     let layout = Layout::new(dir);
     refuse_taken(&layout)?;
     make_dir(dir)?;
@@ -57,10 +63,29 @@ pub fn create(dir: &Path, identity: Identity, beginning: Beginning) -> Result<Cu
     make_private(dir)?;
     let journal = layout.journal(GroupId::FIRST);
     make_dir(&journal)?;
-    let mut marker = Marker::new(SHIPPED.newest, identity, beginning);
-    let start = marker.begin(draw()?);
-    marker.write(&layout)?;
-    Ok(Current { layout, marker, start, _lock: lock })
+    Ok(Prepared { layout, lock })
+}
+
+/// A folder that is nobody's yet, and locked.
+#[derive(Debug)]
+pub struct Prepared {
+    layout: Layout,
+    lock: File,
+}
+
+impl Prepared {
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Writes the marker: from now on it is this replica's. Durable when it returns.
+    pub fn claim(self, identity: Identity, beginning: Beginning) -> Result<Current, OpenError> {
+        let mut marker = Marker::new(SHIPPED.newest, identity, beginning);
+        let start = marker.begin(draw()?);
+        marker.write(&self.layout)?;
+        Ok(Current { layout: self.layout, marker, start, _lock: self.lock })
+    }
 }
 
 /// Whether a new replica could be made in this folder: it is not there, or holds nothing of anybody.

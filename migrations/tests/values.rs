@@ -12,9 +12,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use quorate_migrations::v1::backup::{
+    BackupFrames, BackupHead, BackupPart, BadFrame, MAGIC, StateName,
+};
 use quorate_migrations::v1::checkpoints::{CertificateRow, CheckpointRow};
 use quorate_migrations::v1::commands::{
     self, AppendTargetView, CommandView, RetryView, RunView, TargetView,
@@ -238,6 +242,104 @@ fn chunk() -> ([u8; 16], Vec<u8>) {
     writer.finish()
 }
 
+/// One frame of each kind, as they follow each other.
+fn backup_parts() -> Vec<BackupPart> {
+    let name = |index| StateName {
+        entry: EntryIdRow { term: 2, leader: 1, index },
+        digest: manifest().digest(),
+    };
+    let head = BackupHead {
+        cluster: *b"0123456789abcdef",
+        generation: GenerationRow { number: 1, random: 0x0102_0304 },
+        state: name(42),
+        stamp: 9,
+        certified: 10,
+        certified_by: 43,
+        attested_by: vec![1, 3],
+        base: Some(name(20)),
+        logs: Some(vec![7]),
+        manifest_bytes: 4,
+        records: 2,
+        record_bytes: 6,
+    };
+    let mut records = Vec::new();
+    for body in [b"ab", b"cd"] {
+        records.extend_from_slice(&4_u32.to_le_bytes());
+        records.extend_from_slice(&1_700_000_000_000_u64.to_le_bytes());
+        records.extend_from_slice(&[0, 0]);
+        records.extend_from_slice(body);
+    }
+    vec![
+        BackupPart::Head(Box::new(head)),
+        BackupPart::Manifest(Bytes::from_static(b"rows")),
+        BackupPart::Log { log: 7, from: 256, bytes_before: 700 },
+        BackupPart::Tiles { first: 0, hashes: vec![[0xee; 32]] },
+        BackupPart::Records { first: 256, count: 2, bytes: records.into() },
+        BackupPart::End { records: 2, record_bytes: 6 },
+    ]
+}
+
+fn backup() -> Vec<u8> {
+    let parts = backup_parts();
+    let frames = (0..).zip(&parts).map(|(number, part)| part.encode(number));
+    std::iter::once(MAGIC.to_vec()).chain(frames).flatten().collect()
+}
+
+/// The parts of a file that comes in pieces of this size, and whether nothing was left of it.
+fn read_backup(bytes: &[u8], size: usize) -> Result<(Vec<BackupPart>, bool), BadFrame> {
+    let (mut frames, mut parts) = (BackupFrames::default(), Vec::new());
+    for piece in bytes.chunks(size) {
+        frames.push(piece);
+        while let Some(part) = frames.next_part()? {
+            parts.push(part);
+        }
+    }
+    Ok((parts, frames.is_empty()))
+}
+
+#[test]
+fn a_backup_comes_back_in_whatever_pieces_it_is_read() {
+    for size in [1, 7, 4096] {
+        assert_eq!(read_backup(&backup(), size), Ok((backup_parts(), true)));
+    }
+}
+
+#[test]
+fn a_changed_byte_of_a_backup_is_found_and_its_frame_named() {
+    let (whole, parts) = (backup(), backup_parts());
+    let mut begins = vec![0];
+    let mut end = MAGIC.len();
+    for (number, part) in (0..).zip(&parts) {
+        begins.extend((number > 0).then_some(end));
+        end += part.encode(number).len();
+    }
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 0x04;
+        let (frame, begin) =
+            (0..).zip(&begins).take_while(|(_, begin)| **begin <= at).last().unwrap();
+        match read_backup(&changed, whole.len()) {
+            Err(bad) => {
+                assert_eq!(bad.frame, frame, "byte {at}");
+                let is_first = frame == 0 && bad.offset == 8;
+                assert!(is_first || bad.offset == u64::try_from(*begin).unwrap(), "byte {at}");
+            }
+            // A longer length waits for bytes that never come.
+            Ok((read, is_whole)) => {
+                assert!(!is_whole, "byte {at}");
+                assert_eq!(u64::try_from(read.len()).unwrap(), frame, "byte {at}");
+            }
+        }
+    }
+    for length in 0..whole.len() {
+        let (read, _) = read_backup(&whole[..length], whole.len()).unwrap();
+        assert!(read.len() < parts.len() && read == parts[..read.len()], "cut at {length}");
+    }
+    let swapped = [2, 1].map(|number| parts[number].encode(u64::try_from(number).unwrap()));
+    let file = [MAGIC.to_vec(), parts[0].encode(0), swapped.concat()].concat();
+    assert_eq!(read_backup(&file, file.len()).unwrap_err().frame, 1, "frames have their places");
+}
+
 /// Every value of the format once, by name.
 fn samples() -> Vec<(String, Vec<u8>)> {
     let run = run();
@@ -261,6 +363,7 @@ fn samples() -> Vec<(String, Vec<u8>)> {
         samples.push((format!("{:?} {}", row.table, hex(&row.key)), row.value));
     }
     samples.push(("manifest".to_owned(), manifest().encode()));
+    samples.push(("backup".to_owned(), backup()));
     samples
 }
 
@@ -379,6 +482,7 @@ fn read_whatever_it_is(bytes: &[u8]) {
     let _node = NodeRow::from_bytes(bytes);
     let _membership = MembershipRow::from_bytes(bytes);
     let _manifest = Manifest::decode(bytes);
+    let _backup = read_backup(bytes, 64);
     for table in Table::ALL {
         let _added = ManifestBuilder::default().add(table, bytes, bytes);
     }

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A machine is made of a manifest, at start and after a transfer alike. Rows of `meta` that are
-//! the replica's own are not in it. Not here: backups, which add records to a manifest.
+//! the replica's own are not in it. Not here: backups, which add
+//! records to a manifest (`backup`).
 
 use bytes::BufMut;
 
