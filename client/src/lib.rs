@@ -18,6 +18,6 @@ pub mod sdk;
 
 #[cfg(feature = "sdk")]
 pub use sdk::{
-    Client, ClientBuilder, Created, Error, Failure, Follow, Log, Outcome, Page, Producer,
+    Archive, Client, ClientBuilder, Created, Error, Failure, Follow, Log, Outcome, Page, Producer,
     RetryPolicy,
 };

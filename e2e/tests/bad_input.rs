@@ -176,6 +176,17 @@ fn places() -> Vec<Case> {
         case("a joiner with a padded address", ("POST", paths::JOINERS), &[InvalidBody])
             .json(joiner("", &format!("http://127.0.0.1:{}9", "0".repeat(2_000)))),
         case("an unknown snapshot", ("GET", "/v1/snapshots/999999"), &[UnknownCheckpoint]),
+        case("a backup of nothing", ("GET", "/v1/snapshots/0/archive"), &[UnknownCheckpoint]),
+        case(
+            "a bad log of a backup",
+            ("GET", "/v1/snapshots/1/archive?log=a,,b"),
+            &[InvalidParameter],
+        ),
+        case(
+            "a backup of something else",
+            ("GET", "/v1/snapshots/1/archive?logs=a"),
+            &[InvalidParameter],
+        ),
         case("releasing nothing", ("DELETE", "/v1/snapshots/999999"), &[UnknownCheckpoint]),
         case("a snapshot of no number", ("GET", "/v1/snapshots/last"), &[InvalidParameter]),
         case("a checkpoint with a misspelt label", ("POST", "/v1/checkpoints"), &[InvalidBody])

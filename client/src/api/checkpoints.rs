@@ -6,9 +6,9 @@
 //!
 //! Not here: how replicas compare what they hold (`audit`), and state transfer.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::types::{CheckpointLabel, Digest, EntryIndex, ReplicaId, Term, Timestamp};
+use crate::types::{CheckpointLabel, Digest, EntryIndex, LogName, ReplicaId, Term, Timestamp};
 
 /// A checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,4 +105,35 @@ pub struct SnapshotContent {
 pub struct SnapshotList {
     /// The snapshots.
     pub snapshots: Vec<SnapshotInfo>,
+}
+
+/// Query of GET on the archive of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveQuery {
+    /// The logs that the backup is to hold, with commas between their names; all if none is named.
+    #[serde(default, deserialize_with = "names")]
+    pub log: Vec<LogName>,
+    /// The checkpoint of an earlier backup of the same logs, whose records are not repeated. The
+    /// replica must keep its snapshot still: give it a label.
+    #[serde(default)]
+    pub since: Option<EntryIndex>,
+}
+
+impl ArchiveQuery {
+    /// As the query of a URL, without the question mark.
+    pub fn to_query(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.log.is_empty() {
+            let names: Vec<&str> = self.log.iter().map(LogName::as_str).collect();
+            parts.push(format!("log={}", names.join(",")));
+        }
+        parts.extend(self.since.map(|since| format!("since={since}")));
+        parts.join("&")
+    }
+}
+
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<LogName>, D::Error> {
+    let text = String::deserialize(from)?;
+    text.split(',').map(|name| LogName::new(name).map_err(serde::de::Error::custom)).collect()
 }

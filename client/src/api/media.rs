@@ -16,3 +16,5 @@ pub const PROBLEM: &str = "application/problem+json";
 pub const BYTES: &str = "application/octet-stream";
 /// Metrics in the Prometheus text format, and plain words.
 pub const TEXT: &str = "text/plain; charset=utf-8";
+/// A backup of a snapshot.
+pub const BACKUP: &str = "application/vnd.quorate.backup";

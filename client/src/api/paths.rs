@@ -44,6 +44,8 @@ pub const CHECKPOINTS: &str = "/v1/checkpoints";
 pub const SNAPSHOTS: &str = "/v1/snapshots";
 /// One of them: GET, and DELETE releases it.
 pub const SNAPSHOT: &str = "/v1/snapshots/{checkpoint}";
+/// A backup of it: GET.
+pub const ARCHIVE: &str = "/v1/snapshots/{checkpoint}/archive";
 /// Whether the replicas hold the same: GET.
 pub const AUDIT: &str = "/v1/audit";
 /// State transfers that the replica which answers takes part in: GET.
@@ -118,6 +120,11 @@ pub fn transfer(id: &str) -> String {
     format!("/v1/transfers/{}", part(id))
 }
 
+/// Path of [`ARCHIVE`].
+pub fn archive(checkpoint: EntryIndex) -> String {
+    format!("/v1/snapshots/{checkpoint}/archive")
+}
+
 #[cfg(test)]
 mod tests {
     use percent_encoding::percent_decode_str;
@@ -147,6 +154,7 @@ mod tests {
         assert_eq!(cursor(&name, &cursor_name), fill(CURSOR));
         assert_eq!(snapshot(EntryIndex::new(40)), fill(SNAPSHOT));
         assert_eq!(transfer("3-1"), fill(TRANSFER));
+        assert_eq!(archive(EntryIndex::new(40)), fill(ARCHIVE));
     }
 
     proptest! {

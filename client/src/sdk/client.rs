@@ -8,15 +8,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::Method;
 
 use super::error::Error;
 use super::log::Log;
 use super::retry::RetryPolicy;
-use super::transport::{Call, Effect, LeaderHints, Transport, TransportOptions};
+use super::transport::{Call, Effect, LeaderHints, Stream, Transport, TransportOptions};
 use crate::api::audit::AuditReport;
 use crate::api::checkpoints::{
-    CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotInfo, SnapshotList,
+    ArchiveQuery, CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotInfo, SnapshotList,
 };
 use crate::api::cluster::{BootstrapAnswer, BootstrapRequest, ClusterStatus, Joiner, JoinerList};
 use crate::api::logs::{ListQuery, LogList};
@@ -147,6 +148,17 @@ impl Client {
         self.send(&Call::read(paths::snapshot(checkpoint))).await?.json()
     }
 
+    /// A backup of one of them, of all logs or of some: a file, piece by piece. It breaks off with an
+    /// error if records are trimmed before they were sent.
+    pub async fn archive(
+        &self,
+        checkpoint: EntryIndex,
+        query: &ArchiveQuery,
+    ) -> Result<Archive, Error> {
+        let target = format!("{}?{}", paths::archive(checkpoint), query.to_query());
+        Ok(Archive { stream: self.transport.open(&Call::read(target)).await? })
+    }
+
     /// Keeps a checkpoint and its snapshots no longer than the service itself needs them.
     pub async fn release_snapshot(&self, checkpoint: EntryIndex) -> Result<(), Error> {
         let target = paths::snapshot(checkpoint);
@@ -174,6 +186,19 @@ impl Client {
 
     pub(super) fn retry(&self) -> &RetryPolicy {
         self.transport.retry()
+    }
+}
+
+/// A backup on its way. Only a file that came to its end is one.
+#[derive(Debug)]
+pub struct Archive {
+    stream: Stream,
+}
+
+impl Archive {
+    /// The next bytes of the file; nothing after the last.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        self.stream.next().await
     }
 }
 

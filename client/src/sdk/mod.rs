@@ -16,7 +16,7 @@ mod producer;
 
 mod follow;
 
-pub use client::{Client, ClientBuilder};
+pub use client::{Archive, Client, ClientBuilder};
 pub use error::{Error, Failure, Outcome};
 pub use follow::Follow;
 pub use log::{Created, Log, Page};

@@ -11,9 +11,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::{Error, Failure, Outcome, is_passing_status};
 use super::retry::{RetryBudget, RetryPolicy};
@@ -164,6 +165,14 @@ pub(super) enum LeaderHints {
     Ignored,
 }
 
+/// One attempt of a call at a replica, not beyond a moment.
+type Attempt<T> = for<'a> fn(
+    &'a Transport,
+    &'a Call,
+    &'a ReplicaAddr,
+    Instant,
+) -> BoxFuture<'a, Result<T, Failed>>;
+
 /// Sends calls.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -207,12 +216,24 @@ impl Transport {
 
     /// Sends a call until it succeeds, is refused for good, or may not be repeated.
     pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
+        self.repeat(call, |this, call, endpoint, until| {
+            Box::pin(this.attempt(call, endpoint, until))
+        })
+        .await
+    }
+
+    /// The same for an answer that is taken piece by piece, each within the time of an attempt.
+    pub(super) async fn open(&self, call: &Call) -> Result<Stream, Error> {
+        self.repeat(call, |this, call, endpoint, _| Box::pin(this.begin(call, endpoint))).await
+    }
+
+    async fn repeat<T>(&self, call: &Call, attempt: Attempt<T>) -> Result<T, Error> {
         let until = Instant::now() + self.options.retry.deadline + call.wait;
         let (mut attempts, mut outcome) = (0, Outcome::NotDone);
         loop {
             attempts += 1;
             let endpoint = self.endpoints().choose(call.aim);
-            let failed = match self.attempt(call, &endpoint, until).await {
+            let failed = match attempt(self, call, &endpoint, until).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -263,13 +284,8 @@ impl Transport {
         until: Instant,
     ) -> Result<Answer, Failed> {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = (self.options.attempt_timeout + call.wait).min(left);
-        let request = self
-            .http
-            .request(call.method.clone(), format!("{endpoint}{}", call.target))
-            .headers(call.headers.clone())
-            .body(call.body.clone())
-            .timeout(timeout);
+        let limit = (self.options.attempt_timeout + call.wait).min(left);
+        let request = self.request(call, endpoint).timeout(limit);
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
@@ -277,23 +293,58 @@ impl Transport {
                 return Err(Failed::unsent(error));
             }
         };
+        let response = self.accepted(response, endpoint).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        self.follow_hint(&headers);
-        let body = match response.bytes().await {
-            Ok(body) => body,
-            Err(error) => {
-                self.endpoints().leave(endpoint);
-                return Err(Failed::unread(error, &headers));
-            }
+        let body = self.body(response, endpoint).await?;
+        Ok(Answer { status, headers, body, effect: call.effect })
+    }
+
+    async fn begin(&self, call: &Call, endpoint: &ReplicaAddr) -> Result<Stream, Failed> {
+        let patience = self.options.attempt_timeout;
+        let sent = match timeout(patience, self.request(call, endpoint).send()).await {
+            Ok(sent) => sent.map_err(Failed::unsent),
+            Err(_elapsed) => Err(Failed::timed_out()),
         };
-        if (200..300).contains(&status) {
-            return Ok(Answer { status, headers, body, effect: call.effect });
+        let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;
+        Ok(Stream { response: self.accepted(response, endpoint).await?, patience })
+    }
+
+    fn request(&self, call: &Call, endpoint: &ReplicaAddr) -> reqwest::RequestBuilder {
+        self.http
+            .request(call.method.clone(), format!("{endpoint}{}", call.target))
+            .headers(call.headers.clone())
+            .body(call.body.clone())
+    }
+
+    /// An answer that says that it went well; of another one, what it says.
+    async fn accepted(
+        &self,
+        response: reqwest::Response,
+        endpoint: &ReplicaAddr,
+    ) -> Result<reqwest::Response, Failed> {
+        self.follow_hint(response.headers());
+        if response.status().is_success() {
+            return Ok(response);
         }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = self.body(response, endpoint).await?;
         let failed = Failed::answered(status, &headers, &body);
         if failed.is_retryable {
             self.endpoints().turn_from(endpoint);
         }
         Err(failed)
+    }
+
+    async fn body(
+        &self,
+        response: reqwest::Response,
+        endpoint: &ReplicaAddr,
+    ) -> Result<Bytes, Failed> {
+        let headers = response.headers().clone();
+        response.bytes().await.map_err(|error| {
+            self.endpoints().leave(endpoint);
+            Failed::unread(error, &headers)
+        })
     }
 
     fn follow_hint(&self, headers: &HeaderMap) {
@@ -308,6 +359,24 @@ impl Transport {
 
     fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
         self.endpoints.lock().expect("nothing panics while it holds the endpoints")
+    }
+}
+
+/// A good answer that is taken piece by piece.
+#[derive(Debug)]
+pub(super) struct Stream {
+    response: reqwest::Response,
+    patience: Duration,
+}
+
+impl Stream {
+    /// The next piece; nothing after the last.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        match timeout(self.patience, self.response.chunk()).await {
+            Ok(Ok(piece)) => Ok(piece),
+            Ok(Err(error)) => Err(Error::of(Failure::Transport(error), Outcome::NotDone)),
+            Err(_elapsed) => Err(Error::of(Failure::TimedOut, Outcome::NotDone)),
+        }
     }
 }
 
@@ -331,6 +400,16 @@ impl Failed {
             failure: if is_timeout { Failure::TimedOut } else { Failure::Transport(error) },
             is_retryable,
             may_have_happened,
+            retry_after: Duration::ZERO,
+            request_id: None,
+        }
+    }
+
+    fn timed_out() -> Self {
+        Self {
+            failure: Failure::TimedOut,
+            is_retryable: true,
+            may_have_happened: true,
             retry_after: Duration::ZERO,
             request_id: None,
         }

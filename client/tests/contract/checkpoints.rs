@@ -2,8 +2,8 @@
 
 use quorate_client::api::audit::{AuditFinding, AuditReport, AuditVerdict, ReplicaAudit};
 use quorate_client::api::checkpoints::{
-    CertificateInfo, CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotContent,
-    SnapshotInfo, SnapshotList,
+    ArchiveQuery, CertificateInfo, CheckpointInfo, CheckpointList, CheckpointRequest,
+    SnapshotContent, SnapshotInfo, SnapshotList,
 };
 use quorate_client::types::{CheckpointLabel, Digest, EntryIndex, ReplicaId, Term};
 
@@ -159,4 +159,17 @@ fn an_audit() {
   ]
 }"#,
     );
+}
+
+#[test]
+fn a_backup_asked_for() {
+    let names = ["shop/orders", "a:1"].map(|name| name.parse().unwrap());
+    let query = ArchiveQuery { log: names.into(), since: Some(EntryIndex::new(40)) };
+    assert_eq!(query.to_query(), "log=shop/orders,a:1&since=40");
+    let told: ArchiveQuery =
+        serde_json::from_str(r#"{"log":"shop/orders,a:1","since":40}"#).unwrap();
+    assert_eq!(told, query);
+    assert_eq!(ArchiveQuery::default().to_query(), "");
+    assert!(serde_json::from_str::<ArchiveQuery>(r#"{"log":"a,,b"}"#).is_err());
+    assert!(serde_json::from_str::<ArchiveQuery>(r#"{"logs":"a"}"#).is_err());
 }

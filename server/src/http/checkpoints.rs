@@ -8,16 +8,21 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use client::api::checkpoints::{CheckpointList, CheckpointRequest, SnapshotList};
+use client::api::checkpoints::{ArchiveQuery, CheckpointList, CheckpointRequest, SnapshotList};
 use client::api::error::ErrorCode;
 use client::api::logs::EffectQuery;
+use client::api::media;
 use client::types::{EntryIndex, parse_number};
-use http::{Request, StatusCode};
+use futures_util::stream;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderValue, Request, StatusCode};
 
 use super::change::Change;
 use super::extract::InPath;
 use super::problem::ApiError;
 use super::{Api, extract, told};
+use crate::node::ArchiveRequest;
+use crate::node::error::BackupError;
 
 /// GET on the checkpoints.
 pub(super) async fn list(
@@ -64,6 +69,27 @@ pub(super) async fn snapshot(
     extract::no_query(request.uri())?;
     let snapshot = api.node.snapshot(entry(&checkpoint)?).await?;
     Ok(fresh(told::json(StatusCode::OK, &snapshot)))
+}
+
+/// GET on the archive of one snapshot: a backup, streamed. It breaks off if it cannot be finished.
+pub(super) async fn archive(
+    State(api): State<Api>,
+    InPath(checkpoint): InPath<String>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let ArchiveQuery { log, since } = extract::query(request.uri())?;
+    let checkpoint = entry(&checkpoint)?;
+    let archive = api.node.archive(checkpoint, ArchiveRequest { logs: log, since }).await?;
+    let body = stream::try_unfold(archive, |mut archive| async move {
+        let next = archive.next().await?;
+        Ok::<_, BackupError>(next.map(|bytes| (bytes, archive)))
+    });
+    let mut response = fresh(Response::new(Body::from_stream(body)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media::BACKUP));
+    let name = format!("attachment; filename=\"{checkpoint}.quorate\"");
+    told::tell_text(headers, CONTENT_DISPOSITION.as_str(), &name);
+    Ok(response)
 }
 
 /// DELETE on one snapshot: it is kept no longer than the service needs it.

@@ -15,8 +15,8 @@ use client::types::{BatchError, PositionRange, RecordError};
 
 use super::problem::{ApiError, ELSEWHERE_AFTER};
 use crate::node::error::{
-    AppendError, ChangeLogError, CheckpointError, ForwardError, JoinError, NotChanged, NotFresh,
-    ReadError, Rejection, Unserved,
+    AppendError, BackupError, ChangeLogError, CheckpointError, ForwardError, JoinError, NotChanged,
+    NotFresh, ReadError, Rejection, Unserved,
 };
 
 /// When to try again if all idempotency keys or producers are taken: they are forgotten with time.
@@ -108,6 +108,31 @@ impl From<NotChanged> for ApiError {
         match error {
             NotChanged::Unknown => Self::new(ErrorCode::UnknownTransfer),
             NotChanged::NotReceiving => Self::new(ErrorCode::TransferNotReceived),
+        }
+    }
+}
+
+impl From<BackupError> for ApiError {
+    fn from(error: BackupError) -> Self {
+        let text = error.to_string();
+        match error {
+            BackupError::UnknownCheckpoint { checkpoint: _ } => {
+                Self::because(ErrorCode::UnknownCheckpoint, text)
+            }
+            BackupError::Behind { checkpoint: _, retry_after } => {
+                Self::because(ErrorCode::ReplicaBehind, text).retry_after(retry_after)
+            }
+            BackupError::UnknownLog { log: _ } => Self::because(ErrorCode::UnknownLog, text),
+            BackupError::Deleted { log: _ } => Self::because(ErrorCode::Trimmed, text),
+            BackupError::Trimmed { log: _, first } => Self::because(ErrorCode::Trimmed, text)
+                .actual(Actual { first: Some(first), ..Actual::default() }),
+            BackupError::Damaged { what: _ } | BackupError::Disk => {
+                Self::because(ErrorCode::Damaged, text)
+            }
+            BackupError::NotFresh(not_fresh) => not_fresh.into(),
+            BackupError::TooMany { retry_after } => {
+                Self::because(ErrorCode::Overloaded, text).retry_after(retry_after)
+            }
         }
     }
 }

@@ -207,6 +207,7 @@ fn routes(api: &Api) -> Router {
         (paths::CHECKPOINTS, get(checkpoints::list).post(checkpoints::make)),
         (paths::SNAPSHOTS, get(checkpoints::snapshots)),
         (paths::SNAPSHOT, get(checkpoints::snapshot).delete(checkpoints::release)),
+        (paths::ARCHIVE, get(checkpoints::archive)),
         (paths::AUDIT, get(checkpoints::audit)),
         (paths::TRANSFERS, get(transfers::list)),
         (paths::TRANSFER, get(transfers::describe).patch(transfers::turn)),

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use client::types::{ClusterId, LogId, LogName, Position, PositionRange, ReplicaId};
+use client::types::{ClusterId, EntryIndex, LogId, LogName, Position, PositionRange, ReplicaId};
 
 pub use crate::machine::Rejection;
 pub use crate::peer::transfer::NotChanged;
@@ -150,6 +150,63 @@ pub enum CheckpointError {
     /// Never reached the machine, or nobody knows whether it did.
     #[error(transparent)]
     Unserved(#[from] Unserved),
+}
+
+/// Why a backup was not begun, or broke off.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BackupError {
+    /// This replica keeps no snapshot of that checkpoint.
+    #[error("no snapshot of checkpoint {checkpoint} is kept here")]
+    UnknownCheckpoint {
+        /// The index of its entry.
+        checkpoint: EntryIndex,
+    },
+    /// The checkpoint is not certified yet, as far as this replica knows, or its snapshot is not kept yet.
+    #[error("checkpoint {checkpoint} is not certified and kept here yet")]
+    Behind {
+        /// The index of its entry.
+        checkpoint: EntryIndex,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// At that checkpoint there was no log of this name.
+    #[error("there was no log {log}")]
+    UnknownLog {
+        /// The name.
+        log: LogName,
+    },
+    /// The log was deleted since the checkpoint.
+    #[error("log {log} was deleted since")]
+    Deleted {
+        /// The name it had.
+        log: LogName,
+    },
+    /// Records were trimmed since the checkpoint.
+    #[error("log {log} was trimmed up to {first} since")]
+    Trimmed {
+        /// Of which log.
+        log: LogName,
+        /// The first position that can still be read.
+        first: Position,
+    },
+    /// What is kept here is damaged, or is not what a majority certified.
+    #[error("damaged here: {what}")]
+    Damaged {
+        /// What.
+        what: String,
+    },
+    /// This replica's disk failed.
+    #[error("disk failed")]
+    Disk,
+    /// As many backups are under way as may be.
+    #[error("too many backups")]
+    TooMany {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// This replica may not tell what it keeps.
+    #[error(transparent)]
+    NotFresh(#[from] NotFresh),
 }
 
 /// Why this replica cannot answer as freshly as it was asked to. No read changes anything.

@@ -11,6 +11,7 @@
 mod admission;
 mod append;
 mod audit;
+mod backup;
 mod batcher;
 mod checkpoint;
 mod clocks;
@@ -48,6 +49,7 @@ use client::types::{BatchLimits, EntryIndex, Generation, ReplicaAddr, ReplicaId}
 use tokio::sync::watch;
 
 pub use self::append::{AppendRequest, Appended, LogTarget};
+pub use self::backup::{Archive, ArchiveRequest};
 pub use self::batcher::BatcherOptions;
 pub use self::follow::{Follow, FollowEvent, FollowRequest};
 pub use self::freshness::AsOf;
@@ -133,6 +135,7 @@ struct Core {
     queue: Queue,
     appends: Permits,
     followers: Permits,
+    backups: Permits,
     pulse: Arc<Pulse>,
     gate: Gate,
     proposer: Proposer,
@@ -182,6 +185,7 @@ impl Node {
             route_cache: RouteCache::default(),
             appends: Permits::new(appends),
             followers: Permits::new(followers),
+            backups: Permits::new(backup::ROOM),
             are_disks_full: AtomicBool::new(false),
             clocks,
             retention: Retention::default(),

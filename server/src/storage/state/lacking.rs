@@ -51,6 +51,19 @@ impl State {
         })
     }
 
+    /// Bytes of all records of a log before a position whose record is in redb; nothing if it is not, or damaged.
+    pub fn bytes_until(&self, log: LogId, position: Position) -> Result<Option<u64>, StorageError> {
+        let (database, position) = (&self.0.database, position.get());
+        database.unwinding(|| {
+            let reader = ChunkReader::open(database)?;
+            match reader.find(log, position, position + 1) {
+                Ok(chunk) => Ok(Some(bytes_in(&chunk, position))),
+                Err(ChunkFailure::Damaged(..)) => Ok(None),
+                Err(ChunkFailure::Storage(error)) => Err(error),
+            }
+        })
+    }
+
     /// Records of a log from redb as they can be sent, whether its pointers are there already or not: from `from` on as
     /// many as fit `bytes_max`, but at least one, and none from `until` on. Nothing if the first one is not here, or
     /// damaged.
