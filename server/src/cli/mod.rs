@@ -6,6 +6,7 @@
 //!
 //! Not here: what a replica does (`run`), and what its settings mean (`crate::config`).
 
+mod backup;
 mod bench;
 mod checkpoints;
 mod cluster;
@@ -130,6 +131,12 @@ enum Command {
     /// The snapshots that a replica keeps of checkpoints.
     #[command(subcommand)]
     Snapshots(checkpoints::SnapshotsCommand),
+    /// Back the group up into a file: a checkpoint and its records, proved as they come.
+    Backup(backup::BackupArguments),
+    /// Prove backup files against their digests, without a replica.
+    Verify(backup::VerifyArguments),
+    /// Make a new cluster of a backup: the folder of its first replica.
+    Restore(Box<backup::RestoreArguments>),
     /// Do all replicas hold the same? Ends with exit code 1 if one differs.
     Audit,
     /// What a replica fetches that lacks entries the others have let go.
@@ -209,6 +216,9 @@ fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Cluster(command) => single()?.block_on(cluster::run(command, context)),
         Command::Checkpoints(command) => single()?.block_on(checkpoints::run(command, context)),
         Command::Snapshots(command) => single()?.block_on(checkpoints::snapshots(command, context)),
+        Command::Backup(arguments) => single()?.block_on(backup::backup(arguments, context)),
+        Command::Verify(arguments) => backup::verify(&arguments, context.output),
+        Command::Restore(arguments) => backup::restore(&arguments, context.output),
         Command::Audit => single()?.block_on(checkpoints::audit(context)),
         Command::Transfers(command) => single()?.block_on(transfers::run(command, context)),
         Command::Bench(arguments) => bench::run(&arguments, context),

@@ -157,15 +157,23 @@ pub(super) fn refused(errors: ConfigErrors) -> Failure {
         .hint("quorate config show --origin")
 }
 
+/// The exit code for a folder that cannot be used.
+pub(super) fn folder_exit(error: &migrations::OpenError) -> Exit {
+    exit(run::folder_kind(error))
+}
+
 fn failed(error: &RunError) -> Failure {
-    let exit = match error.kind() {
+    Failure::new(exit(error.kind()), error.to_string())
+}
+
+const fn exit(kind: RunErrorKind) -> Exit {
+    match kind {
         RunErrorKind::Storage => Exit::Storage,
         RunErrorKind::Identity => Exit::Identity,
         RunErrorKind::Usage => Exit::Usage,
         RunErrorKind::Unavailable => Exit::Unavailable,
         RunErrorKind::Other => Exit::Failed,
-    };
-    Failure::new(exit, error.to_string())
+    }
 }
 
 fn detours(pairs: &[String]) -> Result<BTreeMap<String, String>, Failure> {

@@ -120,7 +120,8 @@ impl RunError {
     }
 }
 
-fn folder_kind(error: &migrations::OpenError) -> RunErrorKind {
+/// What an operator would do about a folder that cannot be used.
+pub fn folder_kind(error: &migrations::OpenError) -> RunErrorKind {
     use migrations::OpenError;
     match error {
         OpenError::Unmarked { .. } | OpenError::Taken { .. } => RunErrorKind::Usage,

@@ -15,6 +15,7 @@ mod error;
 mod folder;
 mod gauges;
 pub mod measure;
+pub mod offline;
 mod open;
 mod syncs;
 mod verification;
@@ -32,7 +33,7 @@ use tokio::sync::{mpsc, watch};
 use tower::ServiceExt as _;
 
 use self::doors::{ClientDoor, Served, bind};
-pub use self::error::{RunError, RunErrorKind};
+pub use self::error::{RunError, RunErrorKind, folder_kind};
 use self::folder::Entered;
 use self::gauges::Gauges;
 use self::open::Opened;

@@ -251,7 +251,7 @@ impl Opened {
     }
 }
 
-fn state_options(config: &Config) -> StateOptions {
+pub(super) fn state_options(config: &Config) -> StateOptions {
     StateOptions {
         cache_bytes: config.state.cache_bytes,
         suffix_bytes_max: config.state.suffix_bytes_max,
