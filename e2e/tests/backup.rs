@@ -163,6 +163,13 @@ async fn a_backup_under_load_is_proved_and_becomes_a_new_cluster() -> Result<()>
     let never = Recipe::in_folder(cluster.folder().join("never"))?;
     let refused = quorate(&["restore", "--data", text(&never.folder), text(&spoilt)]).await?;
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("rm -r"), "{told}");
+    let taken = quorate(&["restore", "--data", text(&never.folder), text(&file)]).await?;
+    assert_eq!(taken.status.code(), Some(75), "what lies there stays: {taken:?}");
+    let taken = cluster.replica(0).recipe().folder.clone();
+    let taken = quorate(&["restore", "--data", text(&taken), text(&file)]).await?;
+    assert_eq!(taken.status.code(), Some(2), "it holds a replica: {taken:?}");
     let mut never = Process::spawn(never)?;
     let ended = never.ended(PATIENCE).await?;
     assert_eq!(ended.code(), Some(75), "what was not finished never runs: {}", never.quoted());

@@ -127,7 +127,13 @@ pub(super) fn restore(arguments: &RestoreArguments, output: Output) -> Result<()
             bar.tell(done, total);
         });
     bar.end();
-    let restored = restored.map_err(failed)?;
+    let restored = restored.map_err(|error| {
+        let is_begun = !matches!(error, OfflineError::Folder(_));
+        let hint =
+            format!("rm -r {}   # it is not finished, and never runs", config.data.display());
+        let failure = failed(error);
+        if is_begun && config.data.exists() { failure.hint(hint) } else { failure }
+    })?;
     let shown = ShownRestore {
         folder: config.data.display().to_string(),
         cluster: restored.cluster,

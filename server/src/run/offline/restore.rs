@@ -72,15 +72,16 @@ pub fn restore(
         let mut examiner = chain.next();
         read(file, &mut done, |bytes| {
             let taken = examiner.take(bytes, &mut |found| writer.keep(found));
-            taken.map_err(|error| flawed(file, error))
+            taken.map_err(|error| flawed(file, error))?;
+            let base = examiner.head().and_then(|head| head.base).filter(|_| verified.is_empty());
+            base.map_or(Ok(()), |base| {
+                Err(OfflineError::NoBase { file: shown(file), base: base.entry.index })
+            })
         })?;
         writer.flush()?;
         let found = examiner.finish();
         let found = found.map_err(|flaw| OfflineError::Flawed { file: shown(file), flaw })?;
         verified.push(chain.add(found));
-        if let [Verified { base: Some(base), .. }] = &verified[..] {
-            return Err(OfflineError::NoBase { file: shown(file), base: base.get() });
-        }
     }
     let (Some(backup), Some((head, manifest))) = (verified.pop(), chain.into_newest()) else {
         return Err(OfflineError::Unfounded);
