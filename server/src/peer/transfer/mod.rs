@@ -25,7 +25,6 @@ mod receive;
 pub(super) mod send;
 mod sources;
 mod throttle;
-mod verify;
 pub(super) mod wire;
 
 use crate::metrics::Metrics;

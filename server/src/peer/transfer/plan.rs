@@ -8,11 +8,10 @@
 use client::types::{LogId, Position};
 use migrations::latest::manifest::Manifest;
 
-use super::verify::{Proof, RECORD_HEAD_BYTES};
 use super::wire::{RecordSpan, SPANS_MAX, TileSpan};
 use crate::machine::TILE_WIDTH;
 use crate::storage::StorageError;
-use crate::storage::state::{Gap, State};
+use crate::storage::state::{Gap, Proof, RECORD_HEAD_BYTES, State};
 
 /// About so many bytes of records are asked for at a time.
 pub(super) const ANSWER_BYTES: u64 = 2 << 20;

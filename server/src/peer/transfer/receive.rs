@@ -9,7 +9,7 @@
 //! ever fetched twice, whoever dies on the way. Before anything else the vote is compared, and the entry with what is
 //! committed here: openraft ends the process over an offer that contradicts them.
 //!
-//! Not here: whom to ask (`sources`), what proves what (`verify`), and the rows of the state (`storage`).
+//! Not here: whom to ask (`sources`), what proves what (`storage::state::Proof`), and the rows of the state (`storage`).
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,7 +28,6 @@ use super::board::Progress;
 use super::plan::{ANSWER_BYTES, Lacking, Piece};
 use super::sources::{Fault, Sources, Turn};
 use super::throttle::Throttle;
-use super::verify::{Proof, RECORD_HEAD_BYTES, Wrong, leaves};
 use super::wire::{
     ManifestPart, ManifestQuestion, Offer, OfferAnswer, RecordSpan, RecordsAnswer, RecordsQuestion,
     TileSpan, TilesAnswer, TilesQuestion,
@@ -38,7 +37,9 @@ use crate::metrics::Metrics;
 use crate::peer::{Identity, Peers, paths};
 use crate::raft::Raft;
 use crate::raft::types::RaftVote;
-use crate::storage::state::{Attestation, State, StateManifest, Stretch, TimedWalk};
+use crate::storage::state::{
+    Attestation, Proof, RECORD_HEAD_BYTES, State, StateManifest, Stretch, TimedWalk, Wrong, leaves,
+};
 use crate::world::{Clock, tasks};
 
 /// How long an offer is looked at before its question is answered.

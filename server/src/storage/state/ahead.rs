@@ -76,7 +76,7 @@ impl State {
 }
 
 /// How far the writing of a stretch is.
-struct Walk {
+pub(super) struct Walk {
     log: u64,
     position: u64,
     bytes_before: u64,
@@ -84,7 +84,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn of(stretch: &Stretch) -> Self {
+    pub(super) fn of(stretch: &Stretch) -> Self {
         Self {
             log: stretch.log.get(),
             position: stretch.first.get(),
@@ -94,7 +94,7 @@ impl Walk {
     }
 
     /// Writes the next record. Says whether there was one.
-    fn write_next(
+    pub(super) fn write_next(
         &mut self,
         open: &mut Option<OpenChunk>,
         table: &mut ChunkTable<'_>,

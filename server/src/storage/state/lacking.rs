@@ -94,7 +94,7 @@ impl State {
 }
 
 /// The row of a log as it was flushed here.
-fn flushed(
+pub(super) fn flushed(
     database: &Database,
     txn: &ReadTransaction,
     log: LogId,
@@ -204,7 +204,7 @@ impl Survey<'_> {
 }
 
 /// Bytes of all records before a position that lies in a chunk, or right behind.
-fn bytes_in(chunk: &FoundChunk, position: u64) -> u64 {
+pub(super) fn bytes_in(chunk: &FoundChunk, position: u64) -> u64 {
     let count = usize::try_from(position - chunk.first).expect("a chunk's records are few");
     let records = TimedWalk(chunk.records.clone()).take(count);
     chunk.bytes_before + records.map(|(_, untimed)| widen(untimed.len())).sum::<u64>()

@@ -8,7 +8,7 @@
 use client::types::{Digest, LogId};
 use migrations::latest::tables::{TILES, decode_tile_key, tile_key};
 use migrations::latest::values::{decode_tile, encode_tile};
-use redb::{ReadableTable, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
 use super::State;
 use super::database::Database;
@@ -56,6 +56,18 @@ impl State {
         })?;
         Ok(found)
     }
+}
+
+/// The hash of a tile as `txn` sees it; nothing if it is not there, or fails its check.
+pub(super) fn found(
+    database: &Database,
+    txn: &ReadTransaction,
+    address: TileAddress,
+) -> Result<Option<Digest>, StorageError> {
+    let key = tile_key(address.log.get(), address.level, address.number);
+    let table = txn.open_table(TILES).map_err(database.failed("read"))?;
+    let value = table.get(&key[..]).map_err(database.failed("read"))?;
+    Ok(value.and_then(|value| decode_tile(&key, value.value()).ok()).map(Digest::new))
 }
 
 /// Writes hashes of tiles.

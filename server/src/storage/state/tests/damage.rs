@@ -153,7 +153,8 @@ fn a_chunk_under_another_key_is_damage() {
     assert!(matches!(scene.read(b, 0, EVERYTHING), Err(ReadError::Damaged { .. })));
 }
 
-fn rot_chunk(scene: &Scene, log: LogId, first: u64) {
+/// Flips a bit in the chunk that begins there.
+pub(super) fn rot_chunk(scene: &Scene, log: LogId, first: u64) {
     let mut value = value_of(scene, log, first);
     let middle = value.len() / 2;
     value[middle] ^= 0x10;

@@ -9,6 +9,7 @@ mod damage;
 mod figures;
 mod model;
 pub(super) mod scene;
+mod scrub;
 mod transfer;
 
 use std::sync::{Arc, Mutex};

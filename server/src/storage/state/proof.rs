@@ -1,4 +1,4 @@
-//! What a manifest proves of a log: hashes of tiles by the frontier, records by the hashes of their tiles.
+//! What the row of a log proves of it: hashes of tiles by the frontier, records by the hashes of their tiles.
 //!
 //! ```text
 //! frontier  ->  tiles of the highest level  ->  256 of the next level each  ->  ...  ->  256 records each
@@ -8,28 +8,28 @@
 //! So each group of hashes and each tile of records is checked alone, whoever it came from, and nothing that does not
 //! fit is written anywhere.
 //!
-//! Not here: where what was checked against is kept (`storage`).
+//! Not here: where hashes are kept (`tiles`), and where what is lacking comes from (`peer`).
 
 use bytes::Bytes;
 use client::types::Digest;
 use migrations::latest::values::CatalogRow;
 
+use super::read::TimedWalk;
 use crate::machine::{Frontier, TILE_WIDTH, leaf_hash};
-use crate::storage::state::TimedWalk;
 
 /// So many times a tree doubles from one level of tiles to the next.
 const TILE_HEIGHT: u32 = TILE_WIDTH.trailing_zeros();
 /// What stands before each record on the way: `u32` length, `u64` time.
-pub(super) const RECORD_HEAD_BYTES: usize = 4 + 8;
+pub const RECORD_HEAD_BYTES: usize = 4 + 8;
 
-/// The bytes do not hash to what the manifest proves.
+/// The bytes do not hash to what the row proves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("bytes that do not hash to what the manifest proves")]
-pub(super) struct Wrong;
+#[error("bytes that do not hash to what the row proves")]
+pub struct Wrong;
 
-/// A log as a manifest has it.
+/// A log as a row has it: of a manifest, or as it was flushed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Proof<'m> {
+pub struct Proof<'m> {
     /// How many records it has.
     tail: u64,
     frontier: &'m [[u8; 32]],
@@ -43,22 +43,22 @@ impl<'m> From<&'m CatalogRow> for Proof<'m> {
 
 impl Proof<'_> {
     /// How many tiles of a level are complete.
-    pub(super) fn tiles(&self, level: u8) -> u64 {
+    pub fn tiles(&self, level: u8) -> u64 {
         self.tail.checked_shr(TILE_HEIGHT * (u32::from(level) + 1)).unwrap_or(0)
     }
 
     /// How many levels have a complete tile.
-    pub(super) fn levels(&self) -> u8 {
+    pub fn levels(&self) -> u8 {
         (0..u8::MAX).find(|level| self.tiles(*level) == 0).unwrap_or(u8::MAX)
     }
 
     /// How many hashes the group of a number at a level has: those under one tile of the next level, or the loose ones.
-    pub(super) fn group_length(&self, level: u8, group: u64) -> u64 {
+    pub fn group_length(&self, level: u8, group: u64) -> u64 {
         (self.tiles(level) - group * TILE_WIDTH).min(TILE_WIDTH)
     }
 
     /// Checks a whole group of hashes. `parent` is the hash of the tile above, if that is complete.
-    pub(super) fn check_hashes(
+    pub fn check_hashes(
         &self,
         level: u8,
         group: u64,
@@ -71,7 +71,7 @@ impl Proof<'_> {
     }
 
     /// Checks the leaves of a tile. `hash` is its own, if it is complete.
-    pub(super) fn check_tile(
+    pub fn check_tile(
         &self,
         number: u64,
         leaves: &[Digest],
@@ -116,7 +116,7 @@ impl Proof<'_> {
 }
 
 /// The leaves of records as they are sent; nothing if these are not whole records.
-pub(super) fn leaves(records: &Bytes) -> Result<Vec<Digest>, Wrong> {
+pub fn leaves(records: &Bytes) -> Result<Vec<Digest>, Wrong> {
     let mut length = 0;
     let leaves = TimedWalk(records.clone()).map(|(time, untimed)| {
         length += RECORD_HEAD_BYTES + untimed.len();
