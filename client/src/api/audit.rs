@@ -4,13 +4,15 @@
 //! recent entry. What is *kept*: the digest of the whole state, at a certified checkpoint. A
 //! comparison that could not be made says so: it is never taken for equality.
 //!
+//! Beside it, the scrub: each replica reads all that it keeps again, and repairs what is damaged.
+//!
 //! Not here: checkpoints themselves.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{EntryIndex, ReplicaId, Timestamp};
+use crate::types::{EntryIndex, LogName, Position, ReplicaId, Timestamp};
 
 /// Answer to GET on the audit, as the leader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,45 @@ pub struct AuditFinding {
     /// When.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,
+}
+
+/// Answer to GET and POST on the scrub: of the replica that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubReport {
+    /// Which.
+    pub replica: ReplicaId,
+    /// How many times it has begun to look at everything since it was started. POST tells the one that it causes.
+    pub pass: u64,
+    /// Whether that one is done.
+    pub is_done: bool,
+    /// About how many tiles, of 256 records each, there were when it began.
+    pub tiles_total: u64,
+    /// So many of them were looked at.
+    pub tiles_done: u64,
+    /// Bytes of records in these.
+    pub bytes_done: u64,
+    /// When everything had been looked at last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_done: Option<Timestamp>,
+    /// Damaged tiles that were found since it was started, by the scrub or by a read.
+    pub damaged_tiles: u64,
+    /// So many of them were taken from another replica and written again.
+    pub repaired_tiles: u64,
+    /// What is damaged now: the first hundred.
+    pub unrepaired: Vec<DamagedTile>,
+}
+
+/// Records that are damaged on one replica, and not served there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedTile {
+    /// Their log.
+    pub log: LogName,
+    /// The first of them.
+    pub from: Position,
+    /// One past the last.
+    pub until: Position,
+    /// Why they could not be repaired yet.
+    pub reason: String,
 }
 
 /// What came of a comparison.

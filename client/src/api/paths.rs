@@ -48,6 +48,8 @@ pub const SNAPSHOT: &str = "/v1/snapshots/{checkpoint}";
 pub const ARCHIVE: &str = "/v1/snapshots/{checkpoint}/archive";
 /// Whether the replicas hold the same: GET.
 pub const AUDIT: &str = "/v1/audit";
+/// How far the replica that answers is with reading all again: GET; POST begins now.
+pub const SCRUB: &str = "/v1/audit/scrub";
 /// State transfers that the replica which answers takes part in: GET.
 pub const TRANSFERS: &str = "/v1/transfers";
 /// One of them: GET, PATCH.

@@ -15,7 +15,7 @@ use super::error::Error;
 use super::log::Log;
 use super::retry::RetryPolicy;
 use super::transport::{Call, Effect, LeaderHints, Stream, Transport, TransportOptions};
-use crate::api::audit::AuditReport;
+use crate::api::audit::{AuditReport, ScrubReport};
 use crate::api::checkpoints::{
     ArchiveQuery, CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotInfo, SnapshotList,
 };
@@ -168,6 +168,17 @@ impl Client {
     /// Whether the replicas hold the same, as far as the leader has compared them.
     pub async fn audit(&self) -> Result<AuditReport, Error> {
         self.send(&Call::read(paths::AUDIT.to_owned())).await?.json()
+    }
+
+    /// How far the replica that answers is with reading all again that it keeps.
+    pub async fn scrub_report(&self) -> Result<ScrubReport, Error> {
+        self.send(&Call::read(paths::SCRUB.to_owned())).await?.json()
+    }
+
+    /// Has the replica that answers begin with that now.
+    pub async fn scrub(&self) -> Result<ScrubReport, Error> {
+        let call = Call::change(Method::POST, paths::SCRUB.to_owned(), Effect::Repeatable);
+        self.send(&call).await?.json()
     }
 
     /// Whether the replica that answers can serve now.

@@ -1,11 +1,15 @@
 //! Bodies about checkpoints, snapshots and the audit.
 
-use quorate_client::api::audit::{AuditFinding, AuditReport, AuditVerdict, ReplicaAudit};
+use quorate_client::api::audit::{
+    AuditFinding, AuditReport, AuditVerdict, DamagedTile, ReplicaAudit, ScrubReport,
+};
 use quorate_client::api::checkpoints::{
     ArchiveQuery, CertificateInfo, CheckpointInfo, CheckpointList, CheckpointRequest,
     SnapshotContent, SnapshotInfo, SnapshotList,
 };
-use quorate_client::types::{CheckpointLabel, Digest, EntryIndex, ReplicaId, Term};
+use quorate_client::types::{
+    CheckpointLabel, Digest, EntryIndex, LogName, Position, ReplicaId, Term,
+};
 
 use super::{assert_golden, time};
 
@@ -172,4 +176,48 @@ fn a_backup_asked_for() {
     assert_eq!(ArchiveQuery::default().to_query(), "");
     assert!(serde_json::from_str::<ArchiveQuery>(r#"{"log":"a,,b"}"#).is_err());
     assert!(serde_json::from_str::<ArchiveQuery>(r#"{"logs":"a"}"#).is_err());
+}
+
+#[test]
+fn a_scrub() {
+    let tile = DamagedTile {
+        log: LogName::new("orders").unwrap(),
+        from: Position::new(256),
+        until: Position::new(512),
+        reason: "no other replica gave what is lost".to_owned(),
+    };
+    assert_golden(
+        &ScrubReport {
+            replica: ReplicaId::FIRST,
+            pass: 3,
+            is_done: true,
+            tiles_total: 12,
+            tiles_done: 12,
+            bytes_done: 300_000,
+            last_done: Some(time()),
+            damaged_tiles: 2,
+            repaired_tiles: 1,
+            unrepaired: vec![tile],
+        },
+        r#"
+{
+  "replica": 1,
+  "pass": 3,
+  "is_done": true,
+  "tiles_total": 12,
+  "tiles_done": 12,
+  "bytes_done": 300000,
+  "last_done": "2026-11-23T20:15:57.042Z",
+  "damaged_tiles": 2,
+  "repaired_tiles": 1,
+  "unrepaired": [
+    {
+      "log": "orders",
+      "from": 256,
+      "until": 512,
+      "reason": "no other replica gave what is lost"
+    }
+  ]
+}"#,
+    );
 }

@@ -1,10 +1,12 @@
-//! `quorate checkpoints`, `quorate snapshots` and `quorate audit`: what lets the journal go, and
-//! whether the replicas hold the same.
+//! `quorate checkpoints`, `quorate snapshots`, `quorate audit` and `quorate scrub`: what lets the journal
+//! go, and whether the replicas hold the same, and hold it whole.
 //!
 //! Not here: changing the group.
 
+use std::time::Duration;
+
 use clap::Subcommand;
-use client::api::audit::{AuditFinding, AuditReport, AuditVerdict};
+use client::api::audit::{AuditFinding, AuditReport, AuditVerdict, ScrubReport};
 use client::api::checkpoints::{CheckpointInfo, SnapshotInfo};
 use client::types::{CheckpointLabel, EntryIndex, ReplicaId};
 use serde::Serialize;
@@ -13,7 +15,8 @@ use super::logs::{Consent, Rehearsal};
 use super::output;
 use super::output::Table;
 use super::service;
-use super::{Context, Exit, Failure};
+use super::{Context, Exit, Failure, endpoint};
+use crate::world::Clock;
 
 /// What `quorate checkpoints` can do.
 #[derive(Debug, Subcommand)]
@@ -129,6 +132,45 @@ pub(super) async fn audit(context: &Context) -> Result<(), Failure> {
     }
     let named: Vec<String> = different.iter().map(ToString::to_string).collect();
     Err(Failure::new(Exit::Failed, format!("replicas that differ: {}", named.join(", "))))
+}
+
+/// Between two looks at how far a scrub is.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs `quorate scrub`.
+pub(super) async fn scrub(context: &Context) -> Result<(), Failure> {
+    let mut reports = Vec::new();
+    for addr in endpoint::resolve(&context.endpoints)? {
+        let client = service::connect_to(vec![addr], context.timeout)?;
+        let asked = client.scrub().await.map_err(service::failed)?;
+        let mut report = asked.clone();
+        while report.pass < asked.pass || !report.is_done {
+            Clock::real().sleep(LOOK_EVERY).await;
+            report = client.scrub_report().await.map_err(service::failed)?;
+        }
+        reports.push(report);
+    }
+    context.output.list(&reports, &SCRUB_HEAD, scrub_row)?;
+    let unrepaired: Vec<String> = (reports.iter().flat_map(|report| &report.unrepaired))
+        .map(|tile| format!("{} [{}, {}): {}", tile.log, tile.from, tile.until, tile.reason))
+        .collect();
+    if unrepaired.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::new(Exit::Failed, "records are damaged and could not be repaired yet");
+    Err(failure.because(unrepaired.join("; ")))
+}
+
+const SCRUB_HEAD: [&str; 5] = ["replica", "tiles", "read", "found damaged", "repaired"];
+
+fn scrub_row(report: &ScrubReport) -> Vec<String> {
+    vec![
+        report.replica.to_string(),
+        report.tiles_done.to_string(),
+        output::bytes(report.bytes_done),
+        report.damaged_tiles.to_string(),
+        report.repaired_tiles.to_string(),
+    ]
 }
 
 #[derive(Debug, Serialize)]

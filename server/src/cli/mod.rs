@@ -139,6 +139,10 @@ enum Command {
     Restore(Box<backup::RestoreArguments>),
     /// Do all replicas hold the same? Ends with exit code 1 if one differs.
     Audit,
+    /// Have the replicas named by --endpoint read all again that they keep, and repair what is damaged.
+    ///
+    /// Each does that by itself, too, slowly. Ends with exit code 1 if something could not be repaired.
+    Scrub,
     /// What a replica fetches that lacks entries the others have let go.
     #[command(subcommand)]
     Transfers(transfers::TransfersCommand),
@@ -220,6 +224,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Verify(arguments) => backup::verify(&arguments, context.output),
         Command::Restore(arguments) => backup::restore(&arguments, context.output),
         Command::Audit => single()?.block_on(checkpoints::audit(context)),
+        Command::Scrub => single()?.block_on(checkpoints::scrub(context)),
         Command::Transfers(command) => single()?.block_on(transfers::run(command, context)),
         Command::Bench(arguments) => bench::run(&arguments, context),
         Command::Config(command) => config::run(command, context.output),

@@ -193,6 +193,7 @@ fn every_command_has_the_shared_options_and_every_change_can_be_rehearsed() {
         "verify",
         "restore",
         "audit",
+        "scrub",
         "transfers list",
         "bench",
         "config init",

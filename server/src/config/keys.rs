@@ -274,6 +274,12 @@ pub const KEYS: &[Key] = &[
         "5s",
         "How often the leader compares what the replicas executed, if there was work.",
     ),
+    key(
+        "checkpoints.scrub_within",
+        Kind::Time,
+        "24h",
+        "So long a replica takes at most to read all again that it keeps; damage is repaired.",
+    ),
     key("connections.client_max", Kind::Count, "16384", "Connections of clients at one time."),
     key("connections.client_per_address_max", Kind::Count, "12288", "The same, from one address."),
     key("connections.peer_max", Kind::Count, "1024", "Connections of other replicas at one time."),

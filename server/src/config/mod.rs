@@ -194,6 +194,8 @@ pub struct Checkpoints {
     pub bytes: u64,
     /// Compare so often what the replicas executed, if there was work.
     pub audit_interval: Duration,
+    /// Read all again within this.
+    pub scrub_within: Duration,
 }
 
 /// What only the demo and tests ask for, by hidden flags.
@@ -366,6 +368,7 @@ impl Reader<'_> {
                 interval: self.time("checkpoints.interval"),
                 bytes: self.bytes("checkpoints.bytes"),
                 audit_interval: self.time("checkpoints.audit_interval"),
+                scrub_within: self.time("checkpoints.scrub_within"),
             },
             clients: self.clients(),
             peers: self.peers(),

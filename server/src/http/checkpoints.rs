@@ -126,6 +126,26 @@ pub(super) async fn audit(
     .await
 }
 
+/// GET on the scrub of this replica.
+pub(super) async fn scrub_report(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    extract::no_query(request.uri())?;
+    Ok(fresh(told::json(StatusCode::OK, &api.node.scrub_report())))
+}
+
+/// POST on the scrub of this replica: begins now.
+pub(super) async fn scrub(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    extract::no_query(request.uri())?;
+    // It has no body; whatever comes is taken in like any other.
+    Change::take(&api, request).await?;
+    Ok(fresh(told::json(StatusCode::ACCEPTED, &api.node.scrub_now())))
+}
+
 fn fresh(mut response: Response) -> Response {
     told::tell_not_to_keep(response.headers_mut());
     response

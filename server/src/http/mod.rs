@@ -209,6 +209,7 @@ fn routes(api: &Api) -> Router {
         (paths::SNAPSHOT, get(checkpoints::snapshot).delete(checkpoints::release)),
         (paths::ARCHIVE, get(checkpoints::archive)),
         (paths::AUDIT, get(checkpoints::audit)),
+        (paths::SCRUB, get(checkpoints::scrub_report).post(checkpoints::scrub)),
         (paths::TRANSFERS, get(transfers::list)),
         (paths::TRANSFER, get(transfers::describe).patch(transfers::turn)),
         (paths::LIVE, get(health::live)),

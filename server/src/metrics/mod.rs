@@ -10,6 +10,7 @@
 mod audit;
 mod exposition;
 mod labels;
+mod scrub;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use labels::{
     AppendLabels, CallLabels, ConsistencyLabels, DoorLabels, KindLabels, LossLabels, ReasonLabels,
     ReplicaLabels, RequestLabels, RouteLabels, StageLabels,
 };
+use scrub::ScrubMetrics;
 
 /// Seconds from 50 µs to about 13 s, each bucket 1.8 times the one before.
 #[derive(Clone)]
@@ -66,6 +68,7 @@ struct Shared {
     doors: DoorMetrics,
     peers: PeerMetrics,
     audit: AuditMetrics,
+    scrub: ScrubMetrics,
     transfers: TransferMetrics,
 }
 
@@ -96,6 +99,7 @@ impl Metrics {
             doors: DoorMetrics::register(&mut registry),
             peers: PeerMetrics::register(&mut registry),
             audit: AuditMetrics::register(&mut registry),
+            scrub: ScrubMetrics::register(&mut registry),
             transfers: TransferMetrics::register(&mut registry),
             registry,
         };

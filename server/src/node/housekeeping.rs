@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::audit::audit;
 use super::checkpoint::look_after_checkpoints;
 use super::purge::purge;
-use super::{Core, Node, disk, quarantine, retention};
+use super::{Core, Node, disk, quarantine, retention, scrub};
 use crate::machine::ExpireProducers;
 
 /// How often a leader looks whether its proposals get anywhere.
@@ -29,6 +29,8 @@ impl Node {
         let tasks = &self.core.tasks;
         tasks.spawn("checkpoints", look_after_checkpoints(self.clone()));
         tasks.spawn("audit", audit(self.clone()));
+        tasks.spawn("scrub", scrub::scrub(self.clone()));
+        tasks.spawn("repair", scrub::repair_what_is_found(self.clone()));
         tasks.spawn("purging", purge(self.clone()));
         tasks.spawn("quarantine", quarantine::watch(self.clone()));
         tasks.spawn("disk watch", disk::watch(Arc::clone(&self.core)));

@@ -31,6 +31,7 @@ mod quarantine;
 mod read;
 mod retention;
 mod rounds;
+mod scrub;
 mod status;
 mod tails;
 mod transfers;
@@ -58,6 +59,7 @@ pub use self::leader::Route;
 pub use self::logs::{Ensured, ListRequest};
 pub use self::options::NodeOptions;
 pub use self::read::{ReadAnswer, ReadRequest, RecordAnswer, Seen, Start};
+pub use self::scrub::Damages;
 pub use self::status::{Probes, Purpose, state_digest};
 
 use self::admission::Joiners;
@@ -73,11 +75,12 @@ use self::permit::{Permits, Room};
 use self::propose::{Proposer, Stamps};
 use self::retention::Retention;
 use self::rounds::Rounds;
+use self::scrub::Scrub;
 use self::status::Facts;
 use self::tails::Tails;
 use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
-use crate::peer::{Identity, Peers};
+use crate::peer::{Identity, Peers, Repairer};
 use crate::raft::{Leadership, MembershipState, Raft};
 use crate::storage::journal::Journal;
 use crate::storage::state::State;
@@ -105,6 +108,8 @@ pub struct NodeParts {
     pub world: World,
     /// Counts what happens.
     pub metrics: Metrics,
+    /// What reads have found damaged.
+    pub damages: Damages,
     /// Limits and deadlines.
     pub options: NodeOptions,
 }
@@ -150,6 +155,7 @@ struct Core {
     retention: Retention,
     checkpoint_wish: CheckpointWish,
     audit: Audit,
+    scrub: Scrub,
     stopping: watch::Sender<bool>,
 }
 
@@ -163,7 +169,7 @@ impl Node {
     /// Puts the parts together and starts the tasks that serve callers. Agreement need not run yet.
     pub fn start(parts: NodeParts) -> Self {
         let NodeParts { identity, front, raft, state, journal, probes, peers, .. } = parts;
-        let NodeParts { forward, world, metrics, options, .. } = parts;
+        let NodeParts { forward, world, metrics, damages, options, .. } = parts;
         let tasks = world.tasks.child();
         let gate = Gate::new();
         let clocks = Arc::new(Clocks::default());
@@ -191,6 +197,7 @@ impl Node {
             retention: Retention::default(),
             checkpoint_wish: CheckpointWish::default(),
             audit: Audit::default(),
+            scrub: Scrub::new(Repairer::new(peers.clone(), raft.clone(), state.clone()), damages),
             stopping: watch::Sender::new(false),
             probes: Arc::new(probes),
             facts: Facts::default(),

@@ -68,6 +68,8 @@ pub struct NodeOptions {
     pub journal_reserve_bytes: u64,
     /// How often the leader compares what the replicas executed, if there was work.
     pub audit_interval: Duration,
+    /// All records are read again and hashed within this.
+    pub scrub_within: Duration,
     /// Processes that may wait to join at once.
     pub joiners_max: usize,
     /// A process that waits to join and does not ask again for so long is forgotten.
@@ -106,6 +108,7 @@ impl Default for NodeOptions {
             journal_kept_bytes: 128 << 20,
             journal_reserve_bytes: 1 << 30,
             audit_interval: Duration::from_secs(5),
+            scrub_within: Duration::from_hours(24),
             joiners_max: 64,
             joiner_silence_max: Duration::from_secs(15),
             promotion_lag_max: 1_000,

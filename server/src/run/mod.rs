@@ -221,6 +221,7 @@ impl Running {
             forward,
             world: world.clone(),
             metrics: metrics.clone(),
+            damages: opened.damages.clone(),
             options: node_options(config),
         });
         Ok(Self { entered, opened, raft, node, peers, identity })
@@ -496,6 +497,7 @@ fn node_options(config: &Config) -> NodeOptions {
         journal_kept_bytes: config.journal.kept_bytes,
         journal_reserve_bytes: config.journal.reserve_bytes,
         audit_interval: config.checkpoints.audit_interval,
+        scrub_within: config.checkpoints.scrub_within,
         ..NodeOptions::default()
     }
 }

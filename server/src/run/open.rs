@@ -18,7 +18,7 @@ use super::{Broken, RunError};
 use crate::config::Config;
 use crate::machine::{Checkpoint, Founding, Machine, MachineLimits};
 use crate::metrics::Metrics;
-use crate::node::state_digest;
+use crate::node::{Damages, state_digest};
 use crate::raft::Timings;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
@@ -36,6 +36,8 @@ pub(super) struct Opened {
     /// What was flushed when this was opened.
     flushed: Option<EntryId>,
     damage: DamageCount,
+    /// What reads find damaged.
+    pub(super) damages: Damages,
 }
 
 /// Opens state and journal, checks that they fit, makes the machine and starts flushing.
@@ -106,16 +108,19 @@ impl Inputs {
         };
         let machine = Arc::new(Mutex::new(machine));
         watch_storage(&journal, &self.broken);
-        let observer = Arc::new(Flushes { metrics: self.metrics, broken: self.broken });
-        state.start(machine.clone(), journal.clone(), observer, self.clock);
+        let damages = Damages::default();
+        let observer =
+            Flushes { metrics: self.metrics, damages: damages.clone(), broken: self.broken };
+        state.start(machine.clone(), journal.clone(), Arc::new(observer), self.clock);
         let damage = DamageCount::default();
-        Ok(Opened { journal, machine, state, disk, syncs: self.syncs, flushed, damage })
+        Ok(Opened { journal, machine, state, disk, syncs: self.syncs, flushed, damage, damages })
     }
 }
 
 /// What the state does by itself: counted, and the end of the process if it fails.
 struct Flushes {
     metrics: Metrics,
+    damages: Damages,
     broken: Broken,
 }
 
@@ -129,6 +134,7 @@ impl StateObserver for Flushes {
 
     fn damage_found(&self, log: LogId, range: PositionRange) {
         self.metrics.state_damage_found();
+        self.damages.found(log, range);
         tracing::error!(%log, %range, "damaged records found, not served");
     }
 

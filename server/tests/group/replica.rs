@@ -13,15 +13,15 @@ use client::api::conditions::Conditions;
 use client::api::paths;
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{
-    Batch, BatchLimits, ClusterId, Generation, Incarnation, LogName, LogSettings, NewRecord,
-    ReplicaAddr, ReplicaId, Zone,
+    Batch, BatchLimits, ClusterId, Generation, Incarnation, LogId, LogName, LogSettings, NewRecord,
+    PositionRange, ReplicaAddr, ReplicaId, Zone,
 };
 use migrations::latest::NodeRow;
 use quorate::machine::{Founding, Machine, MachineLimits, Timings};
 use quorate::metrics::Metrics;
 use quorate::node::error::AppendError;
 use quorate::node::{
-    AppendRequest, Node, NodeOptions, NodeParts, Probes, ReadRequest, Start, bootstrap,
+    AppendRequest, Damages, Node, NodeOptions, NodeParts, Probes, ReadRequest, Start, bootstrap,
     state_digest,
 };
 use quorate::peer::forward::Forward;
@@ -32,7 +32,7 @@ use quorate::raft::{Parts, Raft};
 use quorate::storage::disk::Disk;
 use quorate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
 use quorate::storage::met::MetFile;
-use quorate::storage::state::{State, StateOptions, Unobserved};
+use quorate::storage::state::{FlushFailure, Flushed, State, StateObserver, StateOptions};
 use quorate::world::World;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -154,6 +154,21 @@ async fn bind() -> (TcpListener, ReplicaAddr) {
     (listener, ReplicaAddr::new(&format!("http://{address}")).unwrap())
 }
 
+/// Hands on what reads find damaged.
+struct Finds(Damages);
+
+impl StateObserver for Finds {
+    fn flushed(&self, _flushed: &Flushed) {}
+
+    fn damage_found(&self, log: LogId, range: PositionRange) {
+        self.0.found(log, range);
+    }
+
+    fn failed(&self, failure: &FlushFailure) {
+        panic!("flushing failed: {failure}");
+    }
+}
+
 async fn parts(
     disk: &SlowDisk,
     home: &Home,
@@ -180,7 +195,9 @@ async fn parts(
         |manifest| manifest.into_machine().unwrap(),
     );
     let machine = Arc::new(Mutex::new(machine));
-    state.start(machine.clone(), journal.clone(), Arc::new(Unobserved), world.clock.clone());
+    let damages = Damages::default();
+    let observer = Arc::new(Finds(damages.clone()));
+    state.start(machine.clone(), journal.clone(), observer, world.clock.clone());
 
     let identity = Identity { incarnation: *home.starts.last().unwrap(), ..identity(replica) };
     let acquaintances = Acquaintances::open(MetFile::new(disk, folder.join("met"))).unwrap();
@@ -233,6 +250,7 @@ async fn parts(
         forward: Forward::new(replica, detours, 64).unwrap(),
         world: world.clone(),
         metrics: metrics.clone(),
+        damages,
         options: NodeOptions {
             retention_interval: Duration::from_millis(5),
             ..NodeOptions::default()

@@ -25,8 +25,8 @@ use tempfile::TempDir;
 
 use super::error::{AppendError, ChangeLogError, NotFresh, ReadError, Rejection, Unserved};
 use super::{
-    AppendRequest, Appended, FollowEvent, FollowRequest, ListRequest, Node, NodeOptions, NodeParts,
-    Probes, Purpose, ReadRequest, Route, Start, state_digest,
+    AppendRequest, Appended, Damages, FollowEvent, FollowRequest, ListRequest, Node, NodeOptions,
+    NodeParts, Probes, Purpose, ReadRequest, Route, Start, state_digest,
 };
 use crate::machine::{Founding, Machine, MachineLimits, Timings};
 use crate::metrics::Metrics;
@@ -173,6 +173,7 @@ async fn parts(
         forward: Forward::new(identity.replica, detours, 64).unwrap(),
         world: world.clone(),
         metrics: metrics.clone(),
+        damages: Damages::default(),
         options: *options,
     }
 }
