@@ -187,6 +187,7 @@ fn places() -> Vec<Case> {
             ("GET", "/v1/snapshots/1/archive?logs=a"),
             &[InvalidParameter],
         ),
+        case("a scrub of one log", ("POST", "/v1/audit/scrub?log=a"), &[InvalidParameter]),
         case("releasing nothing", ("DELETE", "/v1/snapshots/999999"), &[UnknownCheckpoint]),
         case("a snapshot of no number", ("GET", "/v1/snapshots/last"), &[InvalidParameter]),
         case("a checkpoint with a misspelt label", ("POST", "/v1/checkpoints"), &[InvalidBody])

@@ -125,13 +125,15 @@ pub(super) async fn scrub(node: Node) {
         let began = core.world.clock.now();
         let is_asked = std::mem::take(&mut scrub.standing().is_asked);
         let is_done = tokio::select! {
-            () = node.pass(period, is_asked) => true,
-            () = scrub.asked.notified() => false,
+            is_done = node.pass(period, is_asked) => is_done,
+            () = scrub.asked.notified() => continue,
         };
-        if is_done {
-            let rest = period.saturating_sub(core.world.clock.since(began));
-            core.world.clock.within(rest, scrub.asked.notified()).await.ok();
-        }
+        let rest = if is_done {
+            period.saturating_sub(core.world.clock.since(began))
+        } else {
+            TRY_AGAIN_AFTER
+        };
+        core.world.clock.within(rest, scrub.asked.notified()).await.ok();
     }
 }
 
@@ -192,8 +194,8 @@ impl Node {
         told.take(TOLD_MAX).collect()
     }
 
-    /// Looks at every tile once.
-    async fn pass(&self, period: Duration, is_asked: bool) {
+    /// Looks at every tile once. Says whether it did: not where all is to be taken anew.
+    async fn pass(&self, period: Duration, is_asked: bool) -> bool {
         let core = &*self.core;
         let total = self.all_tiles();
         {
@@ -212,6 +214,9 @@ impl Node {
             for view in logs {
                 for number in tiles_of(&view) {
                     let began = core.world.clock.now();
+                    if core.state.is_diverged() {
+                        return false;
+                    }
                     let bytes = self.look(view.id, number).await;
                     let micros = bytes.max(LOOK_BYTES).saturating_mul(1_000_000) / rate;
                     let pause = Duration::from_micros(micros).max(core.world.clock.since(began));
@@ -231,6 +236,7 @@ impl Node {
             repaired = standing.repaired_tiles,
             "all tiles were read again"
         );
+        true
     }
 
     /// How many tiles there are, and bytes in them.
@@ -253,9 +259,6 @@ impl Node {
     /// Looks at a tile, and has it repaired if it is damaged. Gives its bytes.
     async fn look(&self, log: LogId, number: u64) -> u64 {
         let core = &*self.core;
-        if core.state.is_diverged() {
-            return 0;
-        }
         let state = core.state.clone();
         let look = move || state.look_at_tile(log, number).map_err(io::Error::other);
         let bytes = match tasks::blocking(look).await {
