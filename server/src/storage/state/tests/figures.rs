@@ -6,9 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::types::{LogId, Position};
+use client::types::{
+    Batch, BatchLimits, LogId, LogName, NewRecord, Position, ProducerEpoch, ProducerId, Sequence,
+};
 
-use super::scene::{Scene, TestJournal, bodies};
+use super::scene::{Scene, TestJournal, bodies, by_hand};
+use crate::machine::{AppendItem, AppendRetry, AppendTarget, Command, Outcome};
 use crate::storage::disk::RealDisk;
 use crate::storage::state::{Level, ReadLimit, State, StateOptions};
 
@@ -76,6 +79,40 @@ fn flushing_costs_this_much() {
     measure_flush("1 log, 100 x 100 B", (1, 10_000, 100, 100));
     measure_flush("1 log, 1 x 1 KiB", (1, 100_000, 1, 1024));
     measure_flush("1 log, 1 x 1 MiB", (1, 200, 1, 1 << 20));
+}
+
+#[test]
+#[ignore = "a measurement: prints figures of a release build"]
+fn applying_a_checkpoint_costs_this_much() {
+    // Everything has changed since the last one.
+    const LOGS: u64 = 1_000;
+    const PRODUCERS: u64 = 10_000;
+    let mut scene = Scene::on_file(by_hand());
+    for log in 0..LOGS {
+        scene.create(&format!("log/{log}"));
+    }
+    for round in 0..5_u64 {
+        for number in 0..PRODUCERS {
+            let id = ProducerId::new(&format!("producer/{number}")).unwrap();
+            let retry = AppendRetry::Producer {
+                id,
+                epoch: ProducerEpoch::new(0),
+                sequence: Sequence::new(round),
+            };
+            let name = LogName::new(&format!("log/{}", number % LOGS)).unwrap();
+            let target = AppendTarget { retry, ..AppendTarget::unconditional(name) };
+            let batch = Batch::single(&NewRecord::new("x"), &BatchLimits::default()).unwrap();
+            let stamp = scene.stamp();
+            let outcome =
+                scene.apply(Command::append(stamp, &[AppendItem::encode(&target, &batch)]));
+            assert!(matches!(outcome, Outcome::Appended(done) if done[0].is_ok()));
+        }
+        let begun = Instant::now();
+        scene.checkpoint(None);
+        let elapsed = begun.elapsed();
+        print("apply of a checkpoint", elapsed.as_secs_f64() * 1e3, "ms");
+        scene.flush();
+    }
 }
 
 #[test]
