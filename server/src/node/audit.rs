@@ -95,7 +95,7 @@ impl Node {
         let execution = self.compare_execution(&membership, entry).await;
         let checkpoints = self.compare_checkpoint(&membership).await;
         let at = Timestamp::new(core.world.clock.wall_millis());
-        let mut is_different = false;
+        let mut is_news = false;
         {
             let mut findings = core.audit.lock();
             findings.retain(|id, _| membership.nodes.contains_key(&id.get()));
@@ -106,8 +106,10 @@ impl Node {
                     AuditFinding { verdict, entry: Some(all.0), at: Some(at) }
                 });
                 core.metrics.audited(verdict.as_str());
-                is_different |= verdict == AuditVerdict::Different;
-                if verdict == AuditVerdict::Different {
+                let known = findings.get(&id).map(|known| known.execution.verdict);
+                // A difference that was told before has had its checkpoint: the next one is due by itself.
+                if verdict == AuditVerdict::Different && known != Some(verdict) {
+                    is_news = true;
                     error!(replica = %id, %entry, "replica executed otherwise than the leader");
                 }
                 if checkpoint.verdict == AuditVerdict::Different {
@@ -116,7 +118,7 @@ impl Node {
                 findings.insert(id, ReplicaAudit { id, execution, checkpoint });
             }
         }
-        if is_different && self.make_checkpoint(None).await.is_err() {
+        if is_news && self.make_checkpoint(None).await.is_err() {
             CheckpointWish::wake(&core.checkpoint_wish);
         }
     }
