@@ -4,7 +4,7 @@
 //! One can be stopped in the midst of what it does, and opened again on its files.
 //! Not here: what is promised of them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -148,8 +148,10 @@ impl Door {
     }
 }
 
+/// A port on a loopback address of this process alone: nobody else's connection can take it while the replica is away.
 async fn bind() -> (TcpListener, ReplicaAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 77, high, low), 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     (listener, ReplicaAddr::new(&format!("http://{address}")).unwrap())
 }
