@@ -115,6 +115,7 @@ impl Board {
         let number = self.0.counter.fetch_add(1, Ordering::Relaxed) + 1;
         let now = self.0.clock.now();
         let facts = Facts {
+            peer,
             stage: TransferStage::Offered,
             total: None,
             done: 0,
@@ -128,7 +129,6 @@ impl Board {
         let progress = Progress(Arc::new(Entry {
             id: format!("{}-{number}", self.0.start),
             direction,
-            peer,
             base: entry,
             began: now,
             started: Timestamp::new(self.0.clock.wall_millis()),
@@ -174,7 +174,6 @@ pub(super) struct Progress(Arc<Entry>);
 struct Entry {
     id: String,
     direction: TransferDirection,
-    peer: ReplicaId,
     base: EntryIndex,
     began: Instant,
     started: Timestamp,
@@ -186,6 +185,8 @@ struct Entry {
 
 /// What changes.
 struct Facts {
+    /// Who offers it, or takes it.
+    peer: ReplicaId,
     stage: TransferStage,
     total: Option<u64>,
     done: u64,
@@ -211,6 +212,11 @@ impl Progress {
     /// What an operator turns.
     pub(super) fn pace(&self) -> watch::Receiver<Pace> {
         self.0.pace.subscribe()
+    }
+
+    /// Another leader offers it now.
+    pub(super) fn set_peer(&self, peer: ReplicaId) {
+        self.change(|facts| facts.peer = peer);
     }
 
     /// It is so far.
@@ -361,7 +367,7 @@ impl Progress {
         TransferInfo {
             id: entry.id.clone(),
             direction: entry.direction,
-            peer: entry.peer,
+            peer: facts.peer,
             entry: entry.base,
             stage: facts.stage,
             bytes_total: facts.total,

@@ -5,8 +5,9 @@
 //! offered -> the manifest -> what is lacking? -> hashes of tiles -> records -> ready -> may it? -> installed
 //! ```
 //!
-//! One offer is followed at a time; a newer one takes its place, and what was written ahead serves it. So nothing is
-//! ever fetched twice, whoever dies on the way. Before anything else the vote is compared, and the entry with what is
+//! One offer is followed at a time. Another leader's offer of the same state goes on with what is under way; that of a
+//! newer state takes its place, and what was written ahead serves it. So whoever dies on the way, no more is fetched
+//! twice than was on its way. Before anything else the vote is compared, and the entry with what is
 //! committed here: openraft ends the process over an offer that contradicts them.
 //!
 //! Not here: whom to ask (`sources`), what proves what (`storage::state::Proof`), and the rows of the state (`storage`).
@@ -77,9 +78,16 @@ struct Current {
     sender: Identity,
     number: u64,
     standing: watch::Receiver<Standing>,
-    /// Told with every question about it; whether it may be installed. Dropped, it ends the transfer.
-    asked: watch::Sender<bool>,
+    /// Told with every question about it: as it stands now. Dropped, it ends the transfer.
+    asked: watch::Sender<Asked>,
     progress: Progress,
+}
+
+/// Who offers, and what.
+#[derive(Debug, Clone)]
+struct Asked {
+    sender: ReplicaId,
+    offer: Offer,
 }
 
 /// How far it is.
@@ -145,26 +153,28 @@ impl Receiver {
     /// The transfer of this offer; begins it, in place of any other.
     fn follow(&self, sender: Identity, offer: &Offer) -> (watch::Receiver<Standing>, Progress) {
         let mut current = self.current.lock().expect("no holder of this lock panicked");
-        if let Some(known) = &*current
-            && known.sender == sender
-            && known.number == offer.number
+        let asked = Asked { sender: sender.replica, offer: offer.clone() };
+        if let Some(known) = &mut *current
+            && known.is_about(&sender, offer)
         {
-            known.asked.send_replace(offer.may_install);
+            (known.sender, known.number) = (sender, offer.number);
+            known.progress.set_peer(sender.replica);
+            known.asked.send_replace(asked);
             return (known.standing.clone(), known.progress.clone());
         }
         let board = self.peers.board();
         let index = offer.entry.index;
         let progress = board.begin(TransferDirection::Receiving, sender.replica, index);
         let (told, standing) = watch::channel(Standing::UnderWay);
-        let (asked, asking) = watch::channel(offer.may_install);
+        let (asked, asking) = watch::channel(asked);
         let transfer = Transfer {
             receiver: self.clone(),
-            offer: offer.clone(),
-            sender: sender.replica,
+            entry: offer.entry,
+            asked: asking,
             throttle: Arc::new(Throttle::new(progress.pace(), self.clock.clone())),
             progress: progress.clone(),
         };
-        tasks::spawn("state transfer", transfer.run(told, asking));
+        tasks::spawn("state transfer", transfer.run(told));
         *current = Some(Current {
             sender,
             number: offer.number,
@@ -173,6 +183,21 @@ impl Receiver {
             progress: progress.clone(),
         });
         (standing, progress)
+    }
+}
+
+impl Current {
+    /// Whether an offer is the one that is followed; or one of the same state, as another leader makes it, and it is
+    /// not over yet.
+    fn is_about(&self, sender: &Identity, offer: &Offer) -> bool {
+        if self.sender == *sender && self.number == offer.number {
+            return true;
+        }
+        let asked = self.asked.borrow();
+        let is_under_way = matches!(*self.standing.borrow(), Standing::UnderWay | Standing::Ready);
+        is_under_way
+            && asked.offer.entry == offer.entry
+            && asked.offer.manifest_hash == offer.manifest_hash
     }
 }
 
@@ -229,17 +254,18 @@ enum Stop {
 /// One offer on its way.
 struct Transfer {
     receiver: Receiver,
-    offer: Offer,
-    sender: ReplicaId,
+    /// The entry whose state it is.
+    entry: EntryId,
+    asked: watch::Receiver<Asked>,
     throttle: Arc<Throttle>,
     progress: Progress,
 }
 
 impl Transfer {
-    async fn run(self, told: watch::Sender<Standing>, mut asked: watch::Receiver<bool>) {
-        let entry = self.offer.entry;
-        tracing::info!(from = %self.sender, %entry, "state transfer begun");
-        let stopped = self.stopped(asked.clone());
+    async fn run(self, told: watch::Sender<Standing>) {
+        let entry = self.entry;
+        tracing::info!(from = %self.sender(), %entry, "state transfer begun");
+        let stopped = self.stopped();
         let pulled = tokio::select! {
             pulled = Box::pin(self.pull()) => pulled,
             stop = stopped => Err(stop),
@@ -250,7 +276,8 @@ impl Transfer {
         };
         self.progress.set_stage(TransferStage::Installing);
         told.send_replace(Standing::Ready);
-        let allowed = async { asked.wait_for(|may| *may).await.is_ok() };
+        let mut asked = self.asked.clone();
+        let allowed = async { asked.wait_for(|asked| asked.offer.may_install).await.is_ok() };
         match self.receiver.clock.within(FORGOTTEN_AFTER, allowed).await {
             Ok(true) => {}
             Ok(false) => return self.fail(&told, &Stop::Replaced),
@@ -258,11 +285,11 @@ impl Transfer {
         }
         let standing = self.install(manifest).await;
         if let Standing::Installed(_) = standing {
-            tracing::info!(from = %self.sender, %entry, "state transfer done");
+            tracing::info!(from = %self.sender(), %entry, "state transfer done");
             self.progress.end(None);
         } else {
             let reason = format!("not installed: {standing:?}");
-            tracing::warn!(from = %self.sender, %entry, reason, "state transfer came to nothing");
+            tracing::warn!(from = %self.sender(), %entry, reason, "state transfer came to nothing");
             self.progress.end(Some(reason));
         }
         told.send_replace(standing);
@@ -270,14 +297,14 @@ impl Transfer {
 
     fn fail(&self, told: &watch::Sender<Standing>, stop: &Stop) {
         let reason = stop.to_string();
-        tracing::warn!(from = %self.sender, reason, "state transfer came to nothing");
+        tracing::warn!(from = %self.sender(), reason, "state transfer came to nothing");
         self.progress.end(Some(reason.clone()));
         told.send_replace(Standing::Failed(reason));
     }
 
     /// Waits until nobody wants it any more, or it hangs.
-    async fn stopped(&self, mut asked: watch::Receiver<bool>) -> Stop {
-        let clock = &self.receiver.clock;
+    async fn stopped(&self) -> Stop {
+        let (clock, mut asked) = (&self.receiver.clock, self.asked.clone());
         let mut heard = clock.now();
         loop {
             match clock.within(LOOK_EVERY, asked.changed()).await {
@@ -295,15 +322,21 @@ impl Transfer {
         }
     }
 
+    /// Who offers it now.
+    fn sender(&self) -> ReplicaId {
+        self.asked.borrow().sender
+    }
+
     async fn install(&self, manifest: StateManifest) -> Standing {
-        match self.receiver.judge(&self.offer) {
+        let offer = self.asked.borrow().offer.clone();
+        match self.receiver.judge(&offer) {
             Judgement::Refuse(vote) => return Standing::Refused(vote),
             Judgement::Covered(vote) => return Standing::Installed(vote),
             Judgement::Contradicts => return Standing::Failed("the vote has changed".to_owned()),
             Judgement::Take => {}
         }
-        match self.receiver.raft.install(self.offer.vote, manifest).await {
-            Ok(vote) if vote > self.offer.vote => Standing::Refused(vote),
+        match self.receiver.raft.install(offer.vote, manifest).await {
+            Ok(vote) if vote > offer.vote => Standing::Refused(vote),
             Ok(vote) => Standing::Installed(vote),
             Err(_) => Standing::Failed("agreement has ended".to_owned()),
         }
@@ -336,7 +369,7 @@ impl Transfer {
 
     /// Asks everybody what the state was at that entry: one that more of them contradict than confirm is not taken.
     async fn confirm(&self, manifest: &Arc<StateManifest>) -> Result<(), Stop> {
-        let (entry, digested) = (self.offer.entry.index, Arc::clone(manifest));
+        let (entry, digested) = (self.entry.index, Arc::clone(manifest));
         let digest = tasks::blocking(move || Ok(digested.digest())).await?;
         let peers = &self.receiver.peers;
         let members = self.members();
@@ -362,32 +395,35 @@ impl Transfer {
         let nodes = membership.borrow().row.nodes.clone();
         let ourselves = self.receiver.peers.identity().replica;
         let members = nodes.keys().filter_map(|id| ReplicaId::new(*id));
-        let placed = self.offer.places.iter().map(|(id, _)| *id);
-        members.chain(placed).chain([self.sender]).filter(|id| *id != ourselves).collect()
+        let asked = self.asked.borrow();
+        let placed = asked.offer.places.iter().map(|(id, _)| *id);
+        members.chain(placed).chain([asked.sender]).filter(|id| *id != ourselves).collect()
     }
 
     async fn fetch_manifest(&self) -> Result<StateManifest, Stop> {
-        let offer = &self.offer;
-        if offer.manifest_bytes > MANIFEST_BYTES_MAX {
+        let Offer { manifest_bytes, manifest_hash: hash, entry, .. } =
+            self.asked.borrow().offer.clone();
+        if manifest_bytes > MANIFEST_BYTES_MAX {
             return Err(Stop::Manifest);
         }
         let mut bytes = BytesMut::new();
-        while wide(bytes.len()) < offer.manifest_bytes {
+        while wide(bytes.len()) < manifest_bytes {
+            self.throttle.pass((manifest_bytes - wide(bytes.len())).min(1 << 20)).await;
+            // Whoever offers it now has the same bytes as whoever did before.
+            let Asked { sender, offer } = self.asked.borrow().clone();
             let question = ManifestQuestion { number: offer.number, offset: wide(bytes.len()) };
-            self.throttle.pass((offer.manifest_bytes - wide(bytes.len())).min(1 << 20)).await;
             let peers = &self.receiver.peers;
-            let asked =
-                peers.ask_for_state(self.sender, paths::MANIFEST, &question, SILENCE_MAX).await;
+            let asked = peers.ask_for_state(sender, paths::MANIFEST, &question, SILENCE_MAX).await;
             match asked {
                 Ok(ManifestPart(part)) if part.is_empty() => return Err(Stop::Manifest),
                 Ok(ManifestPart(part)) => bytes.extend_from_slice(&part),
                 Err(error) => {
-                    self.progress.set_waits_for(format!("replica {}: {error}", self.sender));
+                    self.progress.set_waits_for(format!("replica {sender}: {error}"));
                     self.receiver.clock.sleep(ANSWER_WITHIN).await;
                 }
             }
         }
-        let (bytes, hash, entry) = (bytes.freeze(), offer.manifest_hash, offer.entry);
+        let bytes = bytes.freeze();
         let decoded = tasks::blocking(move || Ok(decode_manifest(&bytes, hash, entry))).await?;
         decoded.ok_or(Stop::Manifest)
     }
