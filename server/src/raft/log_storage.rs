@@ -8,7 +8,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, RangeBounds, RangeInclusive};
 
 use client::types::EntryId;
 use futures_util::{Stream, stream};
@@ -113,6 +113,29 @@ impl RaftLogReader<TypeConfig> for LogStorage {
             Ok(Some((stream::iter(entries.into_iter().map(Ok)), (reader, after))))
         });
         Box::pin(futures_util::TryStreamExt::try_flatten(pieces))
+    }
+
+    /// The last entry of each leader, which is what openraft makes of the answer, whatever the trait says. From memory:
+    /// an old entry that is damaged keeps nobody from starting.
+    async fn get_key_log_ids(&mut self, range: RangeInclusive<LogId>) -> io::Result<Vec<LogId>> {
+        let (mut next, last) = (range.start().index, range.end().index);
+        let id = |index: u64| {
+            let id = self.journal.entry_id(index);
+            id.ok_or_else(|| io::Error::other(format!("entry {index} is not in the journal")))
+        };
+        let mut ids = Vec::new();
+        while next <= last {
+            let leader = |id: EntryId| (id.term, id.leader);
+            let first = id(next)?;
+            let (mut its, mut beyond) = (next, last + 1);
+            while its + 1 < beyond {
+                let middle = its + (beyond - its) / 2;
+                if leader(id(middle)?) == leader(first) { its = middle } else { beyond = middle }
+            }
+            ids.push(log_id(&id(its)?));
+            next = beyond;
+        }
+        Ok(ids)
     }
 }
 

@@ -3,18 +3,23 @@
 //! The suite applies entries that the journal never saw, and with jumps; so here the flusher does
 //! not wait for the journal, and the machine accepts jumps. Nowhere else do they.
 
+use std::fmt::Debug;
 use std::io;
+use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::types::EntryIndex;
-use openraft::StorageError;
+use client::types::{EntryId, EntryIndex, Term};
+use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _};
 use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::{OptionalSend, RaftLogReader, StorageError};
+use proptest::prelude::*;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::{LogStorage, StateMachine, types::TypeConfig};
+use super::types::{RaftEntry, RaftPayload, RaftVote, TypeConfig, log_id};
+use super::{LogStorage, StateMachine};
 use crate::machine::{Machine, MachineLimits};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
@@ -85,4 +90,54 @@ impl StoreBuilder<TypeConfig, LogStorage, StateMachine, Guard> for Builder {
 fn openrafts_storage_suite_is_green() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(Suite::test_all(Builder)).expect("every case of the suite");
+}
+
+/// The same journal, without the answer of its own.
+struct Plain(LogStorage);
+
+impl RaftLogReader<TypeConfig> for Plain {
+    async fn try_get_log_entries<R: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: R,
+    ) -> io::Result<Vec<RaftEntry>> {
+        self.0.try_get_log_entries(range).await
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<RaftVote>> {
+        self.0.read_vote().await
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_last_entry_of_each_leader_is_told_as_openraft_finds_it(
+        runs in prop::collection::vec((1_u64..4, 1_u64..9), 1..8),
+        purged in 0_u64..4,
+    ) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let (_guard, mut storage, _) = Builder.build().await.expect("an empty storage");
+            let (mut term, mut index, mut entries) = (0, 0, Vec::new());
+            for (steps, length) in runs {
+                term += steps;
+                for _ in 0..length {
+                    let id = EntryId::new(Term::new(term), 1 + term % 3, EntryIndex::new(index));
+                    entries.push(RaftEntry { log_id: log_id(&id), payload: RaftPayload::Blank });
+                    index += 1;
+                }
+            }
+            let ids: Vec<_> = entries.iter().map(|entry| entry.log_id).collect();
+            storage.blocking_append(entries).await.expect("entries");
+            let first = usize::try_from(purged).expect("a small number").min(ids.len() - 1);
+            if let Some(purged) = first.checked_sub(1) {
+                storage.purge(ids[purged]).await.expect("purged");
+            }
+            let range = ids[first]..=ids[ids.len() - 1];
+            let told = storage.get_key_log_ids(range.clone()).await.expect("from memory");
+            let found = Plain(storage).get_key_log_ids(range).await.expect("by reading");
+            assert_eq!(told, found);
+        });
+    }
 }
