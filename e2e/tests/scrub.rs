@@ -1,9 +1,9 @@
-//! Bytes of records that flip in the state of one replica while it is down.
+//! Bytes of records that flip in the state of a replica, or of each of them, while it is down.
 //!
 //! Goal: the damage is found, by a scrub that is asked for or by the first read, and repaired from the others; until
 //! then it is refused, and never served.
-//! Method: one of three replicas is stopped, a bit of some records is flipped wherever they lie in its state, it starts
-//! again. What it serves then is compared with what was appended.
+//! Method: replicas are stopped, a bit of some records is flipped wherever they lie in their state, they start again.
+//! What they serve then is compared with what was appended.
 
 use anyhow::{Context, Result, ensure};
 use client::types::{Batch, BatchLimits, LogSettings, NewRecord};
@@ -19,10 +19,11 @@ fn body(number: usize) -> String {
     format!("record {number:06} {}", "of many ".repeat(20))
 }
 
-/// Flips a bit of these bodies wherever they lie.
-fn flip(state: &Path) -> Result<()> {
-    let mut bytes = fs::read(state)?;
-    for number in HARMED {
+/// Flips a bit of the bodies of these records wherever they lie.
+fn flip(folder: &Path, records: &[usize]) -> Result<()> {
+    let state = folder.join("groups/0/state.redb");
+    let mut bytes = fs::read(&state)?;
+    for &number in records {
         let body = body(number);
         let places: Vec<_> = (0..bytes.len() - body.len())
             .filter(|at| bytes[*at..].starts_with(body.as_bytes()))
@@ -35,9 +36,9 @@ fn flip(state: &Path) -> Result<()> {
     Ok(fs::write(state, bytes)?)
 }
 
-/// Three replicas, of which the one that is named has rotten records in its state.
-async fn harmed() -> Result<(Cluster, usize)> {
-    let mut cluster = Cluster::start(3).await?;
+/// Three replicas with records that a majority has flushed.
+async fn filled() -> Result<Cluster> {
+    let cluster = Cluster::start(3).await?;
     let client = workload::client(&cluster.urls())?;
     let log = client.log("orders".parse()?);
     log.create(&LogSettings::default()).await?;
@@ -46,13 +47,19 @@ async fn harmed() -> Result<(Cluster, usize)> {
     // Others give what they have flushed: a majority has, so one of them.
     let made = client.make_checkpoint(None).await?;
     ensure!(made.certificate.is_some(), "{made:?}");
+    Ok(cluster)
+}
+
+/// Three replicas, of which the one that is named has rotten records in its state.
+async fn harmed() -> Result<(Cluster, usize)> {
+    let mut cluster = filled().await?;
     let victim = cluster.follower().await?;
     until("the follower has all", PATIENCE, async || {
         Ok(read(&cluster, victim, RECORDS - 1).await.ok())
     })
     .await?;
     ensure!(cluster.replica_mut(victim).stop().await?.success());
-    flip(&cluster.replica(victim).recipe().folder.join("groups/0/state.redb"))?;
+    flip(&cluster.replica(victim).recipe().folder, &HARMED)?;
     cluster.replica_mut(victim).start()?;
     cluster.replica_mut(victim).ready().await?;
     Ok((cluster, victim))
@@ -85,14 +92,20 @@ async fn reads_all(cluster: &Cluster, number: usize) -> Result<()> {
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_scrub_finds_what_has_rotted_and_repairs_it_from_the_others() -> Result<()> {
-    let (cluster, victim) = harmed().await?;
+/// Has a replica look at all that it keeps. What it says.
+async fn scrub(cluster: &Cluster, number: usize) -> Result<String> {
     let mut scrub = process::program()?;
-    scrub.args(["scrub", "--output", "json", "--endpoint", &cluster.url(victim)]);
+    scrub.args(["scrub", "--output", "json", "--endpoint", &cluster.url(number)]);
     let done = tokio::task::spawn_blocking(move || scrub.output()).await??;
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     ensure!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    Ok(said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrub_finds_what_has_rotted_and_repairs_it_from_the_others() -> Result<()> {
+    let (cluster, victim) = harmed().await?;
+    let said = scrub(&cluster, victim).await?;
     assert_eq!(metric(&cluster, victim, "quorate_scrub_damaged_tiles_total").await?, 3, "{said}");
     assert_eq!(metric(&cluster, victim, "quorate_scrub_repaired_tiles_total").await?, 3, "{said}");
     assert_eq!(metric(&cluster, victim, "quorate_scrub_unrepaired_tiles").await?, 0, "{said}");
@@ -113,6 +126,31 @@ async fn a_read_that_meets_what_has_rotted_is_refused_and_has_it_repaired() -> R
     }
     assert_eq!(metric(&cluster, victim, "quorate_scrub_repaired_tiles_total").await?, 3);
     reads_all(&cluster, victim).await?;
+    cluster.finish();
+    Ok(())
+}
+
+/// The helix: every tile is rotten, each on another replica, so that none of them is whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_that_rotted_on_one_replica_each_are_repaired_from_one_another() -> Result<()> {
+    let mut cluster = filled().await?;
+    for (number, record) in HARMED.into_iter().enumerate() {
+        ensure!(cluster.replica_mut(number).stop().await?.success());
+        flip(&cluster.replica(number).recipe().folder, &[record])?;
+    }
+    cluster.start_all()?;
+    cluster.healed().await?;
+    for number in 0..3 {
+        let said = scrub(&cluster, number).await?;
+        for name in ["quorate_scrub_damaged_tiles_total", "quorate_scrub_repaired_tiles_total"] {
+            assert_eq!(metric(&cluster, number, name).await?, 1, "{name}: {said}");
+        }
+    }
+    for number in 0..3 {
+        reads_all(&cluster, number).await?;
+    }
+    let digests = cluster.digests().await?;
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
     cluster.finish();
     Ok(())
 }

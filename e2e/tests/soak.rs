@@ -7,6 +7,7 @@
 
 use anyhow::{Context, Result, ensure};
 use client::api::audit::{AuditFinding, AuditReport, AuditVerdict};
+use client::types::EntryIndex;
 use quorate_e2e::{
     chance::Chance,
     check::{Coverage, check},
@@ -33,13 +34,13 @@ const RESTART: &str = "restart";
 
 /// What the audits saw.
 #[derive(Debug, Default)]
-struct Seen {
+struct Findings {
     /// Entries at which somebody was found equal: what was executed, and what is kept.
     executed: BTreeSet<u64>,
     kept: BTreeSet<u64>,
 }
 
-impl Seen {
+impl Findings {
     fn add(&mut self, report: &AuditReport) -> Result<()> {
         for replica in &report.replicas {
             for finding in [replica.execution, replica.checkpoint] {
@@ -48,8 +49,8 @@ impl Seen {
             let equal = |finding: AuditFinding| {
                 finding.entry.filter(|_| finding.verdict == AuditVerdict::Equal)
             };
-            self.executed.extend(equal(replica.execution).map(|entry| entry.get()));
-            self.kept.extend(equal(replica.checkpoint).map(|entry| entry.get()));
+            self.executed.extend(equal(replica.execution).map(EntryIndex::get));
+            self.kept.extend(equal(replica.checkpoint).map(EntryIndex::get));
         }
         Ok(())
     }
@@ -96,14 +97,14 @@ async fn no_check_finds_a_difference_where_there_is_none_whoever_is_killed_and_r
     let mut cluster = Cluster::start_with(3, OFTEN).await?;
     let client = workload::client(&cluster.urls())?;
     let workload = Workload::start(&cluster, Load::on("orders", seed)?).await?;
-    let (mut seen, mut restarts, began) = (Seen::default(), 0, Instant::now());
+    let (mut found, mut restarts, began) = (Findings::default(), 0, Instant::now());
     while began.elapsed() < length {
         workload.recorder().record_fault(RESTART);
         restart_some(&mut cluster, &mut chance).await?;
         restarts += 1;
-        for _ in 0..1 + chance.below(4) {
+        for _ in 0..=chance.below(4) {
             workload.progress(usize::try_from(1 + chance.below(100))?).await?;
-            seen.add(&client.audit().await?)?;
+            found.add(&client.audit().await?)?;
         }
     }
     let history = workload.finish(&mut cluster).await?;
@@ -115,7 +116,7 @@ async fn no_check_finds_a_difference_where_there_is_none_whoever_is_killed_and_r
     };
     print(&check(&history, &required).assert_passed().to_string());
     check_printed(&cluster)?;
-    let (executed, kept) = (seen.executed.len(), seen.kept.len());
+    let (executed, kept) = (found.executed.len(), found.kept.len());
     print(&format!(
         "seed {seed}: {restarts} restarts in {:.0?}; found equal at {executed} entries and {kept} checkpoints",
         began.elapsed()
