@@ -201,8 +201,8 @@ impl Raft {
             replica.get(),
             Arc::new(config),
             network,
-            LogStorage::new(journal, state.clone()),
-            StateMachine::new(machine, state, applied_sender),
+            LogStorage::new(journal.clone(), state.clone()),
+            StateMachine::new(machine, state, journal, applied_sender),
         )
         .await
         .map_err(|error| BuildError::Stored(error.to_string()))?;

@@ -21,6 +21,7 @@ use super::log_storage::journal_entry;
 use super::snapshot_builder::SnapshotBuilder;
 use super::types::{SnapshotBody, StoredMembership, TypeConfig, log_id, membership};
 use crate::machine::{EntryBody, Machine, Outcome};
+use crate::storage::journal::Journal;
 use crate::storage::state::State;
 use crate::world::tasks;
 
@@ -28,6 +29,8 @@ use crate::world::tasks;
 pub struct StateMachine {
     machine: Arc<Mutex<Machine>>,
     state: State,
+    /// Says from where on a snapshot can be gone on from.
+    journal: Journal,
     applied: watch::Sender<Option<EntryIndex>>,
 }
 
@@ -36,9 +39,10 @@ impl StateMachine {
     pub fn new(
         machine: Arc<Mutex<Machine>>,
         state: State,
+        journal: Journal,
         applied: watch::Sender<Option<EntryIndex>>,
     ) -> Self {
-        Self { machine, state, applied }
+        Self { machine, state, journal, applied }
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
@@ -92,7 +96,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        SnapshotBuilder::new(self.state.clone())
+        SnapshotBuilder::new(self.state.clone(), self.journal.clone())
     }
 
     async fn install_snapshot(
@@ -114,7 +118,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<SnapshotOf<TypeConfig, SnapshotBody>>> {
-        super::snapshot_builder::current_snapshot(&self.state).await
+        super::snapshot_builder::current_snapshot(&self.state, &self.journal).await
     }
 }
 

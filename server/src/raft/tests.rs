@@ -81,7 +81,8 @@ impl StoreBuilder<TypeConfig, LogStorage, StateMachine, Guard> for Builder {
         let machine = Arc::new(Mutex::new(machine));
         state.start(machine.clone(), Unasked, Arc::new(Strict), clock);
         let guard = Guard { state: state.clone(), _folder: folder };
-        let state_machine = StateMachine::new(machine, state.clone(), watch::Sender::new(None));
+        let state_machine =
+            StateMachine::new(machine, state.clone(), journal.clone(), watch::Sender::new(None));
         Ok((guard, LogStorage::new(journal, state), state_machine))
     }
 }

@@ -221,10 +221,14 @@ impl State {
         self.0.lock_checkpoints().newest_confirmed().map(EntryIndex::new)
     }
 
-    /// The newest checkpoint that is certified to be what it is here, with its manifest, if that is kept.
-    pub fn newest_confirmed(&self) -> Result<Option<StateManifest>, StorageError> {
-        let newest = self.0.lock_checkpoints().newest_confirmed();
-        newest.map_or(Ok(None), |index| self.kept_manifest(EntryIndex::new(index)))
+    /// The newest checkpoint that is certified to be what it is here, with its manifest, if that is kept; none that
+    /// lies before `from`, since nothing goes on from there: one that was kept before another state was installed.
+    pub fn newest_confirmed(
+        &self,
+        from: Option<EntryIndex>,
+    ) -> Result<Option<StateManifest>, StorageError> {
+        let newest = self.newest_confirmed_index().filter(|index| Some(*index) >= from);
+        newest.map_or(Ok(None), |index| self.kept_manifest(index))
     }
 }
 

@@ -134,4 +134,11 @@ fn a_state_that_is_not_the_certified_one_is_known_to_be_wrong_until_it_matches_a
     assert_eq!(scene.state.compare(&certified(second, digest)).is_equal(), Some(true));
     assert!(!scene.state.is_diverged());
     assert_eq!(scene.state.newest_confirmed_index(), Some(second));
+    // Behind an install it is of no use: entries do not go on from there.
+    let applied = |from: u64| {
+        let confirmed = scene.state.newest_confirmed(Some(EntryIndex::new(from))).unwrap();
+        confirmed.map(|manifest| manifest.applied().index)
+    };
+    assert_eq!(applied(second.get()), Some(second));
+    assert_eq!(applied(second.get() + 1), None);
 }
