@@ -20,6 +20,7 @@
 //! Not here: when a leader finds that entries do not suffice (openraft), and what is purged (`node`).
 
 mod board;
+mod budget;
 mod plan;
 mod receive;
 pub(super) mod send;

@@ -26,6 +26,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 
 use super::board::Progress;
+use super::budget::{Budget, Room};
 use super::plan::{ANSWER_BYTES, Lacking, Piece};
 use super::sources::{Fault, Sources, Turn};
 use super::throttle::Throttle;
@@ -53,9 +54,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A transfer that gets nothing done for so long is given up, unless an operator holds it.
 const STANDSTILL_MAX: Duration = Duration::from_mins(1);
-/// So many bytes of records are written in one go.
-const WRITE_BYTES: usize = 4 << 20;
-/// Or whatever came in so long.
+/// Whatever came in so long is written, if it is not much.
 const WRITE_AFTER: Duration = Duration::from_millis(500);
 /// The least that is asked for at a slow pace.
 const QUESTION_BYTES_MIN: u64 = 64 << 10;
@@ -522,8 +521,12 @@ impl Transfer {
         lacking: &Lacking,
         sources: &Sources,
     ) -> Result<(), Stop> {
-        let fetched = stream::iter(lacking.questions(|| self.question_bytes()))
-            .map(|pieces| self.fetch_pieces(manifest, pieces, sources))
+        let budget = Budget::of(lacking.bytes());
+        let most = || self.question_bytes().min(budget.question_bytes());
+        // Room is taken in order: what is written first is never behind what waits for that.
+        let fetched = stream::iter(lacking.questions(most))
+            .then(|pieces| budget.clone().room_for(pieces))
+            .map(|(pieces, room)| self.fetch_pieces(manifest, pieces, room, sources))
             .buffered(sources.in_flight_max());
         let mut fetched = std::pin::pin!(fetched);
         let (sender, mut receiver) = mpsc::channel(1);
@@ -537,15 +540,18 @@ impl Transfer {
             Ok::<_, Stop>(())
         };
         let write = async {
-            let mut writer = Writer::new(self, lacking);
+            let mut writer = Writer::new(self, lacking, budget.write_bytes());
             let clock = &self.receiver.clock;
             let mut due = clock.after(WRITE_AFTER);
             loop {
                 let next = clock.until(due, receiver.recv()).await;
                 let is_last = matches!(next, Ok(None));
                 let is_due = next.is_err();
-                for (piece, records) in next.ok().flatten().unwrap_or_default() {
-                    writer.add(&piece, records);
+                if let Ok(Some(Fetched { pieces, room })) = next {
+                    for (piece, records) in pieces {
+                        writer.add(&piece, records);
+                    }
+                    writer.hold(room);
                 }
                 if is_last || is_due || writer.is_full() {
                     writer.write().await?;
@@ -564,8 +570,9 @@ impl Transfer {
         &self,
         manifest: &Arc<StateManifest>,
         pieces: Vec<Piece>,
+        room: Room,
         sources: &Sources,
-    ) -> Result<Vec<(Piece, Bytes)>, Stop> {
+    ) -> Result<Fetched, Stop> {
         let mut basket = Basket::new(&pieces);
         let mut tried = BTreeSet::new();
         while !basket.is_full() {
@@ -583,7 +590,8 @@ impl Transfer {
                 }
             }
         }
-        Ok(pieces.into_iter().zip(basket.into_records()).collect())
+        let pieces = pieces.into_iter().zip(basket.into_records()).collect();
+        Ok(Fetched { pieces, room })
     }
 
     /// Asks one source until the basket is full, or it does not go on with it.
@@ -631,6 +639,12 @@ impl Transfer {
         }
         Ok(Taken::All)
     }
+}
+
+/// Pieces with their records, and the room these take.
+struct Fetched {
+    pieces: Vec<(Piece, Bytes)>,
+    room: Room,
 }
 
 /// What became of asking one source.
@@ -828,19 +842,26 @@ struct Writer<'t> {
     /// The gap that is being filled, and the bytes of its log before the next record.
     gap: Option<(usize, u64)>,
     waiting: Vec<Stretch>,
-    waiting_bytes: usize,
     /// What of it counts for progress.
     waiting_done: u64,
+    /// The room it takes, given back once it is durable.
+    rooms: Vec<Room>,
+    /// So much is written in one go.
+    write_bytes: u64,
 }
 
 impl<'t> Writer<'t> {
-    fn new(transfer: &'t Transfer, lacking: &'t Lacking) -> Self {
-        let waiting = Vec::new();
-        Self { transfer, lacking, gap: None, waiting, waiting_bytes: 0, waiting_done: 0 }
+    fn new(transfer: &'t Transfer, lacking: &'t Lacking, write_bytes: u64) -> Self {
+        let (waiting, rooms) = (Vec::new(), Vec::new());
+        Self { transfer, lacking, gap: None, waiting, waiting_done: 0, rooms, write_bytes }
     }
 
     fn is_full(&self) -> bool {
-        self.waiting_bytes >= WRITE_BYTES
+        self.rooms.iter().map(Room::bytes).sum::<u64>() >= self.write_bytes
+    }
+
+    fn hold(&mut self, room: Room) {
+        self.rooms.push(room);
     }
 
     /// Adds the next piece; they come in order.
@@ -862,7 +883,6 @@ impl<'t> Writer<'t> {
         self.gap = Some((piece.gap, bytes_before + all));
         let counted = piece.span.until.since(piece.span.from.max(gap.anchor));
         self.waiting_done += all - before_anchor + counted * wide(RECORD_HEAD_BYTES);
-        self.waiting_bytes += records.len();
         let first = piece.span.from;
         self.waiting.push(Stretch { log: gap.log, first, bytes_before, records });
     }
@@ -876,7 +896,7 @@ impl<'t> Writer<'t> {
         let state = self.transfer.receiver.state.clone();
         tasks::blocking(move || state.write_ahead(&stretches).map_err(io::Error::other)).await?;
         self.transfer.progress.add_done(std::mem::take(&mut self.waiting_done));
-        self.waiting_bytes = 0;
+        self.rooms.clear();
         Ok(())
     }
 }
