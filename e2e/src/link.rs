@@ -116,6 +116,26 @@ impl Links {
         }
     }
 
+    /// What one replica asks of another one is not heard any more. What that one asks is heard and answered.
+    pub fn sever(&self, from: usize, to: usize) {
+        self.between_doors(from, to).for_each(|link| link.relay.cut());
+    }
+
+    /// What one replica asks of another one is heard again.
+    pub fn mend(&self, from: usize, to: usize) {
+        self.between_doors(from, to).for_each(|link| link.relay.heal());
+    }
+
+    /// How many bytes a replica was answered with by all others, over all its starts.
+    pub fn answered(&self, dialler: usize) -> u64 {
+        let links = self.links.iter().filter(|link| link.dialler == dialler);
+        links.map(|link| link.relay.moved(Way::Back)).sum()
+    }
+
+    fn between_doors(&self, from: usize, to: usize) -> impl Iterator<Item = &Link> {
+        self.links.iter().filter(move |link| (link.dialler, link.dialled) == (from, to))
+    }
+
     /// Mends every link.
     pub fn heal(&self) {
         self.links.iter().for_each(|link| link.relay.heal());
