@@ -190,7 +190,7 @@ struct Facts {
     stage: TransferStage,
     total: Option<u64>,
     done: u64,
-    /// How much was done when.
+    /// How much had come when, from when it is fetched on. What came is told sooner than what is done.
     samples: VecDeque<(Instant, u64)>,
     /// When it last got on.
     moved: Instant,
@@ -221,9 +221,13 @@ impl Progress {
 
     /// It is so far.
     pub(super) fn set_stage(&self, stage: TransferStage) {
+        let now = self.0.clock.now();
         self.change(|facts| {
-            facts.stage = facts.stage.max(stage);
             facts.waits_for = None;
+            if stage > facts.stage {
+                facts.stage = stage;
+                facts.samples = VecDeque::from([(now, facts.come())]);
+            }
         });
     }
 
@@ -256,12 +260,7 @@ impl Progress {
         facts.done = done;
         facts.moved = now;
         facts.waits_for = None;
-        if facts.samples.back().is_none_or(|(at, _)| now - *at >= SAMPLE_EVERY) {
-            facts.samples.push_back((now, done));
-        }
-        while facts.samples.len() > 2 && now - facts.samples[1].0 > RATE_SPAN {
-            facts.samples.pop_front();
-        }
+        facts.sample(now);
     }
 
     /// Something else holds it up.
@@ -284,7 +283,11 @@ impl Progress {
 
     /// So many bytes came from it.
     pub(super) fn supplied(&self, source: ReplicaId, bytes: u64) {
-        self.change(|facts| facts.sources.entry(source).or_default().bytes += bytes);
+        let now = self.0.clock.now();
+        self.change(|facts| {
+            facts.sources.entry(source).or_default().bytes += bytes;
+            facts.sample(now);
+        });
     }
 
     /// A replica is not asked any more for now, or is again.
@@ -386,11 +389,26 @@ impl Progress {
 }
 
 impl Facts {
+    /// Bytes that came from all sources; those done, where only these are told.
+    fn come(&self) -> u64 {
+        self.done.max(self.sources.values().map(|supply| supply.bytes).sum())
+    }
+
+    fn sample(&mut self, now: Instant) {
+        let come = self.come();
+        if self.samples.back().is_none_or(|(at, _)| now - *at >= SAMPLE_EVERY) {
+            self.samples.push_back((now, come));
+        }
+        while self.samples.len() > 2 && now - self.samples[1].0 > RATE_SPAN {
+            self.samples.pop_front();
+        }
+    }
+
     /// Bytes a second over the last while.
     fn rate(&self, now: Instant) -> u64 {
-        let Some((since, done)) = self.samples.front() else { return 0 };
+        let Some((since, come)) = self.samples.front() else { return 0 };
         let millis = u64::try_from((now - *since).as_millis()).unwrap_or(u64::MAX).max(1);
-        (self.done - done).saturating_mul(1000) / millis
+        (self.come() - come).saturating_mul(1000) / millis
     }
 
     fn waits_for(&self, now: Instant, pace: Pace) -> Option<String> {
@@ -400,7 +418,8 @@ impl Facts {
         if self.waits_for.is_some() {
             return self.waits_for.clone();
         }
-        if self.stage != TransferStage::Fetching || now - self.moved < SILENCE {
+        let heard = self.samples.back().map_or(self.moved, |(at, _)| self.moved.max(*at));
+        if self.stage != TransferStage::Fetching || now - heard < SILENCE {
             return None;
         }
         let asked = self.sources.iter().filter(|(_, supply)| supply.in_flight > 0);

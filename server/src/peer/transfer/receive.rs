@@ -54,8 +54,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A transfer that gets nothing done for so long is given up, unless an operator holds it.
 const STANDSTILL_MAX: Duration = Duration::from_mins(1);
-/// Whatever came in so long is written, if it is not much.
-const WRITE_AFTER: Duration = Duration::from_millis(500);
+/// What came is written, if nothing more comes for so long.
+const WRITE_AFTER: Duration = Duration::from_millis(50);
 /// The least that is asked for at a slow pace.
 const QUESTION_BYTES_MIN: u64 = 64 << 10;
 /// The longest manifest that is taken.
@@ -521,7 +521,7 @@ impl Transfer {
         lacking: &Lacking,
         sources: &Sources,
     ) -> Result<(), Stop> {
-        let budget = Budget::of(lacking.bytes());
+        let budget = Budget::of(lacking.bytes(), self.progress.pace());
         let most = || self.question_bytes().min(budget.question_bytes());
         // Room is taken in order: what is written first is never behind what waits for that.
         let fetched = stream::iter(lacking.questions(most))
@@ -540,22 +540,20 @@ impl Transfer {
             Ok::<_, Stop>(())
         };
         let write = async {
-            let mut writer = Writer::new(self, lacking, budget.write_bytes());
+            let mut writer = Writer::new(self, lacking, &budget);
             let clock = &self.receiver.clock;
-            let mut due = clock.after(WRITE_AFTER);
             loop {
-                let next = clock.until(due, receiver.recv()).await;
+                let next = clock.within(WRITE_AFTER, receiver.recv()).await;
                 let is_last = matches!(next, Ok(None));
-                let is_due = next.is_err();
+                let is_lull = next.is_err();
                 if let Ok(Some(Fetched { pieces, room })) = next {
                     for (piece, records) in pieces {
                         writer.add(&piece, records);
                     }
                     writer.hold(room);
                 }
-                if is_last || is_due || writer.is_full() {
+                if is_last || is_lull || writer.is_full() {
                     writer.write().await?;
-                    due = clock.after(WRITE_AFTER);
                 }
                 if is_last {
                     return Ok(());
@@ -675,6 +673,14 @@ struct Slot {
     rest_until: Position,
 }
 
+impl Slot {
+    /// About so many bytes of it are to come.
+    fn left_bytes(&self) -> u64 {
+        let left = self.span.until.since(self.rest_until);
+        self.bytes * left / self.span.until.since(self.span.from).max(1)
+    }
+}
+
 impl Basket {
     fn new(pieces: &[Piece]) -> Self {
         let slots = pieces.iter().map(|piece| Slot {
@@ -694,7 +700,7 @@ impl Basket {
 
     /// About so many bytes are to come.
     fn left_bytes(&self) -> u64 {
-        self.slots[self.at..].iter().map(|slot| slot.bytes).sum::<u64>().max(QUESTION_BYTES_MIN)
+        self.slots[self.at..].iter().map(Slot::left_bytes).sum()
     }
 
     fn drop_unproved(&mut self) {
@@ -846,18 +852,17 @@ struct Writer<'t> {
     waiting_done: u64,
     /// The room it takes, given back once it is durable.
     rooms: Vec<Room>,
-    /// So much is written in one go.
-    write_bytes: u64,
+    budget: &'t Budget,
 }
 
 impl<'t> Writer<'t> {
-    fn new(transfer: &'t Transfer, lacking: &'t Lacking, write_bytes: u64) -> Self {
+    fn new(transfer: &'t Transfer, lacking: &'t Lacking, budget: &'t Budget) -> Self {
         let (waiting, rooms) = (Vec::new(), Vec::new());
-        Self { transfer, lacking, gap: None, waiting, waiting_done: 0, rooms, write_bytes }
+        Self { transfer, lacking, gap: None, waiting, waiting_done: 0, rooms, budget }
     }
 
     fn is_full(&self) -> bool {
-        self.rooms.iter().map(Room::bytes).sum::<u64>() >= self.write_bytes
+        self.budget.is_much(&self.rooms)
     }
 
     fn hold(&mut self, room: Room) {
