@@ -3,21 +3,24 @@
 //! Method: three real replicas behind links, small journals. One of them is away until what it lacks is purged, then
 //! it fetches that at a pace. What moved is counted in the links, so that nobody who dies takes the figure along.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use client::Client;
 use client::api::transfers::{TransferInfo, TransferStage};
+use client::types::{EntryIndex, ReplicaId};
 use quorate_e2e::{
     bulk::{self, BATCH_RECORDS, RECORD_BYTES, fill, purged, received},
     chance::Chance,
     cluster::Cluster,
     link::Links,
     process::print,
-    scale::short_or_long,
+    scale::{is_long, short_or_long},
     wait::until,
     workload,
 };
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_mins(1);
+const NAMED_WITHIN: Duration = Duration::from_secs(10);
 const SEED: u64 = 20_261_126;
 /// A hash moves for so many records.
 const TILE_RECORDS: u64 = 256;
@@ -51,17 +54,46 @@ impl Scene {
 
     /// Leaves a follower behind by so many batches, so that it fetches them from now on. Gives its number.
     async fn leave_behind(&mut self, batches: u64) -> Result<usize> {
+        let (away, _) = self.take_away(batches).await?;
+        self.cluster.replica_mut(away).start()?;
+        Ok(away)
+    }
+
+    /// The same, and all of it is fetched in one transfer: what was offered while there was less is over.
+    async fn leave_behind_at_once(&mut self, batches: u64) -> Result<usize> {
+        let (away, all) = self.take_away(batches).await?;
+        let leader = Client::single(self.cluster.url(self.cluster.leader().await?).parse()?)?;
+        until("all of it is offered", PATIENCE, async || {
+            let newest = leader.transfers().await?.into_iter().next();
+            let is_all = |it: &TransferInfo| it.entry >= all && it.ended.is_none();
+            Ok(newest.filter(is_all).map(drop))
+        })
+        .await?;
+        self.cluster.replica_mut(away).start()?;
+        Ok(away)
+    }
+
+    /// Ends a follower, and appends and purges so many batches. Gives its number, and the entry up to which.
+    async fn take_away(&mut self, batches: u64) -> Result<(usize, EntryIndex)> {
         self.cluster.healed().await?;
         let away = self.cluster.follower().await?;
         self.cluster.replica_mut(away).kill()?;
         self.fill(batches).await?;
-        // All of it is offered at once.
-        workload::client(&self.cluster.urls())?.make_checkpoint(None).await?;
+        let client = workload::client(&self.cluster.urls())?;
+        // With so many checkpoints, one is now and then gone before its answer.
+        let made = until("a checkpoint is made", PATIENCE, async || {
+            Ok(client.make_checkpoint(None).await.ok())
+        });
+        let all = made.await?.checkpoint;
         for number in (0..3).filter(|number| *number != away) {
             purged(&self.cluster, number).await?;
         }
-        self.cluster.replica_mut(away).start()?;
-        Ok(away)
+        Ok((away, all))
+    }
+
+    async fn id(&self, number: usize) -> Result<ReplicaId> {
+        let status = self.cluster.status(number).await.context("it answers")?;
+        status.this_replica.context("it is a replica")
     }
 
     /// The newest transfer by which a replica receives state, if it answers and there is one.
@@ -79,6 +111,18 @@ impl Scene {
         until(what, PATIENCE, async || Ok(self.newest(receiver).await.filter(&is_seen)))
             .await
             .with_context(|| self.cluster.replica(receiver).quoted())
+    }
+
+    /// Waits for whoever holds it up to be named, within ten seconds.
+    async fn await_named(
+        &self,
+        receiver: usize,
+        what: &str,
+        is_named: impl Fn(&TransferInfo) -> bool,
+    ) -> Result<TransferInfo> {
+        until(what, NAMED_WITHIN, async || Ok(self.newest(receiver).await.filter(&is_named)))
+            .await
+            .with_context(|| format!("{:?}", self.cluster.replica(receiver).url()))
     }
 
     /// All three hold the same.
@@ -175,6 +219,143 @@ async fn a_transfer_goes_on_whoever_is_killed_whenever() -> Result<()> {
     }
     for number in 0..3 {
         bulk::check_records(&scene.cluster, number, scene.batches).await?;
+    }
+    scene.cluster.finish();
+    Ok(())
+}
+
+/// A transfer, looked at until it is over.
+async fn watch(scene: &Scene, receiver: usize) -> Result<Vec<(Instant, TransferInfo)>> {
+    let mut seen = Vec::new();
+    until("the transfer is over", 2 * PATIENCE, async || {
+        let Some(transfer) = scene.newest(receiver).await else { return Ok(None) };
+        let is_over = transfer.ended.is_some();
+        seen.push((Instant::now(), transfer));
+        Ok(is_over.then_some(()))
+    })
+    .await?;
+    Ok(seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_never_runs_backwards_and_the_time_left_is_about_right() -> Result<()> {
+    let (batches, bytes_per_second) = short_or_long((40, 4 << 20), (60, 700_000));
+    let mut scene = Scene::start(bytes_per_second).await?;
+    let receiver = scene.leave_behind_at_once(batches).await?;
+    let seen = watch(&scene, receiver).await?;
+    for ((_, before), (_, after)) in seen.iter().zip(&seen[1..]) {
+        assert_eq!(after.id, before.id);
+        assert!(before.bytes_total.is_none() || after.bytes_total == before.bytes_total);
+        assert!(after.bytes_done >= before.bytes_done, "{before:?} {after:?}");
+        assert!(after.stage >= before.stage, "{before:?} {after:?}");
+    }
+    let (Some((began, _)), Some((ended, last))) = (seen.first(), seen.last()) else {
+        bail!("nothing")
+    };
+    assert_eq!((last.stage, Some(last.bytes_done)), (TransferStage::Done, last.bytes_total));
+    let length = ended.duration_since(*began);
+    // What is left is told in whole seconds: in the short run these are too coarse.
+    if is_long() {
+        ensure!(length >= Duration::from_secs(30), "inconclusive: it took {length:?}");
+        let middle = seen.iter().filter(|(at, _)| {
+            let passed = at.duration_since(*began);
+            passed >= length / 10 && passed <= length * 9 / 10
+        });
+        let mut worst = (0.0, 0.0, 0.0);
+        for (at, transfer) in middle {
+            let left = ended.duration_since(*at).as_secs_f64();
+            let told = transfer.seconds_left.with_context(|| format!("{transfer:?}"))?;
+            let told = Duration::from_secs(told).as_secs_f64();
+            let error = ((told - left).abs() - 1.0).max(0.0) / left;
+            if error > worst.0 {
+                worst = (error, told, left);
+            }
+            assert!(error <= 0.3, "{told} s were told when {left:.1} s were left: {transfer:?}");
+        }
+        print(&format!(
+            "{} looks in {length:.1?}, off at most (part, told, true): {worst:.2?}",
+            seen.len()
+        ));
+    }
+    scene.assert_same().await?;
+    scene.cluster.finish();
+    Ok(())
+}
+
+/// How a source falls silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// The link to it is cut.
+    Cut,
+    /// Its process is stopped.
+    Frozen,
+}
+
+impl Silence {
+    fn begin(self, scene: &Scene, receiver: usize, source: usize) -> Result<()> {
+        match self {
+            Self::Cut => scene.links.sever(receiver, source),
+            Self::Frozen => scene.cluster.replica(source).pause()?,
+        }
+        Ok(())
+    }
+
+    fn end(self, scene: &Scene, receiver: usize, source: usize) -> Result<()> {
+        match self {
+            Self::Cut => scene.links.mend(receiver, source),
+            Self::Frozen => scene.cluster.replica(source).resume()?,
+        }
+        Ok(())
+    }
+}
+
+/// Cuts one source of a transfer after the other, and looks who is named and what goes on.
+async fn silence_sources(scene: &mut Scene, silence: Silence) -> Result<()> {
+    let receiver = scene.leave_behind_at_once(40).await?;
+    let leader = scene.cluster.leader().await?;
+    let other = 3 - receiver - leader;
+    let (other_id, leader_id) = (scene.id(other).await?, scene.id(leader).await?);
+    let both = |it: &TransferInfo| it.sources.iter().filter(|source| source.bytes > 0).count() == 2;
+    scene.await_transfer(receiver, "both give", both).await?;
+
+    // One of them: it is named, and left out; the leader goes on giving.
+    silence.begin(scene, receiver, other)?;
+    let began = Instant::now();
+    let named = scene.await_named(receiver, "the silent source is named", |it| {
+        it.sources.iter().any(|source| source.replica == other_id && source.left_out.is_some())
+    });
+    let named = named.await?;
+    let named_after = began.elapsed();
+    let goes_on = |it: &TransferInfo| it.bytes_done > named.bytes_done;
+    scene.await_transfer(receiver, "the other one goes on giving", goes_on).await?;
+
+    // Both: nothing comes any more.
+    scene.links.sever(receiver, leader);
+    let began = Instant::now();
+    let stuck = scene.await_named(receiver, "what is waited for is named", |it| {
+        it.waits_for.as_ref().is_some_and(|what| what.contains(&leader_id.to_string()))
+    });
+    let stuck = stuck.await?;
+    print(&format!(
+        "{silence:?}: named after {named_after:.1?} and {:.1?}: {:?}",
+        began.elapsed(),
+        stuck.waits_for
+    ));
+
+    // One is back, and enough.
+    silence.end(scene, receiver, other)?;
+    let done = |it: &TransferInfo| it.stage == TransferStage::Done;
+    let done = scene.await_transfer(receiver, "it is done with one source", done).await?;
+    assert_eq!((&done.id, Some(done.bytes_done)), (&stuck.id, done.bytes_total));
+    scene.links.heal();
+    scene.assert_same().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_that_fall_silent_are_named_and_the_transfer_goes_on_without_them() -> Result<()> {
+    let mut scene = Scene::start(3 << 20).await?;
+    for silence in short_or_long(&[Silence::Frozen][..], &[Silence::Frozen, Silence::Cut]) {
+        silence_sources(&mut scene, *silence).await?;
     }
     scene.cluster.finish();
     Ok(())
