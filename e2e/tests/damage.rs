@@ -1,28 +1,179 @@
 //! A byte that flips while a replica is down, in what is long acknowledged and flushed.
 //!
-//! Goal: damage is found without anybody reading it, named, counted, shown, and never served.
-//! Method: a replica is stopped, one bit of an old payload in its journal is flipped, it starts again.
+//! Goal: damage is found without anybody reading it, named, counted, shown, and never served; what others
+//! hold is repaired before the replica takes part in anything.
+//! Method: replicas are stopped, bits of old entries in their journals are flipped, they start again. A head
+//! is read at every start, whether its entry is flushed or not; a payload that is flushed, in the background.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use client::types::{LogName, LogSettings};
-use quorate_e2e::{cluster::Cluster, wait::until};
+use quorate_e2e::{cluster::Cluster, wait::until, workload};
 use std::{fs, path::Path, time::Duration};
 
 /// Long and odd enough to lie in the journal only once.
 const BODY: &str = "a needle in the journal, and nowhere else in any of its files";
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Flips a bit of the body wherever it lies in the journal.
 fn flip(journal: &Path) -> Result<()> {
+    flip_near(journal, BODY, |_, place| Some(place))
+}
+
+/// Flips a bit in the head of the frame that carries this body. A head repeats half of its segment's salt.
+fn flip_head(journal: &Path, body: &str) -> Result<()> {
+    flip_near(journal, body, |bytes, place| {
+        let salt = &bytes[48..56];
+        let at = bytes[..place].windows(salt.len()).rposition(|window| window == salt)?;
+        // In its index, which lies 24 bytes behind.
+        Some(at + 24)
+    })
+}
+
+fn flip_near(
+    journal: &Path,
+    body: &str,
+    choose: impl Fn(&[u8], usize) -> Option<usize>,
+) -> Result<()> {
     for file in fs::read_dir(journal)? {
         let path = file?.path();
         let mut bytes = fs::read(&path)?;
-        let place = bytes.windows(BODY.len()).position(|window| window == BODY.as_bytes());
-        if let Some(place) = place {
+        let place = bytes.windows(body.len()).position(|window| window == body.as_bytes());
+        if let Some(place) = place.and_then(|place| choose(&bytes, place)) {
             bytes[place] ^= 1;
             return Ok(fs::write(&path, bytes)?);
         }
     }
     anyhow::bail!("the body is in no segment")
+}
+
+fn journal(cluster: &Cluster, number: usize) -> std::path::PathBuf {
+    cluster.replica(number).recipe().folder.join("groups/0/journal")
+}
+
+fn body(number: usize) -> String {
+    format!("record {number:04} of those that are read again when all is repaired")
+}
+
+/// So many appends, each an entry of its own.
+async fn fill(cluster: &Cluster, count: usize) -> Result<()> {
+    let log = workload::client(&cluster.urls())?.log("a".parse()?);
+    log.create(&LogSettings::default()).await?;
+    for number in 0..count {
+        log.append(body(number).into_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Reads all of them from one replica.
+async fn check_records(cluster: &Cluster, number: usize, count: usize) -> Result<()> {
+    for position in 0..count {
+        let url = format!("{}/v1/logs/a/records/{position}", cluster.url(number));
+        until("a record is read", LIMIT, async || {
+            let Ok(answer) = reqwest::get(&url).await else { return Ok(None) };
+            let text = answer.error_for_status().ok();
+            let Some(text) = text else { return Ok(None) };
+            ensure!(text.text().await? == body(position), "another record at {position}");
+            Ok(Some(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Stopped, a journal ends with a mark: without it, rot at the very end would look like a torn write.
+async fn stop_all(cluster: &mut Cluster) -> Result<()> {
+    for number in 0..cluster.len() {
+        assert!(cluster.replica_mut(number).stop().await?.success());
+    }
+    Ok(())
+}
+
+async fn repaired(cluster: &Cluster, number: usize) -> Result<u64> {
+    let metrics = reqwest::get(format!("{}/metrics", cluster.url(number))).await?.text().await?;
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("quorate_journal_repaired_entries_total "))
+        .context("the metric is there")?;
+    Ok(line.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_acknowledged_entry_that_rotted_on_one_replica_survives_the_leader() -> Result<()> {
+    const COUNT: usize = 12;
+    let mut cluster = Cluster::start(3).await?;
+    fill(&cluster, COUNT).await?;
+    let victim = cluster.follower().await?;
+    assert!(cluster.replica_mut(victim).stop().await?.success());
+    for number in [2, 5, 6, COUNT - 1] {
+        flip_head(&journal(&cluster, victim), &body(number))?;
+    }
+    cluster.replica_mut(victim).start()?;
+    cluster.replica_mut(victim).ready().await?;
+    assert_eq!(repaired(&cluster, victim).await?, 4);
+    let said = cluster.replica(victim).quoted();
+    assert!(said.contains("lost entries given"), "{said}");
+    let dead = cluster.kill_leader().await?;
+    check_records(&cluster, victim, COUNT).await?;
+    cluster.replica_mut(dead).start()?;
+    cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_each_entry_rotted_on_another_replica_all_of_them_become_whole() -> Result<()> {
+    const COUNT: usize = 15;
+    let mut cluster = Cluster::start(3).await?;
+    fill(&cluster, COUNT).await?;
+    until("everybody holds everything", LIMIT, async || {
+        for number in 0..3 {
+            let tail = cluster.describe(number, &"a".parse()?).await?.tail.get();
+            if tail < COUNT as u64 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await?;
+    stop_all(&mut cluster).await?;
+    for number in 0..COUNT {
+        flip_head(&journal(&cluster, number % 3), &body(number))?;
+    }
+    cluster.start_all()?;
+    for number in 0..3 {
+        cluster.replica_mut(number).ready().await?;
+        assert_eq!(repaired(&cluster, number).await?, COUNT as u64 / 3, "on replica {number}");
+        check_records(&cluster, number, COUNT).await?;
+    }
+    cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_nobody_holds_any_more_is_named_and_nothing_is_served_without_it()
+-> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    fill(&cluster, 5).await?;
+    stop_all(&mut cluster).await?;
+    for number in 0..3 {
+        flip_head(&journal(&cluster, number), &body(3))?;
+    }
+    cluster.start_all()?;
+    for number in 0..3 {
+        let url = format!("{}/v1/cluster", cluster.url(number));
+        until("what is lost is named", LIMIT, async || {
+            let Ok(answer) = reqwest::get(&url).await else { return Ok(None) };
+            let text = answer.text().await?;
+            let is_named = text.contains("lacks entries") && text.contains("does not hold");
+            Ok(is_named.then_some(()))
+        })
+        .await?;
+        let asked = reqwest::get(format!("{}/v1/logs/a/records/0", cluster.url(number))).await?;
+        assert_eq!(asked.status().as_u16(), 503, "nothing is served while something is lost");
+    }
+    cluster.finish();
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

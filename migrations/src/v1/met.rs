@@ -1,35 +1,41 @@
-//! Whom a replica has met: the greatest incarnation of each other replica.
+//! Whom a replica has met, and where members are found: the greatest incarnation of each other replica,
+//! and the address of its peer door.
 //!
 //! ```text
-//! "QMET" version:u8 count:u32  { replica:u64 start:u64 random:u64 }*  crc32c:u32
+//! "QMET" version:u8 count:u32
+//! { replica:u64 start:u64 random:u64 length:u16 address [length] }*  crc32c:u32
 //! ```
 //!
-//! Little-endian; the check covers all that precedes it. The file is small, is replaced whole, and
-//! belongs to one replica: nothing of it is replicated.
+//! Little-endian; the check covers all that precedes it. Starts count from 1: a start of 0 was never met. An empty
+//! address is not known. The file is small, is replaced whole, and belongs to one replica: nothing of it
+//! is replicated.
 
 use std::collections::BTreeMap;
 
 const MAGIC: &[u8; 5] = b"QMET\x01";
 const HEAD_BYTES: usize = 9;
-const ROW_BYTES: usize = 24;
+/// Of a row without its address.
+const ROW_BYTES: usize = 26;
 const CHECK_BYTES: usize = 4;
 
-/// The greatest start of a replica that was seen: its number and its random part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The greatest start of a replica that was seen, and where it is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetRow {
-    /// Number of the start.
+    /// Number of the start; 0 if none was seen yet.
     pub start: u64,
     /// What this start drew at random.
     pub random: u64,
+    /// The address of its peer door, as the last membership told it; empty if none did.
+    pub address: String,
 }
 
 /// The file as bytes.
 ///
 /// # Panics
 ///
-/// If there are more replicas than a `u32` counts.
+/// If there are more replicas than a `u32` counts, or an address is longer than a `u16` counts.
 pub fn encode(met: &BTreeMap<u64, MetRow>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEAD_BYTES + met.len() * ROW_BYTES + CHECK_BYTES);
+    let mut out = Vec::new();
     out.extend_from_slice(MAGIC);
     let count = u32::try_from(met.len()).expect("replicas are few");
     out.extend_from_slice(&count.to_le_bytes());
@@ -37,6 +43,9 @@ pub fn encode(met: &BTreeMap<u64, MetRow>) -> Vec<u8> {
         out.extend_from_slice(&replica.to_le_bytes());
         out.extend_from_slice(&row.start.to_le_bytes());
         out.extend_from_slice(&row.random.to_le_bytes());
+        let length = u16::try_from(row.address.len()).expect("an address is short");
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(row.address.as_bytes());
     }
     let check = crc32c::crc32c(&out);
     out.extend_from_slice(&check.to_le_bytes());
@@ -50,16 +59,19 @@ pub fn decode(bytes: &[u8]) -> Option<BTreeMap<u64, MetRow>> {
         return None;
     }
     let count = u32::from_le_bytes(body.get(MAGIC.len()..HEAD_BYTES)?.try_into().ok()?);
-    let rows = body.get(HEAD_BYTES..)?;
-    if rows.len() != usize::try_from(count).ok()?.checked_mul(ROW_BYTES)? {
-        return None;
-    }
+    let mut rest = body.get(HEAD_BYTES..)?;
     let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-    let row = |row: &[u8]| {
-        let met = MetRow { start: number(&row[8..16]), random: number(&row[16..]) };
-        (number(&row[..8]), met)
-    };
-    Some(rows.chunks_exact(ROW_BYTES).map(row).collect())
+    let mut rows = BTreeMap::new();
+    for _ in 0..count {
+        let (row, behind) = rest.split_at_checked(ROW_BYTES)?;
+        let length = usize::from(u16::from_le_bytes(row[24..].try_into().expect("two bytes")));
+        let (address, behind) = behind.split_at_checked(length)?;
+        let address = str::from_utf8(address).ok()?.to_owned();
+        let met = MetRow { start: number(&row[8..16]), random: number(&row[16..24]), address };
+        rows.insert(number(&row[..8]), met);
+        rest = behind;
+    }
+    rest.is_empty().then_some(rows)
 }
 
 #[cfg(test)]
@@ -68,8 +80,9 @@ mod tests {
 
     fn met() -> BTreeMap<u64, MetRow> {
         BTreeMap::from([
-            (2, MetRow { start: 7, random: 0x1122 }),
-            (3, MetRow { start: 1, random: u64::MAX }),
+            (2, MetRow { start: 7, random: 0x1122, address: "http://10.0.0.2:7401".to_owned() }),
+            (3, MetRow { start: 1, random: u64::MAX, address: String::new() }),
+            (4, MetRow { start: 0, random: 0, address: "http://d".to_owned() }),
         ])
     }
 

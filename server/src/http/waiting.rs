@@ -48,7 +48,7 @@ pub struct BootstrapCall {
 }
 
 /// How far a process is that serves nothing yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It looks at its folder.
     Starting,
@@ -65,6 +65,17 @@ pub enum Standing {
         /// Which replica it is.
         replica: ReplicaId,
     },
+    /// It is a replica that lost something, and repairs it before it takes part in anything.
+    Repairing {
+        /// Its cluster.
+        cluster: ClusterId,
+        /// Which history of it.
+        generation: Generation,
+        /// Which replica it is.
+        replica: ReplicaId,
+        /// What is repaired, and what that waits for.
+        repair: String,
+    },
 }
 
 impl fmt::Display for Standing {
@@ -74,6 +85,9 @@ impl fmt::Display for Standing {
             Self::Unfounded => f.write_str("waiting to be told to found a cluster"),
             Self::Joining => f.write_str("waiting to join"),
             Self::Opening { replica, .. } => write!(f, "opening replica {replica}"),
+            Self::Repairing { replica, repair, .. } => {
+                write!(f, "repairing replica {replica}: {repair}")
+            }
         }
     }
 }
@@ -151,7 +165,7 @@ impl WaitingFront {
     }
 
     fn standing(&self) -> Standing {
-        *self.shared.standing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn refusal(&self) -> ApiError {
@@ -167,7 +181,7 @@ impl WaitingFront {
             is_passed,
             detail,
         };
-        let is_member = matches!(standing, Standing::Opening { .. });
+        let is_member = matches!(standing, Standing::Opening { .. } | Standing::Repairing { .. });
         let member = "this process belongs to a cluster".to_owned();
         let opened = format!("this process can serve; it is {standing}");
         let checks = vec![check("member", is_member, member), check("opened", false, opened)];
@@ -179,12 +193,13 @@ impl WaitingFront {
         extract::no_query(request.uri())?;
         let standing = self.standing();
         let (cluster, generation, replica) = match standing {
-            Standing::Opening { cluster, generation, replica } => {
+            Standing::Opening { cluster, generation, replica }
+            | Standing::Repairing { cluster, generation, replica, .. } => {
                 (Some(cluster), Some(generation), Some(replica))
             }
             Standing::Starting | Standing::Unfounded | Standing::Joining => (None, None, None),
         };
-        let why = format!("this process is {standing}");
+        let why = format!("this process is {}", self.standing());
         let status = ClusterStatus {
             verdict: Verdict {
                 can_append: false,
@@ -268,6 +283,15 @@ mod tests {
         }
     }
 
+    fn repairing() -> Standing {
+        Standing::Repairing {
+            cluster: ClusterId::new([7; 16]),
+            generation: Generation { number: 1, random: 2 },
+            replica: ReplicaId::new(3).unwrap(),
+            repair: "the journal lacks entries 5 to 7".to_owned(),
+        }
+    }
+
     #[tokio::test]
     async fn who_waits_is_alive_and_not_ready_and_serves_nothing() {
         let front = front(None);
@@ -292,8 +316,9 @@ mod tests {
             (Standing::Unfounded, "waiting to be told to found a cluster"),
             (Standing::Joining, "waiting to join"),
             (opening(), "opening replica 3"),
+            (repairing(), "repairing replica 3: the journal lacks entries 5 to 7"),
         ] {
-            front.say(standing);
+            front.say(standing.clone());
             let (status, text) = ask(&front, "GET", "/readyz", "").await;
             assert_eq!(status, 503);
             assert!(text.contains(words), "{text}");
@@ -304,7 +329,10 @@ mod tests {
             assert_eq!(status, 200);
             assert!(!cluster.verdict.can_append);
             assert!(cluster.verdict.sentence.contains(words), "{}", cluster.verdict.sentence);
-            assert_eq!(cluster.this_replica.is_some(), standing == opening());
+            assert_eq!(
+                cluster.this_replica.is_some(),
+                standing == opening() || standing == repairing()
+            );
         }
     }
 

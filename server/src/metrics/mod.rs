@@ -142,6 +142,11 @@ impl Metrics {
         self.shared.journal.damaged_entries.inc();
     }
 
+    /// So many damaged entries of the journal were taken from other replicas and written again.
+    pub fn journal_entries_repaired(&self, entries: u64) {
+        self.shared.journal.repaired_entries.inc_by(entries);
+    }
+
     /// The journal takes this much room on disk.
     pub fn journal_size(&self, bytes: u64) {
         self.shared.journal.size_bytes.set(bytes);
@@ -157,6 +162,7 @@ struct JournalMetrics {
     queue_bytes: Level,
     size_bytes: Level,
     damaged_entries: Counter,
+    repaired_entries: Counter,
 }
 
 impl JournalMetrics {
@@ -174,6 +180,11 @@ impl JournalMetrics {
                 to,
                 "damaged_entries",
                 "Damaged entries found in the journal and not served",
+            ),
+            repaired_entries: counter(
+                to,
+                "repaired_entries",
+                "Damaged entries of the journal that were taken from other replicas and written again",
             ),
         }
     }

@@ -150,7 +150,8 @@ impl IndexAsker {
                     | PeerError::Malformed
                     | PeerError::NotAccepted(_)
                     | PeerError::NotRemembered
-                    | PeerError::Condemned,
+                    | PeerError::Condemned
+                    | PeerError::Repairing,
                 ) => Ok(Asked::NotYet),
             },
         }

@@ -5,6 +5,12 @@
 //! vote that it gave us. What is learned is on disk before it is believed; nothing of it is ever
 //! replicated, and it survives an install.
 //!
+//! Who introduces itself while its journal is damaged is met for repair alone: it shows no last entry that
+//! could be judged. It is a stranger for everything else until it introduces itself again, whole.
+//!
+//! Where members are found is remembered beside it, as the last membership told it, so that even who lost its
+//! state knows whom to ask.
+//!
 //! Starts are remembered durably, acknowledgements and votes as long as this process lives. So a
 //! folder that was rolled back to an earlier start is found by anybody, and one rolled back within
 //! its last start by whoever still runs to whom it acknowledged more. After a restart of both sides
@@ -12,7 +18,7 @@
 //!
 //! Not here: the comparison of cluster, generation and target (`envelope`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,7 +26,7 @@ use client::types::{EntryId, Incarnation, ReplicaId, Term};
 
 use super::codec::Introduction;
 use super::envelope::{Identity, Refusal};
-use crate::storage::met::MetFile;
+use crate::storage::met::{Met, MetFile};
 
 /// The replicas that were met. A clone is the same memory.
 #[derive(Clone)]
@@ -35,7 +41,9 @@ struct Shared {
 }
 
 struct Known {
-    met: BTreeMap<u64, Incarnation>,
+    met: BTreeMap<u64, Met>,
+    /// Whose journal was damaged when this start of it was met.
+    damaged: BTreeSet<u64>,
     /// The last entry each one acknowledged to us, in this start of ours.
     acknowledged: BTreeMap<u64, EntryId>,
     /// The last vote each one gave us, in this start of ours: its term, and us.
@@ -48,19 +56,37 @@ impl Acquaintances {
     /// What the file remembers.
     pub fn open(file: MetFile) -> io::Result<Self> {
         let met = file.read()?;
-        let known = Known { met, acknowledged: BTreeMap::new(), voted: BTreeMap::new() };
+        let known = Known {
+            met,
+            damaged: BTreeSet::new(),
+            acknowledged: BTreeMap::new(),
+            voted: BTreeMap::new(),
+        };
         let shared = Shared { file: Mutex::new(file), known: Mutex::new(known) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The start of a replica that was accepted last.
+    /// The start of a replica that was accepted last; none while its journal is damaged.
     pub fn accepted(&self, replica: ReplicaId) -> Option<Incarnation> {
-        self.known().met.get(&replica.get()).copied()
+        let known = self.known();
+        known.start_of(replica).filter(|_| !known.damaged.contains(&replica.get()))
     }
 
-    /// Lets a message in if its sender is the start that is known.
+    /// The start of a replica that was accepted last, be it for repair alone.
+    pub fn accepted_for_repair(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.known().start_of(replica)
+    }
+
+    /// Lets a message in if its sender is the start that is known, and whole.
     pub fn check(&self, sender: &Identity) -> Result<(), Refusal> {
-        let Some(met) = self.accepted(sender.replica) else {
+        self.check_for_repair(sender)?;
+        let is_damaged = self.known().damaged.contains(&sender.replica.get());
+        if is_damaged { Err(Refusal::Stranger) } else { Ok(()) }
+    }
+
+    /// Lets a question about repair in if its sender is the start that is known.
+    pub fn check_for_repair(&self, sender: &Identity) -> Result<(), Refusal> {
+        let Some(met) = self.accepted_for_repair(sender.replica) else {
             return Err(Refusal::Stranger);
         };
         match sender.incarnation.start.cmp(&met.start) {
@@ -71,7 +97,8 @@ impl Acquaintances {
         }
     }
 
-    /// Accepts a start that introduces itself, once it is remembered durably. Blocking.
+    /// Accepts a start that introduces itself, once it is remembered durably; for repair alone if its journal is
+    /// damaged. Blocking.
     pub fn meet(
         &self,
         replica: ReplicaId,
@@ -87,11 +114,44 @@ impl Acquaintances {
             }
             known.met.clone()
         };
-        if met.insert(replica.get(), incarnation) != Some(incarnation) {
+        let kept = met.entry(replica.get()).or_default();
+        let is_new = kept.incarnation.replace(incarnation) != Some(incarnation);
+        if is_new {
+            file.write(&met)?;
+        }
+        let mut known = self.known();
+        known.met = met;
+        if introduction.is_whole {
+            known.damaged.remove(&replica.get());
+        } else {
+            known.damaged.insert(replica.get());
+        }
+        Ok(Ok(()))
+    }
+
+    /// Remembers where members are found; where others were is forgotten. Blocking.
+    pub fn found_at(&self, places: &BTreeMap<u64, String>) -> io::Result<()> {
+        let file = self.shared.file.lock().expect(UNBROKEN);
+        let before = self.known().met.clone();
+        let mut met = before.clone();
+        for (replica, address) in places {
+            met.entry(*replica).or_default().address = Some(address.clone());
+        }
+        for (_, other) in met.iter_mut().filter(|(replica, _)| !places.contains_key(replica)) {
+            other.address = None;
+        }
+        if met != before {
             file.write(&met)?;
             self.known().met = met;
         }
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    /// Where members are found, as far as is remembered.
+    pub fn places(&self) -> BTreeMap<u64, String> {
+        let known = self.known();
+        let met = known.met.iter();
+        met.filter_map(|(replica, met)| Some((*replica, met.address.clone()?))).collect()
     }
 
     /// Remembers that a replica holds entries up to this one durably.
@@ -114,24 +174,33 @@ impl Acquaintances {
 }
 
 impl Known {
+    fn start_of(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.met.get(&replica.get())?.incarnation
+    }
+
     fn judge(
         &self,
         replica: ReplicaId,
         incarnation: Incarnation,
         introduction: &Introduction,
     ) -> Result<(), Refusal> {
-        if let Some(met) = self.met.get(&replica.get()) {
+        if let Some(met) = self.start_of(replica) {
             if incarnation.start < met.start {
                 return Err(Refusal::OlderIncarnation);
             }
             if incarnation.start == met.start && incarnation.random != met.random {
                 return Err(Refusal::CopiedIncarnation);
             }
-            if !introduction.starts.contains(met) {
+            if !introduction.starts.contains(&met) {
                 return Err(Refusal::NotContinued);
             }
         }
-        if self.is_behind(replica, introduction) { Err(Refusal::Behind) } else { Ok(()) }
+        // Damage may hide its last entry. It is judged by that once it is whole.
+        if introduction.is_whole && self.is_behind(replica, introduction) {
+            Err(Refusal::Behind)
+        } else {
+            Ok(())
+        }
     }
 
     fn is_behind(&self, replica: ReplicaId, introduction: &Introduction) -> bool {
@@ -174,7 +243,7 @@ mod tests {
 
     fn introduction(starts: &[(u64, u64)]) -> Introduction {
         let starts = starts.iter().map(|&(start, random)| Incarnation { start, random }).collect();
-        Introduction { starts, last: None, vote: None }
+        Introduction { starts, last: None, vote: None, is_whole: true }
     }
 
     fn meet(known: &Acquaintances, introduction: &Introduction) -> Result<(), Refusal> {
@@ -294,6 +363,47 @@ mod tests {
         let same = introduction(&[(1, 10), (2, 20), (3, 30)]);
         assert_eq!(meet(&known, &same), Ok(()));
         assert_eq!(known.check(&later), Ok(()));
+    }
+
+    #[test]
+    fn a_damaged_journal_is_met_for_repair_alone_and_judged_once_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = open(folder.path());
+        known.acknowledged(replica(), entry(2, 9));
+        let sender = identity(1, 20);
+        let damaged = Introduction { is_whole: false, ..introduction(&[(1, 20)]) };
+        assert_eq!(meet(&known, &damaged), Ok(()));
+        assert_eq!(known.check_for_repair(&sender), Ok(()));
+        assert_eq!(known.accepted_for_repair(replica()), Some(sender.incarnation));
+        assert_eq!(known.check(&sender), Err(Refusal::Stranger));
+        assert_eq!(known.accepted(replica()), None);
+        let of = |last| Introduction { last, ..introduction(&[(1, 20)]) };
+        assert_eq!(meet(&known, &of(Some(entry(2, 8)))), Err(Refusal::Behind));
+        assert_eq!(known.check(&sender), Err(Refusal::Stranger), "it forgot what it acknowledged");
+        assert_eq!(meet(&known, &of(Some(entry(2, 9)))), Ok(()));
+        assert_eq!(
+            (known.check(&sender), known.accepted(replica())),
+            (Ok(()), Some(sender.incarnation))
+        );
+        // A copy is a copy, whole or not.
+        let copy = Introduction { is_whole: false, ..introduction(&[(1, 21)]) };
+        assert_eq!(meet(&known, &copy), Err(Refusal::CopiedIncarnation));
+    }
+
+    #[test]
+    fn where_members_are_found_is_remembered_across_our_restart_and_outlives_no_member() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = open(folder.path());
+        assert_eq!(meet(&known, &introduction(&[(1, 20)])), Ok(()));
+        let at = |places: &[u64]| -> BTreeMap<u64, String> {
+            places.iter().map(|id| (*id, format!("http://10.0.0.{id}:1"))).collect()
+        };
+        known.found_at(&at(&[1, 2, 3])).unwrap();
+        let again = open(folder.path());
+        assert_eq!(again.places(), at(&[1, 2, 3]));
+        assert_eq!(again.check(&identity(1, 20)), Ok(()), "whom it met is not forgotten");
+        again.found_at(&at(&[1, 2])).unwrap();
+        assert_eq!(open(folder.path()).places(), at(&[1, 2]));
     }
 
     #[test]

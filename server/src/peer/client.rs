@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use super::acquaintances::Acquaintances;
 use super::codec::{ENTRY_HEAD_BYTES, Introduction, Message};
 use super::companion::with_company;
+use super::entries::{EntriesAnswer, EntriesQuestion, HeldJournal};
 use super::envelope::{Envelope, Identity, Refusal};
 use super::intake::{seal, unseal};
 use super::paths;
@@ -44,7 +45,6 @@ use crate::raft::types::{
     VoteRequest, VoteResponse, entry_id, stream_append_sequential,
 };
 use crate::raft::{MembershipState, Timings};
-use crate::storage::journal::Journal;
 use crate::world::{Clock, tasks};
 
 /// The most bytes of entries in one message.
@@ -67,6 +67,9 @@ pub enum PeerError {
     /// Its folder is not accepted here: it is not asked.
     #[error("the replica is not accepted here: {0}")]
     NotAccepted(Refusal),
+    /// It repairs its journal, and answers nothing but questions about that.
+    #[error("the replica repairs its journal")]
+    Repairing,
     /// Our own folder is not accepted by somebody: nobody is asked.
     #[error("another replica refuses this folder")]
     Condemned,
@@ -86,7 +89,7 @@ pub struct Myself {
     /// Every start of our folder, this one last.
     pub starts: Arc<[Incarnation]>,
     /// Our journal, for its last entry and vote.
-    pub journal: Journal,
+    pub journal: HeldJournal,
 }
 
 impl Myself {
@@ -96,6 +99,7 @@ impl Myself {
             starts: self.starts.to_vec(),
             last: self.journal.last(),
             vote: vote.map(|vote| (Term::new(vote.term), vote.leader)),
+            is_whole: self.journal.is_whole(),
         }
     }
 }
@@ -147,7 +151,7 @@ impl<T: Transport> Peers<T> {
                 transport,
                 myself,
                 timings,
-                addresses: Mutex::default(),
+                addresses: Mutex::new(acquaintances.places()),
                 acquaintances,
                 condemned: watch::Sender::new(Condemned::new()),
                 is_introduced: watch::Sender::new(true),
@@ -204,6 +208,37 @@ impl<T: Transport> Peers<T> {
     /// The last entry that our journal has let go.
     pub(super) fn purged(&self) -> Option<EntryIndex> {
         self.shared.myself.journal.purged().map(|id| id.index)
+    }
+
+    /// Our journal.
+    pub(super) fn journal(&self) -> &HeldJournal {
+        &self.shared.myself.journal
+    }
+
+    /// Asks another replica for entries that are lacking here.
+    pub(super) async fn ask_for_entries(
+        &self,
+        of: ReplicaId,
+        question: &EntriesQuestion,
+        silence_max: Duration,
+    ) -> Result<EntriesAnswer, PeerError> {
+        let address = self.address(of).ok_or(PeerError::Unknown)?;
+        let ask = |accepted| {
+            let message = self.message(of, Some(accepted), question);
+            self.call(Purpose::Transfers, &address, paths::ENTRIES, message, silence_max)
+        };
+        let mut answer = match self.shared.acquaintances.accepted_for_repair(of) {
+            Some(accepted) => ask(accepted).await,
+            None => Err(TransportError::Refused(Refusal::NotAccepted)),
+        };
+        if answer.as_ref().is_err_and(is_unmet) {
+            let accepted = match self.introduce(of, &address, silence_max).await {
+                Err(PeerError::Repairing) => self.shared.acquaintances.accepted_for_repair(of),
+                met => Some(met?),
+            };
+            answer = ask(accepted.ok_or(PeerError::Repairing)?).await;
+        }
+        EntriesAnswer::decode_whole(answer?).map_err(|_| PeerError::Malformed)
     }
 
     /// Offers our state to a replica, or asks about the offer.
@@ -303,8 +338,7 @@ impl<T: Transport> Peers<T> {
             Some(accepted) => ask(accepted).await,
             None => Err(TransportError::Refused(Refusal::NotAccepted)),
         };
-        let is_new = |refusal| matches!(refusal, Refusal::Stranger | Refusal::NotAccepted);
-        if matches!(answer, Err(TransportError::Refused(refusal)) if is_new(refusal)) {
+        if answer.as_ref().is_err_and(is_unmet) {
             let accepted = self.introduce(target, address, progress).await?;
             answer = ask(accepted).await;
         }
@@ -326,10 +360,12 @@ impl<T: Transport> Peers<T> {
         self.remember_refusal(target, answer.as_ref().err());
         let theirs = Introduction::decode_whole(answer?).map_err(|_| PeerError::Malformed)?;
         let start = *theirs.starts.last().ok_or(PeerError::Malformed)?;
+        let is_whole = theirs.is_whole;
         let acquaintances = self.shared.acquaintances.clone();
         let met = tasks::blocking(move || acquaintances.meet(target, start, &theirs)).await;
         match met {
-            Ok(Ok(())) => Ok(start),
+            Ok(Ok(())) if is_whole => Ok(start),
+            Ok(Ok(())) => Err(PeerError::Repairing),
             Ok(Err(refusal)) => {
                 tracing::warn!(
                     replica = %target,
@@ -401,6 +437,11 @@ impl<T: Transport> Peers<T> {
     }
 }
 
+/// Whether the two starts have to introduce themselves to each other first.
+fn is_unmet(error: &TransportError) -> bool {
+    matches!(error, TransportError::Refused(Refusal::Stranger | Refusal::NotAccepted))
+}
+
 fn result_name(error: Option<&TransportError>) -> &'static str {
     match error {
         None => "ok",
@@ -443,10 +484,25 @@ impl<T: Transport> Peers<T> {
     pub async fn learn_addresses(self, mut membership: watch::Receiver<MembershipState>) {
         loop {
             let nodes = membership.borrow_and_update().row.nodes.clone();
-            *self.addresses() = nodes.into_iter().map(|(id, node)| (id, node.peer_addr)).collect();
+            let places: BTreeMap<u64, String> =
+                nodes.into_iter().map(|(id, node)| (id, node.peer_addr)).collect();
+            // Who knows no group yet forgets nobody.
+            if !places.is_empty() {
+                self.addresses().clone_from(&places);
+                self.remember_places(places).await;
+            }
             if membership.changed().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Remembers durably where members are found: for a start that does not know its state or its journal.
+    async fn remember_places(&self, places: BTreeMap<u64, String>) {
+        let acquaintances = self.shared.acquaintances.clone();
+        let remembered = tasks::blocking(move || acquaintances.found_at(&places)).await;
+        if let Err(error) = remembered {
+            tracing::warn!(%error, "where members are found cannot be remembered");
         }
     }
 

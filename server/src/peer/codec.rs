@@ -43,6 +43,8 @@ pub struct Introduction {
     pub last: Option<EntryId>,
     /// The last vote in its journal: term and leader.
     pub vote: Option<(Term, u64)>,
+    /// Whether its journal is whole. If not, it asks for repair and answers it, and nothing else.
+    pub is_whole: bool,
 }
 
 /// What can be sent as the body of a message, and read back.
@@ -72,6 +74,7 @@ impl Message for Introduction {
             out.put_u64_le(term.get());
             out.put_u64_le(leader);
         }
+        out.put_u8(u8::from(self.is_whole));
     }
 
     fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
@@ -86,7 +89,7 @@ impl Message for Introduction {
         } else {
             None
         };
-        Ok(Self { starts, last, vote })
+        Ok(Self { starts, last, vote, is_whole: take_bool(bytes)? })
     }
 }
 
@@ -236,7 +239,7 @@ impl Message for () {
     }
 }
 
-fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
+pub(super) fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     put_id(out, &entry.id);
     let (kind, payload) = match &entry.body {
         EntryBody::Blank => (0, None),
@@ -251,7 +254,7 @@ fn put_entry(out: &mut Vec<u8>, entry: &Entry) {
     }
 }
 
-fn take_entry(bytes: &mut Bytes) -> Result<Entry, Malformed> {
+pub(super) fn take_entry(bytes: &mut Bytes) -> Result<Entry, Malformed> {
     let id = take_id(bytes)?;
     let kind = take_u8(bytes)?;
     let length = take_u32(bytes)?;
@@ -295,14 +298,14 @@ fn take_optional_log_id(bytes: &mut Bytes) -> Result<Option<LogId>, Malformed> {
     Ok(take_optional_id(bytes)?.map(|id| log_id(&id)))
 }
 
-fn put_optional_id(out: &mut Vec<u8>, id: Option<&EntryId>) {
+pub(super) fn put_optional_id(out: &mut Vec<u8>, id: Option<&EntryId>) {
     out.put_u8(u8::from(id.is_some()));
     if let Some(id) = id {
         put_id(out, id);
     }
 }
 
-fn take_optional_id(bytes: &mut Bytes) -> Result<Option<EntryId>, Malformed> {
+pub(super) fn take_optional_id(bytes: &mut Bytes) -> Result<Option<EntryId>, Malformed> {
     if take_bool(bytes)? { take_id(bytes).map(Some) } else { Ok(None) }
 }
 

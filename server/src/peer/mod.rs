@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
-//! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest, and what a state
-//! transfer asks (`transfer`). Nothing is decoded before the envelope was
+//! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest, what a state
+//! transfer asks (`transfer`), and entries that somebody lost (`entries`). Nothing is decoded before the envelope was
 //! compared; nothing is listened to between two starts that have not accepted each other. Two things
 //! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
 //! to join (`join`) enter a member by its front door.
@@ -20,11 +20,14 @@ mod client;
 mod codec;
 mod companion;
 mod detours;
+mod entries;
 mod envelope;
 pub mod forward;
 mod intake;
 pub mod join;
+mod mending;
 mod paths;
+mod reception;
 mod repair;
 mod routes;
 pub mod transfer;
@@ -33,7 +36,9 @@ mod transport;
 pub use self::acquaintances::Acquaintances;
 pub use self::client::{Condemned, Myself, PeerError};
 pub use self::detours::Detours;
+pub use self::entries::HeldJournal;
 pub use self::envelope::{Identity, Refusal};
+pub use self::mending::{Asked, AskedEnd, Mender, mending_router};
 pub use self::repair::{NotRepaired, Repair, Repairer};
 pub use self::routes::{Desk, ENTRY_BYTES_MAX, router};
 pub use self::transfer::Transfers;

@@ -12,6 +12,7 @@ pub(super) const OFFER: &str = "/peer/1/offer";
 pub(super) const MANIFEST: &str = "/peer/1/manifest";
 pub(super) const TILES: &str = "/peer/1/tiles";
 pub(super) const RECORDS: &str = "/peer/1/records";
+pub(super) const ENTRIES: &str = "/peer/1/entries";
 
 /// What a message of this route is called in metrics.
 pub(super) fn name(path: &str) -> &'static str {
@@ -28,6 +29,7 @@ pub(super) fn name(path: &str) -> &'static str {
         MANIFEST => "manifest",
         TILES => "tiles",
         RECORDS => "records",
+        ENTRIES => "entries",
         _ => "other",
     }
 }

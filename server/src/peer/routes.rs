@@ -1,26 +1,23 @@
-//! Answers a peer: identity first, then the message.
+//! Answers a peer.
 //!
-//! A refusal is a status and one word, is counted, and happens before the rest of the message is taken
-//! in.
 //! The listener of these routes is never shared with clients.
-
-use std::io;
+//!
+//! Not here: who is let in (`reception`).
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
 use client::types::{EntryIndex, ReplicaId};
-use http::StatusCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use super::client::Peers;
-use super::codec::{Introduction, Message};
-use super::envelope::{Checked, Envelope, Identity, Refusal};
-use super::intake::{Intake, MESSAGE_BYTES_MAX, NotTaken, Room, seal};
+use super::codec::Message;
+use super::intake::MESSAGE_BYTES_MAX;
 use super::paths;
+use super::reception::{NoAnswer, Reception, answer};
 use super::transfer::Transfers;
 use super::transfer::wire::{ManifestQuestion, Offer, RecordsQuestion, TilesQuestion};
 use super::transport::Http;
@@ -28,7 +25,6 @@ use crate::metrics::Metrics;
 use crate::raft::Raft;
 use crate::raft::types::{AppendRequest, RaftEntry, RaftPayload, TransferRequest, VoteRequest};
 use crate::storage::state::State as Kept;
-use crate::world::tasks;
 
 /// The longest entry that one message can carry to another replica. What is longer never gets there, so
 /// none may be proposed.
@@ -37,17 +33,13 @@ pub const ENTRY_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64 * 1024;
 /// What answers the others.
 #[derive(Clone)]
 pub struct Desk {
-    /// Who we are, and whom we know.
-    peers: Peers<Http>,
+    reception: Reception,
     /// Our part in the agreement.
     raft: Raft,
     /// What this replica holds.
     state: Kept,
     /// Takes offers, and serves parts of the state.
     transfers: Transfers,
-    /// Counts who is refused.
-    metrics: Metrics,
-    room: Room,
 }
 
 /// The routes that only peers may use.
@@ -65,32 +57,12 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::MANIFEST, post(manifest))
         .route(paths::TILES, post(tiles))
         .route(paths::RECORDS, post(records))
+        .route(paths::ENTRIES, post(entries))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MESSAGE_BYTES_MAX))
         // Broken code in one answer does not cost the connection that all others share.
         .layer(CatchPanicLayer::new())
         .with_state(desk)
-}
-
-/// Why a message has no answer.
-enum NoAnswer {
-    Refused(Refusal),
-    Unavailable,
-}
-
-impl From<Refusal> for NoAnswer {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl IntoResponse for NoAnswer {
-    fn into_response(self) -> Response {
-        match self {
-            Self::Refused(refusal) => (StatusCode::FORBIDDEN, refusal.name()).into_response(),
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        }
-    }
 }
 
 impl Desk {
@@ -102,50 +74,15 @@ impl Desk {
         transfers: Transfers,
         metrics: Metrics,
     ) -> Self {
-        Self { peers, raft, state, transfers, metrics, room: Room::default() }
+        Self { reception: Reception::new(peers, metrics), raft, state, transfers }
     }
 
-    /// Takes in a message if its sender may speak.
-    async fn take_in<M: Message>(
-        &self,
-        body: Body,
-        may_speak: impl FnOnce(&Envelope<Checked>) -> Result<(), Refusal>,
-    ) -> Result<(Identity, M), NoAnswer> {
-        let mut intake = Intake::new(body, &self.room);
-        let front = intake.envelope().await.map_err(|reason| self.not_taken(reason))?;
-        let envelope = Envelope::decode(front).and_then(|it| it.check(self.peers.identity()));
-        let envelope = envelope.map_err(|refusal| self.refuse(refusal))?;
-        may_speak(&envelope).map_err(|refusal| self.refuse(refusal))?;
-        let rest = intake.rest().await.map_err(|reason| self.not_taken(reason))?;
-        let message =
-            M::decode_whole(rest.bytes.clone()).map_err(|_| self.refuse(Refusal::Malformed))?;
-        Ok((envelope.sender(), message))
+    fn peers(&self) -> &Peers<Http> {
+        &self.reception.peers
     }
 
-    /// The message of a replica that is known and has accepted this start of ours.
     async fn receive<M: Message>(&self, body: Body) -> Result<M, NoAnswer> {
-        self.receive_from(body).await.map(|(_sender, message)| message)
-    }
-
-    /// The same, and who sent it.
-    async fn receive_from<M: Message>(&self, body: Body) -> Result<(Identity, M), NoAnswer> {
-        let may_speak = |envelope: &Envelope<Checked>| {
-            self.peers.acquaintances().check(&envelope.sender())?;
-            envelope.check_accepted(self.peers.identity())
-        };
-        let received = self.take_in(body, may_speak).await?;
-        if self.peers.is_in_good_standing().await {
-            Ok(received)
-        } else {
-            Err(NoAnswer::Unavailable)
-        }
-    }
-
-    fn not_taken(&self, reason: NotTaken) -> NoAnswer {
-        match reason {
-            NotTaken::Malformed => self.refuse(Refusal::Malformed),
-            NotTaken::Unavailable => NoAnswer::Unavailable,
-        }
+        self.reception.receive(body).await
     }
 
     /// Whether a replica is one of the group. A newcomer knows no group yet, and listens to whoever
@@ -155,47 +92,14 @@ impl Desk {
         let nodes = &membership.borrow().row.nodes;
         nodes.is_empty() || nodes.contains_key(&replica.get())
     }
-
-    fn refuse(&self, refusal: Refusal) -> NoAnswer {
-        self.metrics.peer_identity_refused(refusal.name());
-        NoAnswer::Refused(refusal)
-    }
-}
-
-fn answer(message: &impl Message) -> Response {
-    let mut out = Vec::new();
-    message.encode(&mut out);
-    seal(&mut out, 0);
-    Response::new(Body::from(out))
 }
 
 async fn introduce(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
-    let is_member = |envelope: &Envelope<Checked>| {
-        let is_member = desk.is_member(envelope.sender().replica);
-        if is_member { Ok(()) } else { Err(Refusal::NoMember) }
-    };
-    let (sender, introduction): (_, Introduction) = desk.take_in(body, is_member).await?;
-    if introduction.starts.last() != Some(&sender.incarnation) {
-        return Err(desk.refuse(Refusal::Malformed));
-    }
-    let acquaintances = desk.peers.acquaintances().clone();
-    let met: io::Result<_> = tasks::blocking(move || {
-        acquaintances.meet(sender.replica, sender.incarnation, &introduction)
-    })
-    .await;
-    match met {
-        Ok(Ok(())) => Ok(answer(&desk.peers.introduction())),
-        Ok(Err(refusal)) => {
-            tracing::warn!(
-                replica = %sender.replica,
-                start = sender.incarnation.start,
-                refusal = refusal.name(),
-                "a start of a replica was refused"
-            );
-            Err(desk.refuse(refusal))
-        }
-        Err(_) => Err(NoAnswer::Unavailable),
-    }
+    desk.reception.introduce(body, |replica| desk.is_member(replica)).await
+}
+
+async fn entries(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    desk.reception.entries(body).await
 }
 
 fn is_append(entry: &RaftEntry) -> bool {
@@ -205,7 +109,7 @@ fn is_append(entry: &RaftEntry) -> bool {
 async fn append(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let request: AppendRequest = desk.receive(body).await?;
     // The leader comes back with it later. Whatever else it sends is small, and may be the trim that makes room.
-    if desk.peers.is_brimful() && request.entries.iter().any(is_append) {
+    if desk.peers().is_brimful() && request.entries.iter().any(is_append) {
         return Err(NoAnswer::Unavailable);
     }
     let response = desk.raft.append_entries(request).await.map_err(|_| NoAnswer::Unavailable)?;
@@ -248,13 +152,13 @@ async fn rolling_digest(State(desk): State<Desk>, body: Body) -> Result<Response
 }
 
 async fn offer(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
-    let (sender, offer): (_, Offer) = desk.receive_from(body).await?;
+    let (sender, offer): (_, Offer) = desk.reception.receive_from(body).await?;
     Ok(answer(&desk.transfers.receiver().offered(sender, offer).await))
 }
 
 async fn manifest(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let question: ManifestQuestion = desk.receive(body).await?;
-    Ok(answer(&desk.peers.shelf().part(question)))
+    Ok(answer(&desk.peers().shelf().part(question)))
 }
 
 async fn tiles(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {

@@ -2,17 +2,20 @@
 //!
 //! The client door is served by the same listener from the first moment to the last. Until there is a
 //! node it says what the process waits for; from then on it is the node's. So nobody who asks early is
-//! left without an answer, and no connection is lost when the replica begins to serve.
+//! left without an answer, and no connection is lost when the replica begins to serve. The peer door opens later: when
+//! something has to be repaired, or when the node is ready for messages.
 //!
 //! Not here: what is answered (`http`, `peer`).
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use axum::Router;
 use axum::body::Body;
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower::ServiceExt as _;
 
 use super::RunError;
 use crate::http::{Front, WaitingFront};
@@ -55,6 +58,44 @@ impl ClientDoor {
     /// Lets requests under way finish, as long as the door's options allow.
     pub(super) async fn end(&mut self) {
         self.served.end().await;
+    }
+}
+
+/// The peer door: closed until there is something to answer, then served by whatever was given to it last.
+pub(super) struct PeerDoor {
+    world: World,
+    router: Arc<Mutex<Router>>,
+    listening: Option<Listening>,
+    served: Option<Served>,
+}
+
+impl PeerDoor {
+    /// A door that is bound; who comes waits until it is served.
+    pub(super) fn new(world: &World, listening: Listening) -> Self {
+        let (world, listening) = (world.clone(), Some(listening));
+        Self { world, router: Arc::default(), listening, served: None }
+    }
+
+    /// From now on these routes answer.
+    pub(super) fn serve(&mut self, router: Router) {
+        *self.router.lock().unwrap_or_else(PoisonError::into_inner) = router;
+        let Some(listening) = self.listening.take() else { return };
+        let current = self.router.clone();
+        let answer = move |request| {
+            let router = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            async move {
+                let service = router.into_service::<Body>();
+                service.oneshot(request).await.unwrap_or_else(|never| match never {})
+            }
+        };
+        self.served = Some(Served::begin("peer door", &self.world, listening, answer));
+    }
+
+    /// Lets requests under way finish, as long as the door's options allow.
+    pub(super) async fn end(&mut self) {
+        if let Some(served) = &mut self.served {
+            served.end().await;
+        }
     }
 }
 

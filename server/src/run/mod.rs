@@ -2,7 +2,7 @@
 //!
 //! This is the only file that knows the order, and it reads in that order: doors are bound before
 //! anything is changed on disk, and the client door says from then on what is waited for; the folder
-//! is entered (resumed, founded or admitted); journal and state are opened and must fit; agreement is
+//! is entered (resumed, founded or admitted); journal and state are opened, repaired and must fit; agreement is
 //! built, which replays what is committed; then the node, to which the client door is given, then the
 //! peer door, then agreement runs. Stopping is the same list backwards: leadership is handed on, doors
 //! are drained, agreement stops, the state is flushed, the journal is closed. Told to stop before
@@ -11,10 +11,12 @@
 //! Not here: logic of any kind.
 
 mod doors;
+mod early;
 mod error;
 mod folder;
 mod gauges;
 pub mod measure;
+mod mend;
 pub mod offline;
 mod open;
 mod syncs;
@@ -24,15 +26,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::Router;
 use migrations::latest::NodeRow;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tower::ServiceExt as _;
 
-use self::doors::{ClientDoor, Served, bind};
+use self::doors::{ClientDoor, PeerDoor, bind};
+use self::early::Early;
 pub use self::error::{RunError, RunErrorKind, folder_kind};
 use self::folder::Entered;
 use self::gauges::Gauges;
@@ -43,7 +45,7 @@ use crate::listen::{self, Descriptors, ListenOptions, Listening};
 use crate::metrics::{Door, Metrics};
 use crate::node::{self, Node, NodeOptions, NodeParts, Probes};
 use crate::peer::forward::Forward;
-use crate::peer::{self, Acquaintances, Desk, Detours, Http, Identity, Myself, Peers, Transfers};
+use crate::peer::{self, Desk, Identity, Peers, Transfers};
 use crate::raft::{Parts, Raft, Timings};
 use crate::storage::disk::{Disk as _, RealDisk};
 use crate::storage::journal::Journal;
@@ -85,8 +87,11 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     let broken = Broken::new();
     let starting = async {
         let entered = folder::enter(&config, &world, &waiting, asked_to_found).await?;
-        let opened = open::open(&config, &entered, &world, &metrics, &broken).await?;
-        Running::start(&config, entered, opened, &world, &metrics, descriptors).await
+        let mut early = Early::new(&config, &entered, &world, &metrics, waiting.clone(), peers)?;
+        let opened = open::open(&config, &entered, &world, &metrics, &broken, &mut early).await?;
+        let running =
+            Running::start(&config, entered, opened, &early, &world, &metrics, descriptors);
+        Ok((running.await?, early.door))
     };
     let mut told = Box::pin(told_to_stop(&config));
     let started = tokio::select! {
@@ -94,7 +99,7 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
         () = &mut told => Ok(None),
     };
     let result = match started {
-        Ok(Some(running)) => {
+        Ok(Some((running, peers))) => {
             front.serve(Front::new(running.node.clone(), options, metrics.clone(), world.clone()));
             let doors = Doors { front, peers, told };
             let result = running.until_ended(&config, &world, &metrics, &broken, doors).await;
@@ -151,7 +156,7 @@ fn listening(
 /// Where others come in, and how this process is told to leave.
 struct Doors<T> {
     front: ClientDoor,
-    peers: Listening,
+    peers: PeerDoor,
     told: T,
 }
 
@@ -170,26 +175,15 @@ impl Running {
         config: &Config,
         entered: Entered,
         opened: Opened,
+        early: &Early,
         world: &World,
         metrics: &Metrics,
         descriptors: Descriptors,
     ) -> Result<Self, RunError> {
         let identity = entered.identity();
-        let acquaintances = Acquaintances::open(opened.met_file(&entered))
-            .map_err(|error| RunError::Io { what: "cannot read whom this replica met", error })?;
         let timings = opened.timings().unwrap_or(entered.timings());
         warn_of_slow_disk(config, timings);
-        let detours = Detours::new(config.rehearsal.detours.clone());
-        let myself =
-            Myself { identity, starts: entered.starts().into(), journal: opened.journal.clone() };
-        let peers = Peers::new(
-            Http::new(detours.clone(), world.clock.clone()),
-            myself,
-            timings,
-            acquaintances,
-            metrics.clone(),
-            world.clock.clone(),
-        );
+        let peers = early.peers(opened.journal.clone().into(), Some(timings));
         let raft = Raft::build(Parts {
             replica: identity.replica,
             timings,
@@ -200,7 +194,7 @@ impl Running {
             clock: world.clock.clone(),
         })
         .await?;
-        let forward = Forward::new(identity.replica, detours, descriptors.forwarded)
+        let forward = Forward::new(identity.replica, early.detours(), descriptors.forwarded)
             .map_err(|error| RunError::TaskEnded(error.to_string()))?;
         let node = Node::start(NodeParts {
             identity,
@@ -237,7 +231,7 @@ impl Running {
         doors: Doors<impl Future<Output = ()> + Unpin>,
     ) -> Result<Ended, RunError> {
         let (client_address, peer_address) = (config.listen, config.peer_listen);
-        let Doors { mut front, peers, mut told } = doors;
+        let Doors { mut front, mut peers, mut told } = doors;
         let learning = self.peers.clone().learn_addresses(self.raft.membership());
         world.tasks.spawn("peer addresses", learning);
         world.tasks.spawn("introductions", self.peers.introduce_to(&self.opened.membership()));
@@ -246,7 +240,7 @@ impl Running {
         world.tasks.spawn("journal verification", verification.run());
         let watchdog = end_with_a_dead_disk(self.opened.journal.clone(), world, broken);
         world.tasks.spawn("disk watchdog", watchdog);
-        let mut back = self.open_peer_door(peers, config, world, metrics);
+        peers.serve(self.peer_routes(config, world, metrics));
         self.raft.run();
         let found = self.found_if_asked(config, world);
         tokio::pin!(found);
@@ -277,7 +271,7 @@ impl Running {
         }
         // Callers first; the others may still need to learn what this replica acknowledged.
         front.end().await;
-        back.end().await;
+        peers.end().await;
         result
     }
 
@@ -291,13 +285,7 @@ impl Running {
         }
     }
 
-    fn open_peer_door(
-        &self,
-        peers: Listening,
-        config: &Config,
-        world: &World,
-        metrics: &Metrics,
-    ) -> Served {
+    fn peer_routes(&self, config: &Config, world: &World, metrics: &Metrics) -> Router {
         let transfers = Transfers::new(
             self.peers.clone(),
             self.raft.clone(),
@@ -313,13 +301,7 @@ impl Running {
             transfers,
             metrics.clone(),
         );
-        let router = peer::router(desk);
-        let router = router.into_service::<Body>();
-        let answer = move |request| {
-            let router = router.clone();
-            async move { router.oneshot(request).await.unwrap_or_else(|never| match never {}) }
-        };
-        Served::begin("peer door", world, peers, answer)
+        peer::router(desk)
     }
 
     /// The founding command, unless it is known to be done or another's to give; whoever asked for it is

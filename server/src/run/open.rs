@@ -3,7 +3,6 @@
 //!
 //! Not here: replaying the journal into the machine, which building agreement does.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +10,9 @@ use client::api::cluster::{StateDigest, SyncLatency};
 use client::types::{EntryId, LogId, PositionRange};
 use migrations::latest::MembershipRow;
 
+use super::early::Early;
 use super::folder::Entered;
+use super::mend::mend;
 use super::syncs::Syncs;
 use super::verification::{DamageCount, Verification};
 use super::{Broken, RunError};
@@ -22,8 +23,9 @@ use crate::node::{Damages, state_digest};
 use crate::raft::Timings;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
-use crate::storage::met::MetFile;
-use crate::storage::state::{FlushFailure, Flushed, State, StateObserver, StateOptions};
+use crate::storage::state::{
+    FlushFailure, Flushed, State, StateManifest, StateObserver, StateOptions,
+};
 use crate::world::{Clock, World, tasks};
 
 /// What this replica keeps, opened.
@@ -31,7 +33,6 @@ pub(super) struct Opened {
     pub(super) journal: Journal,
     pub(super) machine: Arc<Mutex<Machine>>,
     pub(super) state: State,
-    disk: Arc<dyn Disk>,
     syncs: Arc<Syncs>,
     /// What was flushed when this was opened.
     flushed: Option<EntryId>,
@@ -40,65 +41,98 @@ pub(super) struct Opened {
     pub(super) damages: Damages,
 }
 
-/// Opens state and journal, checks that they fit, makes the machine and starts flushing.
+/// Opens state and journal, repairs the journal if it is damaged, checks that they fit, makes the machine and
+/// starts flushing.
 pub(super) async fn open(
     config: &Config,
     entered: &Entered,
     world: &World,
     metrics: &Metrics,
     broken: &Broken,
+    early: &mut Early,
 ) -> Result<Opened, RunError> {
     let syncs = Arc::new(Syncs::new(metrics.clone()));
-    let opening = Inputs {
-        syncs: syncs.clone(),
+    let inputs = Inputs {
         layout: entered.layout(),
         identity: JournalIdentity {
             cluster: *entered.identity().cluster.as_bytes(),
             replica: entered.identity().replica.get(),
         },
-        state: state_options(config),
         journal: JournalOptions {
             must_exist: entered.has_journal(),
             ..journal_options(config, world, syncs.clone())
         },
+        syncs,
         metrics: metrics.clone(),
         broken: broken.clone(),
         clock: world.clock.clone(),
     };
-    let opened = tasks::blocking(move || Ok(opening.open()))
-        .await
-        .map_err(|error| RunError::Io { what: "cannot open storage", error })??;
+    let options = state_options(config);
+    let (mut inputs, mut kept) = blocking(inputs, move |inputs| inputs.open_state(options)).await?;
+    let journal = loop {
+        let opened = blocking(inputs, move |inputs| inputs.open_journal(kept));
+        let opening;
+        (inputs, (kept, opening)) = opened.await?;
+        match opening {
+            Opening::Whole(journal) => break journal,
+            Opening::Damaged(wounded) => mend(wounded, early, metrics, &world.clock).await?,
+        }
+    };
+    let (_, opened) = blocking(inputs, move |inputs| inputs.fit(kept, journal)).await?;
     entered.note_journal().await?;
     Ok(opened)
+}
+
+/// One step of opening, which blocks.
+async fn blocking<T: Send + 'static>(
+    inputs: Inputs,
+    step: impl FnOnce(&Inputs) -> Result<T, RunError> + Send + 'static,
+) -> Result<(Inputs, T), RunError> {
+    let done = tasks::blocking(move || Ok(step(&inputs).map(|done| (inputs, done)))).await;
+    done.map_err(|error| RunError::Io { what: "cannot open storage", error })?
 }
 
 struct Inputs {
     syncs: Arc<Syncs>,
     layout: migrations::Layout,
     identity: JournalIdentity,
-    state: StateOptions,
     journal: JournalOptions,
     metrics: Metrics,
     broken: Broken,
     clock: Clock,
 }
 
+/// The state as it was flushed.
+struct Kept {
+    state: State,
+    manifest: Option<StateManifest>,
+    flushed: Option<EntryId>,
+    installed: Option<EntryId>,
+}
+
 impl Inputs {
-    fn open(self) -> Result<Opened, RunError> {
+    fn open_state(&self, options: StateOptions) -> Result<Kept, RunError> {
         let group = migrations::GroupId::FIRST;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let (journal_folder, state_file) = (self.layout.journal(group), self.layout.state(group));
-        disk.create_dir_all(&journal_folder)
+        disk.create_dir_all(&self.layout.journal(group))
             .map_err(|error| RunError::Io { what: "cannot make the journal's folder", error })?;
-        let (state, manifest) = State::open(&disk, &state_file, self.state)?;
+        let (state, manifest) = State::open(&disk, &self.layout.state(group), options)?;
         let (flushed, installed) = (state.flushed(), state.installed()?);
+        Ok(Kept { state, manifest, flushed, installed })
+    }
+
+    fn open_journal(&self, kept: Kept) -> Result<(Kept, Opening), RunError> {
         // What was installed beyond its end the journal never held: nothing of it is missing.
-        let held = flushed.filter(|_| flushed != installed);
-        let options = JournalOptions { flushed: held.map(|id| id.index.get()), ..self.journal };
-        let journal = match Journal::open(disk.clone(), &journal_folder, self.identity, options)? {
-            Opening::Whole(journal) => journal,
-            Opening::Damaged(damaged) => return Err(RunError::Damaged(damaged.to_string())),
-        };
+        let held = kept.flushed.filter(|_| kept.flushed != kept.installed);
+        let options =
+            JournalOptions { flushed: held.map(|id| id.index.get()), ..self.journal.clone() };
+        let folder = self.layout.journal(migrations::GroupId::FIRST);
+        let opening = Journal::open(Arc::new(RealDisk), &folder, self.identity, options)?;
+        Ok((kept, opening))
+    }
+
+    fn fit(&self, kept: Kept, journal: Journal) -> Result<Opened, RunError> {
+        let Kept { state, manifest, flushed, installed } = kept;
         check_fit(flushed, installed, &journal)?;
         let machine = match manifest {
             None => Machine::new(MachineLimits::default()),
@@ -109,11 +143,14 @@ impl Inputs {
         let machine = Arc::new(Mutex::new(machine));
         watch_storage(&journal, &self.broken);
         let damages = Damages::default();
-        let observer =
-            Flushes { metrics: self.metrics, damages: damages.clone(), broken: self.broken };
-        state.start(machine.clone(), journal.clone(), Arc::new(observer), self.clock);
-        let damage = DamageCount::default();
-        Ok(Opened { journal, machine, state, disk, syncs: self.syncs, flushed, damage, damages })
+        let observer = Flushes {
+            metrics: self.metrics.clone(),
+            damages: damages.clone(),
+            broken: self.broken.clone(),
+        };
+        state.start(machine.clone(), journal.clone(), Arc::new(observer), self.clock.clone());
+        let (syncs, damage) = (self.syncs.clone(), DamageCount::default());
+        Ok(Opened { journal, machine, state, syncs, flushed, damage, damages })
     }
 }
 
@@ -183,12 +220,6 @@ fn shown(id: Option<EntryId>) -> String {
 }
 
 impl Opened {
-    /// The file of whom this replica has met.
-    pub(super) fn met_file(&self, entered: &Entered) -> MetFile {
-        let path: PathBuf = entered.layout().dir().join("met");
-        MetFile::new(self.disk.clone(), path)
-    }
-
     /// Who is in the group, as far as this replica has applied.
     pub(super) fn membership(&self) -> MembershipRow {
         let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! The file that remembers whom this replica has met, replaced whole and synced before it is
-//! believed.
+//! The file that remembers whom this replica has met and where members are found, replaced whole and
+//! synced before it is believed.
 //!
 //! Not here: what is believed (`peer/acquaintances.rs`); the bytes (`migrations::v1::met`).
 
@@ -16,6 +16,15 @@ use super::disk::Disk;
 /// The greatest length of the file: far more replicas than a group ever had.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// What is remembered of another replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Its greatest start that was seen.
+    pub incarnation: Option<Incarnation>,
+    /// Where its peer door is, as the last membership told it.
+    pub address: Option<String>,
+}
+
 /// One small file on the disk.
 pub struct MetFile {
     disk: Arc<dyn Disk>,
@@ -29,7 +38,7 @@ impl MetFile {
     }
 
     /// Whom it remembers; nobody if there is no file yet.
-    pub fn read(&self) -> io::Result<BTreeMap<u64, Incarnation>> {
+    pub fn read(&self) -> io::Result<BTreeMap<u64, Met>> {
         if !self.disk.exists(&self.path)? {
             return Ok(BTreeMap::new());
         }
@@ -41,14 +50,12 @@ impl MetFile {
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
         file.read_at(&mut bytes, 0)?;
         let rows = met::decode(&bytes).ok_or_else(damaged)?;
-        let incarnation = |row: MetRow| Incarnation { start: row.start, random: row.random };
-        Ok(rows.into_iter().map(|(replica, row)| (replica, incarnation(row))).collect())
+        Ok(rows.into_iter().map(|(replica, row)| (replica, Met::of(row))).collect())
     }
 
     /// Replaces what it remembers. When this returns, it is durable.
-    pub fn write(&self, met: &BTreeMap<u64, Incarnation>) -> io::Result<()> {
-        let row = |met: &Incarnation| MetRow { start: met.start, random: met.random };
-        let rows = met.iter().map(|(replica, met)| (*replica, row(met))).collect();
+    pub fn write(&self, met: &BTreeMap<u64, Met>) -> io::Result<()> {
+        let rows = met.iter().map(|(replica, met)| (*replica, met.row())).collect();
         let bytes = met::encode(&rows);
         let beside = self.path.with_extension("new");
         if self.disk.exists(&beside)? {
@@ -61,6 +68,24 @@ impl MetFile {
         match self.path.parent() {
             Some(folder) => self.disk.sync_dir(folder),
             None => Ok(()),
+        }
+    }
+}
+
+impl Met {
+    fn of(row: MetRow) -> Self {
+        let incarnation = Incarnation { start: row.start, random: row.random };
+        Self {
+            incarnation: (row.start > 0).then_some(incarnation),
+            address: (!row.address.is_empty()).then_some(row.address),
+        }
+    }
+
+    fn row(&self) -> MetRow {
+        MetRow {
+            start: self.incarnation.map_or(0, |incarnation| incarnation.start),
+            random: self.incarnation.map_or(0, |incarnation| incarnation.random),
+            address: self.address.clone().unwrap_or_default(),
         }
     }
 }

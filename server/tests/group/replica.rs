@@ -207,7 +207,7 @@ async fn parts(
     let timings = quorate::raft::Timings::default();
     let peers = Peers::new(
         Http::new(detours.clone(), world.clock.clone()),
-        Myself { identity, starts: home.starts.clone().into(), journal: journal.clone() },
+        Myself { identity, starts: home.starts.clone().into(), journal: journal.clone().into() },
         timings,
         acquaintances,
         metrics.clone(),

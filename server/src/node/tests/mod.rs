@@ -131,7 +131,7 @@ async fn parts(
     let starts = [identity.incarnation].into();
     let peers = Peers::new(
         Http::new(detours.clone(), world.clock.clone()),
-        Myself { identity, starts, journal: journal.clone() },
+        Myself { identity, starts, journal: journal.clone().into() },
         timings,
         acquaintances,
         metrics.clone(),

@@ -94,6 +94,11 @@ impl Frames {
         let page_end = written_until.next_multiple_of(PAGE_BYTES).min(end.max(written_until));
         let filling = usize::try_from(page_end - written_until).expect("a page fits memory");
         self.copy(&[0; 4096][..filling]);
+        self.write_exactly(file, offset)
+    }
+
+    /// Writes them at `offset`, and nothing behind.
+    pub(super) fn write_exactly(&self, file: &dyn File, offset: u64) -> io::Result<()> {
         let slices: Vec<IoSlice<'_>> = self
             .pieces
             .iter()

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Nothing blocks but the calls that wait or read files. The queue has no bound of its own: who
-//! appends bounds the bytes in flight. Not here: what an entry means, and repair of what is damaged.
+//! appends bounds the bytes in flight. Not here: what an entry means, and from whom lost entries come.
 
 mod catalog;
 mod damage;
@@ -23,6 +23,8 @@ mod state;
 mod suffix;
 mod survey;
 mod tempo;
+mod wounded;
+mod wounds;
 mod writer;
 
 use std::fmt;
@@ -36,6 +38,7 @@ use client::types::EntryId;
 
 pub use self::damage::{DamagedEntries, DamagedFrame, DamagedJournal};
 use self::state::{Shared, Work};
+pub use self::wounded::WoundedJournal;
 use self::writer::Writer;
 use crate::machine::EntryBody;
 use crate::metrics::Metrics;
@@ -52,6 +55,15 @@ pub struct Entry {
     pub id: EntryId,
     /// What it carries.
     pub body: EntryBody,
+}
+
+/// An entry, and what its frame keeps of the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkedEntry {
+    /// The entry.
+    pub entry: Entry,
+    /// Hash of the head of the entry before it; zeros if there is none, or it was installed.
+    pub back_hash: [u8; 32],
 }
 
 /// Told once something is durable, or never will be. Called by the writer thread: be quick.
@@ -185,7 +197,7 @@ pub enum Opening {
     /// All that was ever acknowledged.
     Whole(Journal),
     /// Something that was durable is no longer what it was. Nothing was changed on disk.
-    Damaged(DamagedJournal),
+    Damaged(Arc<WoundedJournal>),
 }
 
 /// The journal of one replica. A clone is the same one.
@@ -206,7 +218,7 @@ impl Journal {
     ) -> Result<Opening, StorageError> {
         let place = Place { disk, dir: dir.to_owned(), identity };
         match recovery::recover(&place, &options)? {
-            Err(damaged) => Ok(Opening::Damaged(damaged)),
+            Err(wounded) => Ok(Opening::Damaged(Arc::new(wounded))),
             Ok(recovered) => {
                 let writer = Writer::new(&place, options, recovered);
                 Ok(Opening::Whole(Self::run(writer, dir)?))
@@ -290,6 +302,11 @@ impl Journal {
     /// as fit in `bytes_max`, but at least one. Blocks; meant to run in the background, piece by piece.
     pub fn verify_payloads(&self, from: u64, until: u64, bytes_max: u64) -> Verified {
         self.shared.verify_payloads(from, until, bytes_max)
+    }
+
+    /// An entry that is durable and good, with what its frame keeps of the one before. Blocks.
+    pub fn linked(&self, index: u64) -> Option<LinkedEntry> {
+        self.shared.linked(index)
     }
 
     /// The first of the newest entries that take at least so many bytes, rounded to whole segments; the

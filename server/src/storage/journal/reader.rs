@@ -17,7 +17,9 @@ use super::catalog::{Slot, Stretch};
 use super::frame;
 use super::segment::Segment;
 use super::state::{Shared, State, behind};
-use super::{Entry, Verified};
+use super::wounded::read_linked;
+use super::wounds::Spot;
+use super::{Entry, LinkedEntry, Verified};
 
 /// Files are read in pieces of about this size.
 const READ_BYTES: u64 = 1024 * 1024;
@@ -85,6 +87,19 @@ impl Shared {
         }
         entries.append(&mut newer);
         Ok(entries)
+    }
+
+    /// One entry, read from the files whether it is in memory or not.
+    pub(super) fn linked(&self, index: u64) -> Option<LinkedEntry> {
+        let found = {
+            let state = self.lock();
+            let (from, until) = state.clip(index, index + 1);
+            state.catalog.locate(from, until.min(state.durable_until()).max(from), u64::MAX)
+        };
+        let stretch = found.first()?;
+        let slot = *stretch.slots.first()?;
+        let segment = Arc::clone(&stretch.segment);
+        read_linked(&Spot { salt: segment.salt, offset: slot.offset(), segment }, slot).ok()
     }
 
     pub(super) fn verify_payloads(&self, from: u64, until: u64, bytes_max: u64) -> Verified {

@@ -5,7 +5,7 @@
 //! beyond the last claim is written once more in place, byte for byte, and synced: the cache of a
 //! killed process may show what the disk never got.
 //!
-//! Not here: which is which (`survey`), and repair. A damaged journal is left exactly as it is.
+//! Not here: which is which (`survey`), and repair (`wounded`). A damaged journal is left exactly as it is.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,9 +15,9 @@ use std::sync::Arc;
 use migrations::latest::frames::{SEGMENT_HEAD_BYTES, Salt, SegmentHead, Standing};
 
 use super::catalog::Catalog;
-use super::damage::DamagedJournal;
 use super::segment::{Segment, Spares, fill, segment_number};
 use super::survey::{Cut, Placed, Survey};
+use super::wounded::WoundedJournal;
 use super::writer::{End, FRAMES_BEGIN, draw_salt};
 use super::{JournalOptions, Place};
 use crate::storage::disk::File;
@@ -38,7 +38,7 @@ pub(super) struct Recovered {
 pub(super) fn recover(
     place: &Place,
     options: &JournalOptions,
-) -> Result<Result<Recovered, DamagedJournal>, StorageError> {
+) -> Result<Result<Recovered, WoundedJournal>, StorageError> {
     let dir = &place.dir;
     place.disk.create_dir_all(dir).map_err(StorageError::io("create", dir))?;
     // A killed process may have left names that only the cache knows.
@@ -52,10 +52,10 @@ pub(super) fn recover(
         }
         return begin(place, options, spares).map(Ok).map_err(StorageError::io("begin", dir));
     }
-    let mut survey = Survey::new(&sources, options.flushed);
+    let mut survey = Survey::new(&sources, place.identity, options.flushed);
     let cut = survey.run().map_err(StorageError::io("read", dir))?;
-    if let Some(damaged) = survey.take_damage() {
-        return Ok(Err(damaged));
+    if let Some(wounded) = survey.take_wounded() {
+        return Ok(Err(wounded));
     }
     spares.pass("open/scanned");
     let mut kept = survey.into_kept(&cut);

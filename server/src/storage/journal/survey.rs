@@ -7,7 +7,7 @@
 //!
 //! Nothing is written here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,12 +17,15 @@ use migrations::latest::frames::{
     EntryHead, EntryRow, FRAME_HEAD_BYTES, FrameBody, FrameHead, Hash, Salt, SegmentHead, Standing,
 };
 
+use super::JournalIdentity;
 use super::catalog::{Catalog, Slot};
 use super::damage::{DamagedEntries, DamagedFrame, DamagedJournal};
 use super::frame::entry_id;
 use super::recovery::{Kept, Source};
 use super::scan::Pages;
 use super::segment::segment_name;
+use super::wounded::WoundedJournal;
+use super::wounds::{Run, Spot, Wound};
 use super::writer::{End, FRAMES_BEGIN};
 
 /// Where the kept part ends: in which segment, at which offset, and how far behind it frames lie
@@ -60,11 +63,14 @@ struct Gap {
     number: u64,
     frames: u64,
     may_be_vote: bool,
+    /// How it can be written again, if its frames can be told.
+    run: Option<Run>,
 }
 
 /// Reads all segments, front to back.
 pub(super) struct Survey<'a> {
     sources: &'a [Source],
+    identity: JournalIdentity,
     flushed: Option<u64>,
     catalog: Catalog,
     standing: Standing,
@@ -73,7 +79,12 @@ pub(super) struct Survey<'a> {
     uncovered: VecDeque<Placed>,
     last_is_mark: bool,
     damage: Vec<DamagedFrame>,
+    wounds: Vec<Wound>,
+    /// Good entries behind damage, in the order of their indexes.
+    behind: Vec<(u64, Spot, Slot)>,
     gap: Option<Gap>,
+    /// Nothing since the last gap says how many entries it held.
+    is_uncertain: bool,
     /// Frame numbers of damage that may have been a vote.
     lost_vote: Option<u64>,
     /// The last frame that says what the vote is.
@@ -81,9 +92,14 @@ pub(super) struct Survey<'a> {
 }
 
 impl<'a> Survey<'a> {
-    pub(super) fn new(sources: &'a [Source], flushed: Option<u64>) -> Self {
+    pub(super) fn new(
+        sources: &'a [Source],
+        identity: JournalIdentity,
+        flushed: Option<u64>,
+    ) -> Self {
         Self {
             sources,
+            identity,
             flushed,
             catalog: Catalog::default(),
             standing: Standing::default(),
@@ -92,17 +108,32 @@ impl<'a> Survey<'a> {
             uncovered: VecDeque::new(),
             last_is_mark: true,
             damage: Vec::new(),
+            wounds: Vec::new(),
+            behind: Vec::new(),
             gap: None,
+            is_uncertain: false,
             lost_vote: None,
             vote_told: 0,
         }
     }
 
-    /// The damage that was found, if any.
-    pub(super) fn take_damage(&mut self) -> Option<DamagedJournal> {
+    /// The journal as it was found, if it is damaged.
+    pub(super) fn take_wounded(&mut self) -> Option<WoundedJournal> {
         let frames = std::mem::take(&mut self.damage);
+        if frames.is_empty() {
+            return None;
+        }
         let may_be_vote = self.lost_vote.is_some_and(|number| self.vote_told <= number);
-        (!frames.is_empty()).then_some(DamagedJournal { frames, may_be_vote })
+        let damage = DamagedJournal { frames, may_be_vote };
+        let mut wounds = std::mem::take(&mut self.wounds);
+        for wound in &mut wounds {
+            if let Wound::Run(run) = wound {
+                run.is_vote_told = self.vote_told > run.number;
+            }
+        }
+        let (before, behind) =
+            (std::mem::take(&mut self.catalog), std::mem::take(&mut self.behind));
+        Some(WoundedJournal::new(damage, wounds, before, behind, self.standing))
     }
 
     pub(super) fn run(&mut self) -> io::Result<Cut> {
@@ -141,6 +172,7 @@ impl<'a> Survey<'a> {
         self.lost_vote = Some(self.next_number);
         let entries = DamagedEntries::From { first: self.next_index() };
         self.damage.push(DamagedFrame { path, offset: 0, frame: 0, entries });
+        self.wounds.push(Wound::Unknown);
     }
 
     fn next_index(&self) -> u64 {
@@ -158,7 +190,7 @@ impl<'a> Survey<'a> {
                 Some(head.salt)
             }
             (_, named) => {
-                self.report_head(position, named.is_none());
+                self.report_head(position, named);
                 let next = self.sources.get(position + 1).and_then(|source| source.head);
                 named.or(next.map(|head| head.previous_salt))
             }
@@ -167,17 +199,36 @@ impl<'a> Survey<'a> {
 
     /// Goes on from what the head of a segment says, at the beginning or behind a lost one.
     fn adopt_head(&mut self, head: &SegmentHead) {
-        self.close_gap(head.standing.last.map(|last| last.index + 1));
+        if let Some(run) = self.gap.as_mut().and_then(|gap| gap.run.as_mut()) {
+            let standing = head.standing;
+            run.last_hash = Some(standing.back_hash);
+            run.closing =
+                Some(FrameBody::DurableMark { vote: standing.vote, next: Some(head.salt) });
+        }
+        self.close_gap(Some(head.standing.last.map_or(0, |last| last.index + 1)));
         self.standing = head.standing;
+        self.is_uncertain = false;
+        if self.catalog.segment_count() == 1 {
+            // What lay before the oldest segment was let go, even if the frame that says so is lost.
+            self.standing.purged = head
+                .standing
+                .purged
+                .into_iter()
+                .chain(head.standing.last)
+                .max_by_key(|it| it.index);
+        }
         self.next_number = head.first_frame;
         self.known_durable = self.known_durable.max(head.first_frame.saturating_sub(2));
         self.vote_told = head.first_frame;
     }
 
-    fn report_head(&mut self, position: usize, is_unknown: bool) {
+    fn report_head(&mut self, position: usize, named: Option<Salt>) {
         let source = &self.sources[position];
         let mut entries = DamagedEntries::None;
-        if is_unknown {
+        if let Some(salt) = named {
+            self.wounds.push(self.lost_head(position, salt));
+        } else {
+            self.wounds.push(Wound::Unknown);
             // Nothing is known of what held at its beginning, the vote included.
             self.lost_vote = Some(self.next_number);
             entries = DamagedEntries::From { first: self.next_index() };
@@ -187,9 +238,28 @@ impl<'a> Survey<'a> {
                 number: self.next_number,
                 frames: 0,
                 may_be_vote: true,
+                run: None,
             });
         }
         self.damage.push(DamagedFrame { path: source.path.clone(), offset: 0, frame: 0, entries });
+    }
+
+    /// The head of a segment whose salt the one before it names. What it repeats is known as long as nothing
+    /// before it is damaged.
+    fn lost_head(&self, position: usize, salt: Salt) -> Wound {
+        let source = &self.sources[position];
+        let before = position.checked_sub(1).map(|before| &self.sources[before].segment);
+        let (Some(before), true) = (before, self.damage.is_empty()) else { return Wound::Later };
+        let head = SegmentHead {
+            cluster: self.identity.cluster,
+            replica: self.identity.replica,
+            number: source.segment.number,
+            salt,
+            previous_salt: before.salt,
+            first_frame: self.next_number,
+            standing: self.standing,
+        };
+        Wound::Head { segment: Arc::clone(&source.segment), head }
     }
 
     fn segment(&mut self, position: usize, salt: Salt) -> io::Result<SegmentEnd> {
@@ -208,7 +278,7 @@ impl<'a> Survey<'a> {
             if let Some(cut) = self.check_payload(position, salt, &mut pages, offset, &head)? {
                 return Ok(SegmentEnd::Cut(cut));
             }
-            self.accept(position, offset, head);
+            self.accept((position, offset, salt), head);
             offset += head.bytes();
             if let FrameBody::DurableMark { next: Some(next), .. } = head.body {
                 return Ok(SegmentEnd::Closed(next));
@@ -252,7 +322,7 @@ impl<'a> Survey<'a> {
         let behind = offset + head.bytes();
         let ahead = pages.look_ahead(&salt, behind, head.number + 1)?;
         if ahead.claim.max(self.later_claim(position)?) >= head.number {
-            self.report_payload(position, offset, head.number, entry);
+            self.report_payload((position, offset, salt), head.number, entry);
             return Ok(None);
         }
         let stale_until = ahead.end.max(offset + FRAME_HEAD_BYTES as u64);
@@ -263,9 +333,17 @@ impl<'a> Survey<'a> {
         self.flushed.is_some_and(|flushed| entry.id.index <= flushed)
     }
 
-    fn report_payload(&mut self, position: usize, offset: u64, frame: u64, entry: &EntryHead) {
+    fn report_payload(
+        &mut self,
+        (position, offset, salt): (usize, u64, Salt),
+        frame: u64,
+        entry: &EntryHead,
+    ) {
+        let source = &self.sources[position];
+        let spot = Spot { segment: Arc::clone(&source.segment), salt, offset };
+        self.wounds.push(Wound::Payload { spot, head: *entry, found: None });
         self.damage.push(DamagedFrame {
-            path: self.sources[position].path.clone(),
+            path: source.path.clone(),
             offset,
             frame,
             entries: DamagedEntries::Payload {
@@ -315,13 +393,27 @@ impl<'a> Survey<'a> {
         // One frame that is longer than a head is an entry: nothing else has a payload.
         let head_bytes = FRAME_HEAD_BYTES as u64;
         let is_entry = frames == 1 && next.as_ref().is_some_and(|(at, _)| at - offset > head_bytes);
-        self.gap = Some(Gap {
-            path: self.sources[position].path.clone(),
-            offset,
+        let source = &self.sources[position];
+        let is_told = frames > 0 && (next.is_some() || later.is_some());
+        let run = is_told.then(|| Run {
+            spot: Spot { segment: Arc::clone(&source.segment), salt, offset },
             number,
             frames,
-            may_be_vote: !is_entry,
+            bytes: next.as_ref().map(|(at, _)| at - offset),
+            vote: self.standing.vote,
+            first: self.next_index(),
+            entries: None,
+            back_hash: self.standing.back_hash,
+            last_hash: None,
+            closing: None,
+            is_vote_told: false,
+            expected: BTreeMap::new(),
+            found: BTreeMap::new(),
+            is_uncertain: self.is_uncertain,
+            is_contradictory: false,
         });
+        let path = source.path.clone();
+        self.gap = Some(Gap { path, offset, number, frames, may_be_vote: !is_entry, run });
         match next {
             Some((at, head)) => {
                 self.go_on(&head);
@@ -339,6 +431,11 @@ impl<'a> Survey<'a> {
     fn go_on(&mut self, head: &FrameHead) {
         self.next_number = head.number;
         let is_cut = matches!(head.body, FrameBody::TruncateAfter(_));
+        if let Some(run) = self.gap.as_mut().and_then(|gap| gap.run.as_mut())
+            && !is_cut
+        {
+            run.last_hash = Some(head.back_hash);
+        }
         if !is_cut && head.back_hash == self.standing.back_hash {
             // The last entry is the one that it was before the damage, so none was lost.
             self.close_gap(Some(self.next_index()));
@@ -350,6 +447,8 @@ impl<'a> Survey<'a> {
     fn close_gap(&mut self, next: Option<u64>) {
         let Some(gap) = self.gap.take() else { return };
         let first = self.next_index();
+        self.is_uncertain |= next.is_none();
+        self.wounds.push(gap.run.map_or(Wound::Unknown, |run| run.closed(next)));
         let next = next.unwrap_or(first + gap.frames);
         let entries = if next > first {
             DamagedEntries::Range { first, last: next - 1 }
@@ -367,7 +466,7 @@ impl<'a> Survey<'a> {
     }
 
     /// A good frame that comes next.
-    fn accept(&mut self, position: usize, offset: u64, head: FrameHead) {
+    fn accept(&mut self, (position, offset, salt): (usize, u64, Salt), head: FrameHead) {
         self.next_number = head.number + 1;
         self.known_durable = self.known_durable.max(head.known_durable);
         while self.uncovered.front().is_some_and(|placed| placed.head.number <= self.known_durable)
@@ -377,7 +476,7 @@ impl<'a> Survey<'a> {
         self.uncovered.push_back(Placed { position, offset, head });
         self.last_is_mark = matches!(head.body, FrameBody::DurableMark { .. });
         match head.body {
-            FrameBody::Entry(entry) => self.accept_entry(offset, &entry),
+            FrameBody::Entry(entry) => self.accept_entry((position, offset, salt), &entry),
             FrameBody::Vote(vote) => {
                 self.standing.vote = Some(vote);
                 self.vote_told = head.number;
@@ -392,10 +491,16 @@ impl<'a> Survey<'a> {
         }
     }
 
-    fn accept_entry(&mut self, offset: u64, entry: &EntryHead) {
+    fn accept_entry(&mut self, (position, offset, salt): (usize, u64, Salt), entry: &EntryHead) {
         self.close_gap(Some(entry.id.index));
+        self.is_uncertain = false;
+        let slot = Slot::new(offset, entry.length);
         if self.damage.is_empty() {
-            self.catalog.add(&entry_id(&entry.id), Slot::new(offset, entry.length));
+            self.catalog.add(&entry_id(&entry.id), slot);
+        } else {
+            let segment = Arc::clone(&self.sources[position].segment);
+            self.forget_behind(entry.id.index);
+            self.behind.push((entry.id.index, Spot { segment, salt, offset }, slot));
         }
         self.standing.last = Some(entry.id);
         self.standing.back_hash = entry.back_hash();
@@ -407,8 +512,19 @@ impl<'a> Survey<'a> {
         if until < self.next_index() {
             self.standing.last = last;
             self.catalog.truncate(until);
+            self.forget_behind(until);
+        }
+        if self.standing.purged.is_some_and(|purged| purged.index >= until) {
+            self.standing.purged = last;
         }
         self.standing.back_hash = back_hash;
+    }
+
+    /// Entries from `until` on no longer count.
+    fn forget_behind(&mut self, until: u64) {
+        while self.behind.last().is_some_and(|(index, ..)| *index >= until) {
+            self.behind.pop();
+        }
     }
 
     fn accept_purge(&mut self, purged: EntryRow) {
@@ -416,6 +532,7 @@ impl<'a> Survey<'a> {
         if self.next_index() <= purged.index {
             self.close_gap(None);
             self.catalog.truncate(0);
+            self.behind.clear();
             self.standing.last = Some(purged);
             self.standing.back_hash = Hash::default();
         }
@@ -430,7 +547,8 @@ impl<'a> Survey<'a> {
             {
                 let segment = &self.sources[placed.position].segment;
                 if !Pages::new(segment.file.as_ref())?.is_intact(placed.offset, entry)? {
-                    self.report_payload(placed.position, placed.offset, placed.head.number, entry);
+                    let place = (placed.position, placed.offset, segment.salt);
+                    self.report_payload(place, placed.head.number, entry);
                 }
             }
             self.uncovered.push_back(placed);
@@ -441,6 +559,7 @@ impl<'a> Survey<'a> {
             let (offset, frame) = (cut.offset, self.next_number);
             self.lost_vote = Some(frame);
             self.damage.push(DamagedFrame { path, offset, frame, entries });
+            self.wounds.push(Wound::Unknown);
         }
         Ok(())
     }

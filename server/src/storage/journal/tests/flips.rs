@@ -8,7 +8,7 @@ use super::*;
 use crate::storage::faults::Snapshot;
 
 /// A journal of three segments or so, marked at its end.
-fn marked() -> (FaultDisk, Held) {
+pub(super) fn marked() -> (FaultDisk, Held) {
     let disk = FaultDisk::new(1);
     let options = JournalOptions { segment_bytes: 8 * 1024, ..options() };
     let mut bench = Bench::open(&disk, options);
@@ -36,12 +36,12 @@ fn marked() -> (FaultDisk, Held) {
     (disk, held)
 }
 
-fn small() -> JournalOptions {
+pub(super) fn small() -> JournalOptions {
     JournalOptions { segment_bytes: 8 * 1024, ..options() }
 }
 
 /// Where the entries lie that still count: path, first byte, behind the last one, index.
-fn places(disk: &FaultDisk) -> Vec<(PathBuf, u64, u64, u64)> {
+pub(super) fn places(disk: &FaultDisk) -> Vec<(PathBuf, u64, u64, u64)> {
     let bench = Bench::open(&disk.snapshot().kill(), small());
     let state = bench.journal.shared.lock();
     let all = state.catalog.locate(0, behind(state.last.as_ref()), u64::MAX);
@@ -56,15 +56,15 @@ fn places(disk: &FaultDisk) -> Vec<(PathBuf, u64, u64, u64)> {
     places
 }
 
-struct Flip<'a> {
+pub(super) struct Flip<'a> {
     snapshot: &'a Snapshot,
-    path: &'a Path,
-    offset: usize,
+    pub(super) path: &'a Path,
+    pub(super) offset: usize,
     mask: u8,
 }
 
 impl Flip<'_> {
-    fn disk(&self) -> FaultDisk {
+    pub(super) fn disk(&self) -> FaultDisk {
         let disk = self.snapshot.cut(|_| true);
         assert!(disk.flip(self.path, self.offset, self.mask));
         disk
@@ -72,7 +72,7 @@ impl Flip<'_> {
 }
 
 /// Flips every byte of every segment and hands each disk to `judge`.
-fn sweep(disk: &FaultDisk, step: usize, mut judge: impl FnMut(&Flip<'_>)) -> usize {
+pub(super) fn sweep(disk: &FaultDisk, step: usize, mut judge: impl FnMut(&Flip<'_>)) -> usize {
     let snapshot = disk.snapshot();
     let mut flips = 0;
     for path in segments(disk) {

@@ -8,6 +8,7 @@ mod calls;
 mod cuts;
 mod failures;
 mod flips;
+mod mends;
 mod model;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,10 @@ use client::types::{EntryId, EntryIndex, Term};
 use super::damage::DamagedJournal;
 use super::recovery::recover;
 use super::writer::Writer;
-use super::{Done, Entry, Journal, JournalIdentity, JournalOptions, Place, Thread, Vote};
+use super::{
+    Done, Entry, Journal, JournalIdentity, JournalOptions, LinkedEntry, Place, Thread, Vote,
+    WoundedJournal,
+};
 use crate::machine::{EntryBody, Payload};
 use crate::storage::error::StorageError;
 use crate::storage::faults::FaultDisk;
@@ -81,6 +85,13 @@ impl Bench {
         disk: &FaultDisk,
         options: JournalOptions,
     ) -> Result<Result<Self, DamagedJournal>, StorageError> {
+        Ok(Self::try_wounded(disk, options)?.map_err(|wounded| wounded.damage().clone()))
+    }
+
+    pub(super) fn try_wounded(
+        disk: &FaultDisk,
+        options: JournalOptions,
+    ) -> Result<Result<Self, WoundedJournal>, StorageError> {
         let place = Place { disk: Arc::new(disk.clone()), dir: dir(), identity: identity() };
         Ok(recover(&place, &options)?.map(|recovered| {
             let writer = Writer::new(&place, options, recovered);

@@ -1,0 +1,74 @@
+//! A damaged journal is made whole before this replica votes or acknowledges anything.
+//!
+//! It asks the others for what it lacks, as often as it takes, writes in place what they proved, and opens the
+//! journal again, until that is whole. Meanwhile it gives them what they lack. What nobody holds is named, at the
+//! front door and in the log, and never skipped. What nobody can help with ends the process.
+//!
+//! Not here: what is proved, and how (`storage::journal`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::RunError;
+use super::early::Early;
+use crate::metrics::Metrics;
+use crate::peer::{Asked, HeldJournal, Mender};
+use crate::storage::journal::WoundedJournal;
+use crate::world::{Clock, tasks};
+
+/// How long to wait before everybody is asked once more.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What is lacking is told in the log once, and again after so many rounds.
+const ROUNDS_BETWEEN_WORDS: u32 = 60;
+
+/// Repairs as much as can be written at once; the journal is to be opened again after that.
+pub(super) async fn mend(
+    journal: Arc<WoundedJournal>,
+    early: &mut Early,
+    metrics: &Metrics,
+    clock: &Clock,
+) -> Result<(), RunError> {
+    tracing::error!(damage = %journal, "the journal is damaged: repairing it before anything is served");
+    let peers = early.peers(HeldJournal::Wounded(journal.clone()), None);
+    early.serve_repair(peers.clone());
+    let mender = Mender::new(peers);
+    for round in 0_u32.. {
+        if journal.is_hopeless() {
+            return Err(RunError::Damaged(journal.to_string()));
+        }
+        early.say(told(&journal, &[]));
+        let asked = mender.ask_all(&journal).await;
+        for given in asked.iter().filter(|asked| asked.taken > 0) {
+            tracing::info!(from = %given.member, entries = given.taken, "lost entries given");
+        }
+        let mending = journal.clone();
+        let written = tasks::blocking(move || mending.mend()).await;
+        let written =
+            written.map_err(|error| RunError::Io { what: "cannot repair the journal", error })?;
+        if let Some(entries) = written {
+            metrics.journal_entries_repaired(entries);
+            tracing::info!(entries, "damaged places of the journal written again");
+            return Ok(());
+        }
+        if asked.iter().any(|asked| asked.taken > 0) {
+            continue;
+        }
+        let waiting = told(&journal, &asked);
+        if round % ROUNDS_BETWEEN_WORDS == 0 {
+            tracing::warn!(%waiting, "the journal lacks entries that nobody gives");
+        }
+        early.say(waiting);
+        clock.sleep(PAUSE).await;
+    }
+    unreachable!("rounds do not run out")
+}
+
+/// What is lacking, and why nobody has given it.
+fn told(journal: &WoundedJournal, asked: &[Asked]) -> String {
+    let ranges = journal.lacking().into_iter().map(|(first, last)| {
+        if first == last { format!("{first}") } else { format!("{first} to {last}") }
+    });
+    let lacking = ranges.collect::<Vec<_>>().join(", ");
+    let asked = asked.iter().map(|asked| format!("; replica {}: {}", asked.member, asked.ended));
+    format!("the journal lacks entries {lacking}{}", asked.collect::<String>())
+}

@@ -1,0 +1,148 @@
+//! A journal that is damaged: what is good of it can be read, and what is not can be mended.
+//!
+//! Nothing is voted or acknowledged from it. It gives its good entries to others that lack them, takes from
+//! them what it lacks itself, and writes that in place. Whoever mended it opens it again, and goes on only
+//! if it is whole then. It is left damaged whenever the power goes in between.
+//!
+//! Not here: what is proved and how (`wounds`).
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use client::types::EntryId;
+use migrations::latest::frames::{FRAME_HEAD_BYTES, FrameBody, FrameHead, Standing};
+
+use super::catalog::{Catalog, Slot};
+use super::damage::DamagedJournal;
+use super::frame::{self, entry_id};
+use super::wounds::{Outlook, Spot, Wound};
+use super::{LinkedEntry, Vote};
+
+/// A damaged journal, open for repair.
+pub struct WoundedJournal {
+    damage: DamagedJournal,
+    wounds: Mutex<Vec<Wound>>,
+    /// Good entries before the first damage.
+    before: Catalog,
+    /// Good entries behind it, in the order of their indexes.
+    behind: Vec<(u64, Spot, Slot)>,
+    standing: Standing,
+}
+
+impl fmt::Debug for WoundedJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WoundedJournal").field("damage", &self.damage).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for WoundedJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.damage.fmt(f)
+    }
+}
+
+impl WoundedJournal {
+    pub(super) fn new(
+        damage: DamagedJournal,
+        wounds: Vec<Wound>,
+        before: Catalog,
+        behind: Vec<(u64, Spot, Slot)>,
+        standing: Standing,
+    ) -> Self {
+        Self { damage, wounds: Mutex::new(wounds), before, behind, standing }
+    }
+
+    /// What is damaged.
+    pub fn damage(&self) -> &DamagedJournal {
+        &self.damage
+    }
+
+    /// The last entry, as far as that is known.
+    pub fn last(&self) -> Option<EntryId> {
+        self.standing.last.as_ref().map(entry_id)
+    }
+
+    /// The last vote, as far as that is known.
+    pub fn vote(&self) -> Option<Vote> {
+        self.standing.vote.as_ref().map(frame::vote)
+    }
+
+    /// The last entry that was let go, as far as that is known.
+    pub fn purged(&self) -> Option<EntryId> {
+        self.standing.purged.as_ref().map(entry_id)
+    }
+
+    /// How far entries were known to be committed.
+    pub fn committed(&self) -> Option<EntryId> {
+        self.standing.committed.as_ref().map(entry_id)
+    }
+
+    /// An entry that is good. Blocks.
+    pub fn linked(&self, index: u64) -> Option<LinkedEntry> {
+        let at = self.behind.binary_search_by_key(&index, |(index, ..)| *index);
+        if let Some((_, spot, slot)) = at.ok().and_then(|at| self.behind.get(at)) {
+            return read_linked(spot, *slot).ok();
+        }
+        let found = self.before.locate(index, index + 1, u64::MAX);
+        let stretch = found.first()?;
+        let slot = *stretch.slots.first()?;
+        let segment = Arc::clone(&stretch.segment);
+        read_linked(&Spot { salt: segment.salt, offset: slot.offset(), segment }, slot).ok()
+    }
+
+    fn wounds(&self) -> MutexGuard<'_, Vec<Wound>> {
+        self.wounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The entries that are lacking, as ranges of indexes, both ends included.
+    pub fn lacking(&self) -> Vec<(u64, u64)> {
+        let outlooks = self.wounds();
+        let wanted = outlooks.iter().filter_map(|wound| match wound.outlook() {
+            Outlook::Wants(first, last) => Some((first, last)),
+            Outlook::Ready | Outlook::Later | Outlook::Hopeless => None,
+        });
+        wanted.collect()
+    }
+
+    /// Whether something is damaged that nobody can help with.
+    pub fn is_hopeless(&self) -> bool {
+        let wounds = self.wounds();
+        let mut outlooks = wounds.iter().map(Wound::outlook);
+        outlooks.clone().any(|outlook| outlook == Outlook::Hopeless)
+            || outlooks.all(|outlook| outlook == Outlook::Later)
+    }
+
+    /// Takes an entry from another replica, if it is proved to be one that was here.
+    pub fn take(&self, given: &LinkedEntry) -> bool {
+        self.wounds().iter_mut().any(|wound| wound.take(given))
+    }
+
+    /// Writes in place what is complete, and syncs. How many entries that were; `None` if nothing is complete. The
+    /// journal is to be opened again after that. Blocks.
+    pub fn mend(&self) -> io::Result<Option<u64>> {
+        let wounds = self.wounds();
+        let mut mended = None;
+        for wound in wounds.iter().filter(|wound| wound.outlook() == Outlook::Ready) {
+            mended = Some(mended.unwrap_or(0) + wound.close()?);
+        }
+        Ok(mended)
+    }
+}
+
+/// Reads one entry and what its frame says of the one before, and compares both with their checks.
+pub(super) fn read_linked(place: &Spot, slot: Slot) -> io::Result<LinkedEntry> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the entry is damaged");
+    let length = usize::try_from(slot.length()).map_err(io::Error::other)?;
+    let mut bytes = vec![0; FRAME_HEAD_BYTES + length];
+    place.segment.file.read_at(&mut bytes, place.offset)?;
+    let head = bytes.first_chunk().ok_or_else(damaged)?;
+    let frame = FrameHead::decode(head, &place.salt, place.offset).map_err(|_| damaged())?;
+    let FrameBody::Entry(head) = frame.body else { return Err(damaged()) };
+    if head.length != slot.length() {
+        return Err(damaged());
+    }
+    let payload = bytes::Bytes::from(bytes).split_off(FRAME_HEAD_BYTES);
+    let entry = frame::entry(&head, payload).ok_or_else(damaged)?;
+    Ok(LinkedEntry { entry, back_hash: frame.back_hash })
+}

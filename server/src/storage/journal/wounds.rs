@@ -1,0 +1,254 @@
+//! What is damaged in a journal, as places that can be written again.
+//!
+//! A payload is proved by the hash in its head. A head is proved by the back hash that the next good frame
+//! keeps of it, and those before it by the back hashes that come along with what was proved: whoever gave the
+//! later entry holds the same ones before it. The first of a run must link to the last entry that is here, so
+//! that no cut can hide between them. What is not proved is not written, whoever gave it.
+//!
+//! A run of frames is written as it was: its entries, and a mark for each frame that was none. It must fill its
+//! place exactly. A frame that was none may have been a vote: it is replaced only if a later frame
+//! tells the vote.
+//!
+//! Not here: how damage is found (`survey`), and from whom the entries come (`peer`).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use migrations::latest::frames::{
+    EntryHead, FRAME_HEAD_BYTES, FrameBody, FrameHead, Hash, Salt, SegmentHead, VoteRow,
+    frame_bytes,
+};
+
+use super::LinkedEntry;
+use super::frame::{Frames, entry_head};
+use super::segment::Segment;
+
+/// A place in a segment.
+#[derive(Debug, Clone)]
+pub(super) struct Spot {
+    pub(super) segment: Arc<Segment>,
+    pub(super) salt: Salt,
+    pub(super) offset: u64,
+}
+
+/// Something that is damaged.
+#[derive(Debug)]
+pub(super) enum Wound {
+    /// What follows a good head.
+    Payload { spot: Spot, head: EntryHead, found: Option<LinkedEntry> },
+    /// Frames, one behind the other.
+    Run(Run),
+    /// The head of a segment, as it must have been.
+    Head { segment: Arc<Segment>, head: SegmentHead },
+    /// What was there can be told only once what lies before is whole.
+    Later,
+    /// Nothing here says what was there.
+    Unknown,
+}
+
+/// Frames that are damaged, and what lies around them.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) spot: Spot,
+    /// Number of the first frame.
+    pub(super) number: u64,
+    /// How many frames.
+    pub(super) frames: u64,
+    /// How long they are; to the end of the segment if that is not known.
+    pub(super) bytes: Option<u64>,
+    /// The vote before them.
+    pub(super) vote: Option<VoteRow>,
+    /// Index of the first entry that may be among them.
+    pub(super) first: u64,
+    /// How many entries were among them, if that is known.
+    pub(super) entries: Option<u64>,
+    /// Hash of the entry before them.
+    pub(super) back_hash: Hash,
+    /// Hash of the last entry up to their end.
+    pub(super) last_hash: Option<Hash>,
+    /// They end their segment with a mark: what that says.
+    pub(super) closing: Option<FrameBody>,
+    /// A later frame tells the vote.
+    pub(super) is_vote_told: bool,
+    /// What is known of the entries: the hashes of their heads, by index.
+    pub(super) expected: BTreeMap<u64, Hash>,
+    pub(super) found: BTreeMap<u64, LinkedEntry>,
+    /// How many entries came before is not known yet.
+    pub(super) is_uncertain: bool,
+    /// What was given cannot be what was here.
+    pub(super) is_contradictory: bool,
+}
+
+/// What can be done about a wound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlook {
+    /// It can be written again now.
+    Ready,
+    /// Entries of these indexes are wanted, both included.
+    Wants(u64, u64),
+    /// Others come first.
+    Later,
+    /// Nobody can help.
+    Hopeless,
+}
+
+impl Wound {
+    pub(super) fn outlook(&self) -> Outlook {
+        match self {
+            Self::Payload { found: Some(_), .. } | Self::Head { .. } => Outlook::Ready,
+            Self::Payload { head, found: None, .. } => Outlook::Wants(head.id.index, head.id.index),
+            Self::Run(run) => run.outlook(),
+            Self::Later => Outlook::Later,
+            Self::Unknown => Outlook::Hopeless,
+        }
+    }
+
+    /// Takes an entry if it is proved to be one that was here.
+    pub(super) fn take(&mut self, given: &LinkedEntry) -> bool {
+        match self {
+            Self::Payload { head, found, .. } => {
+                let is_it = found.is_none() && entry_head(&given.entry).as_ref() == Some(head);
+                if is_it {
+                    *found = Some(given.clone());
+                }
+                is_it
+            }
+            Self::Run(run) => run.take(given),
+            Self::Head { .. } | Self::Later | Self::Unknown => false,
+        }
+    }
+
+    /// Writes it again and syncs. How many entries that were.
+    pub(super) fn close(&self) -> io::Result<u64> {
+        match self {
+            Self::Payload { spot, found: Some(found), .. } => {
+                let payload = found.entry.body.payload();
+                let bytes = payload.map_or(&[][..], |payload| &payload.bytes);
+                spot.segment.file.write_at(bytes, spot.offset + FRAME_HEAD_BYTES as u64)?;
+                spot.segment.file.sync_data()?;
+                Ok(1)
+            }
+            Self::Run(run) => run.close(),
+            Self::Head { segment, head } => {
+                segment.file.write_at(&head.encode(), 0)?;
+                segment.file.sync_data()?;
+                Ok(0)
+            }
+            Self::Payload { found: None, .. } | Self::Later | Self::Unknown => Ok(0),
+        }
+    }
+}
+
+impl Run {
+    /// What comes next is the entry of this index, if that is known.
+    pub(super) fn closed(mut self, next: Option<u64>) -> Wound {
+        if self.is_uncertain {
+            return Wound::Later;
+        }
+        let Some(next) = next else { return Wound::Run(self) };
+        // Behind a cut that is lost an index comes again.
+        self.entries = next.checked_sub(self.first);
+        if self.entries.is_some() { Wound::Run(self) } else { Wound::Unknown }
+    }
+
+    fn outlook(&self) -> Outlook {
+        if self.is_contradictory || (self.entries.is_none() && self.last_hash.is_none()) {
+            return Outlook::Hopeless;
+        }
+        let Some(entries) = self.entries else {
+            return Outlook::Wants(self.first, self.first + self.frames - 1);
+        };
+        if !self.is_possible(entries) {
+            return Outlook::Hopeless;
+        }
+        let mut lacking =
+            (self.first..self.first + entries).filter(|at| !self.found.contains_key(at));
+        match (lacking.next(), lacking.next_back()) {
+            (Some(first), last) => Outlook::Wants(first, last.unwrap_or(first)),
+            (None, _) if self.fits() => Outlook::Ready,
+            (None, _) => Outlook::Hopeless,
+        }
+    }
+
+    /// Whether so many entries may be among the frames, and all that was not an entry is known or needless.
+    fn is_possible(&self, entries: u64) -> bool {
+        let others = self.frames.checked_sub(entries);
+        // Zeros follow a jump behind an install: what lies before is not what it was.
+        let is_linked = entries == 0 || self.last_hash.is_some_and(|hash| hash != Hash::default());
+        is_linked
+            && match others {
+                None => false,
+                Some(0) => self.closing.is_none(),
+                Some(_) => self.is_vote_told,
+            }
+    }
+
+    fn fits(&self) -> bool {
+        let entries = self.found.values().filter_map(|found| entry_head(&found.entry));
+        let payloads: u64 =
+            entries.map(|head| frame_bytes(head.length) - FRAME_HEAD_BYTES as u64).sum();
+        let bytes = payloads + self.frames * FRAME_HEAD_BYTES as u64;
+        self.bytes.map_or_else(
+            || self.spot.offset + bytes <= self.spot.segment.file.len().unwrap_or(0),
+            |place| place == bytes,
+        )
+    }
+
+    fn take(&mut self, given: &LinkedEntry) -> bool {
+        let Some(head) = entry_head(&given.entry) else { return false };
+        let (index, hash) = (head.id.index, head.back_hash());
+        let is_among = (self.first..self.first + self.frames).contains(&index);
+        if !is_among || self.found.contains_key(&index) {
+            return false;
+        }
+        let is_last = self.entries.is_none_or(|entries| index + 1 == self.first + entries);
+        let is_proved =
+            self.expected.get(&index) == Some(&hash) || (is_last && self.last_hash == Some(hash));
+        let before = given.back_hash;
+        if !is_proved {
+            return false;
+        }
+        if index > self.first {
+            if before != Hash::default() {
+                self.expected.insert(index - 1, before);
+            }
+        } else if self.back_hash != Hash::default() && before != self.back_hash {
+            // It follows another entry than the one that is here. If nothing says which, somebody else may know.
+            self.is_contradictory = before != Hash::default();
+            return false;
+        }
+        if self.entries.is_none() {
+            self.entries = Some(index + 1 - self.first);
+        }
+        self.found.insert(index, given.clone());
+        true
+    }
+
+    fn close(&self) -> io::Result<u64> {
+        let mut frames = Frames::default();
+        let (mut number, mut back_hash) = (self.number, self.back_hash);
+        let mut push = |body: FrameBody, back_hash: Hash, payload: Option<&bytes::Bytes>| {
+            // A later frame said that all of them were durable.
+            let head = FrameHead { number, known_durable: number - 1, back_hash, body };
+            frames.push(&head, &self.spot.salt, self.spot.offset + frames.bytes(), payload);
+            number += 1;
+        };
+        for found in self.found.values() {
+            let Some(head) = entry_head(&found.entry) else { continue };
+            let payload = found.entry.body.payload().map(|payload| &payload.bytes);
+            push(FrameBody::Entry(head), back_hash, payload);
+            back_hash = head.back_hash();
+        }
+        let entries = u64::try_from(self.found.len()).unwrap_or(u64::MAX);
+        let marks = self.frames - entries;
+        for at in 1..=marks {
+            let mark = FrameBody::DurableMark { vote: self.vote, next: None };
+            let body = self.closing.filter(|_| at == marks).unwrap_or(mark);
+            push(body, back_hash, None);
+        }
+        frames.write_exactly(self.spot.segment.file.as_ref(), self.spot.offset)?;
+        self.spot.segment.file.sync_data()?;
+        Ok(entries)
+    }
+}
