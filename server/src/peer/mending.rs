@@ -6,6 +6,7 @@
 //!
 //! Not here: what is believed of an answer (`storage::journal`), and when this is over (`run`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use super::intake::MESSAGE_BYTES_MAX;
 use super::paths;
 use super::reception::{NoAnswer, Reception};
 use crate::metrics::Metrics;
-use crate::storage::journal::WoundedJournal;
+use crate::storage::journal::{Entry, WoundedJournal};
 
 /// The most bytes of entries that are asked for at a time.
 const ANSWER_BYTES: u32 = 8 << 20;
@@ -80,6 +81,27 @@ impl Mender {
             }
         }
         asked
+    }
+
+    /// Asks every member whose place is known for these entries, until each was given once. Who gave which.
+    pub async fn ask_for(&self, lacking: &BTreeSet<u64>) -> Vec<(ReplicaId, Entry)> {
+        let ourselves = self.peers.identity().replica;
+        let (mut left, mut given) = (lacking.clone(), Vec::new());
+        for (member, _) in self.peers.places() {
+            if member == ourselves || left.is_empty() {
+                continue;
+            }
+            let ranges = left.iter().take(usize::try_from(RANGES_MAX).unwrap_or(usize::MAX));
+            let ranges = ranges.map(|index| (*index, *index)).collect();
+            let question = EntriesQuestion { bytes_max: ANSWER_BYTES, ranges };
+            let asked = self.peers.ask_for_entries(member, &question, SILENCE_MAX).await;
+            for linked in asked.map(|answer| answer.entries).unwrap_or_default() {
+                if left.remove(&linked.entry.id.index.get()) {
+                    given.push((member, linked.entry));
+                }
+            }
+        }
+        given
     }
 
     /// Asks one member as long as it has something.

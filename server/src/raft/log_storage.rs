@@ -17,13 +17,14 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
+use super::lost::LostEntries;
 use super::types::{
     LogId, RaftEntry, RaftVote, TypeConfig, entry_id, log_id, membership, membership_row,
 };
 use crate::machine::{EntryBody, Payload};
-use crate::storage::journal::{Entry, Journal, Vote};
+use crate::storage::journal::{DamagedEntry, Entry, Journal, Vote};
 use crate::storage::state::State;
-use crate::world::tasks;
+use crate::world::{Clock, tasks};
 
 /// How many bytes of entries one message to a follower, or one step of a replay, may take.
 const READ_BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -32,14 +33,16 @@ const READ_BYTES_MAX: u64 = 2 * 1024 * 1024;
 #[derive(Clone)]
 pub struct LogStorage {
     journal: Journal,
+    lost: LostEntries,
+    clock: Clock,
     /// Told when the journal has caught up with an install.
     state: State,
 }
 
 impl LogStorage {
-    /// Wraps a whole journal, and the state behind it.
-    pub fn new(journal: Journal, state: State) -> Self {
-        Self { journal, state }
+    /// Wraps a whole journal, and the state behind it. Entries that a read finds damaged are told to `lost`.
+    pub fn new(journal: Journal, state: State, lost: LostEntries, clock: Clock) -> Self {
+        Self { journal, lost, clock, state }
     }
 
     /// At least one entry from `from` on, if there is one before `until`, and as many as fit in
@@ -48,10 +51,24 @@ impl LogStorage {
         let entries = if let Some(held) = self.journal.read_suffix(from, until, bytes_max) {
             held
         } else {
-            let journal = self.journal.clone();
-            tasks::blocking(move || journal.read_limited(from, until, bytes_max)).await?
+            self.read_files(from, until, bytes_max).await?
         };
         entries.into_iter().map(raft_entry).collect()
+    }
+
+    /// Entries from the files. What is damaged there is waited for until it is repaired: openraft ends the replica over
+    /// a read that fails.
+    async fn read_files(&self, from: u64, until: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
+        loop {
+            let journal = self.journal.clone();
+            let read = tasks::blocking(move || journal.read_limited(from, until, bytes_max)).await;
+            let damaged = read.as_ref().err().and_then(DamagedEntry::of);
+            let Some(DamagedEntry { index }) = damaged else { return read };
+            self.lost.found(index);
+            if !self.lost.is_settled(index, &self.clock).await {
+                return read;
+            }
+        }
     }
 
     fn bounds(&self, range: &impl RangeBounds<u64>) -> (u64, u64) {

@@ -9,6 +9,7 @@
 //! [`Raft::build`] takes.
 
 mod log_storage;
+mod lost;
 mod snapshot_builder;
 mod state_machine;
 pub mod types;
@@ -33,6 +34,7 @@ use openraft::{ChangeMembers, Config, LinearizerOption, RaftMetrics, SnapshotPol
 use tokio::sync::watch as tokio_watch;
 
 pub use self::log_storage::{LogStorage, journal_entry, raft_entry};
+pub use self::lost::LostEntries;
 pub use self::state_machine::StateMachine;
 use self::types::{
     AppendRequest, AppendResponse, RaftNetworkFactory, RaftVote, Snapshot, SnapshotBody,
@@ -81,6 +83,8 @@ pub struct Parts<N> {
     pub state: State,
     /// Makes connections to the others.
     pub network: N,
+    /// Told of entries that a read finds damaged.
+    pub lost: LostEntries,
     /// Tells time.
     pub clock: Clock,
 }
@@ -191,7 +195,7 @@ impl Raft {
         N: RaftNetworkFactory<TypeConfig>,
         N::Network: SnapshotNetwork<TypeConfig, SnapshotData = SnapshotBody>,
     {
-        let Parts { replica, timings, journal, machine, state, network, clock } = parts;
+        let Parts { replica, timings, journal, machine, state, network, lost, clock } = parts;
         let config = config(timings)?;
         let last_at_open = journal.last().map(|id| id.index);
         let start = lock_applied(&machine);
@@ -201,7 +205,7 @@ impl Raft {
             replica.get(),
             Arc::new(config),
             network,
-            LogStorage::new(journal.clone(), state.clone()),
+            LogStorage::new(journal.clone(), state.clone(), lost, clock.clone()),
             StateMachine::new(machine, state, journal, applied_sender),
         )
         .await

@@ -19,12 +19,12 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::types::{RaftEntry, RaftPayload, RaftVote, TypeConfig, log_id};
-use super::{LogStorage, StateMachine};
-use crate::machine::{Machine, MachineLimits};
+use super::{LogStorage, LostEntries, StateMachine, journal_entry};
+use crate::machine::{EntryBody, Machine, MachineLimits, Payload};
 use crate::storage::disk::{Disk, RealDisk};
-use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
+use crate::storage::journal::{Entry, Journal, JournalIdentity, JournalOptions, Opening};
 use crate::storage::state::{EntrySource, State, StateOptions, Strict};
-use crate::world::World;
+use crate::world::{Clock, World};
 
 /// Holds everything, as far as the flusher is concerned.
 #[derive(Debug)]
@@ -83,7 +83,11 @@ impl StoreBuilder<TypeConfig, LogStorage, StateMachine, Guard> for Builder {
         let guard = Guard { state: state.clone(), _folder: folder };
         let state_machine =
             StateMachine::new(machine, state.clone(), journal.clone(), watch::Sender::new(None));
-        Ok((guard, LogStorage::new(journal, state), state_machine))
+        Ok((
+            guard,
+            LogStorage::new(journal, state, LostEntries::default(), Clock::real()),
+            state_machine,
+        ))
     }
 }
 
@@ -141,4 +145,46 @@ proptest! {
             assert_eq!(told, found);
         });
     }
+}
+
+#[tokio::test]
+async fn a_read_that_meets_a_damaged_entry_waits_until_it_is_written_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let clock = Clock::real();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let identity = JournalIdentity { cluster: [7; 16], replica: 1 };
+    let open = |flushed| {
+        let world = World::real();
+        let options = JournalOptions { flushed, ..JournalOptions::new(world.clock, world.chance) };
+        let opening = Journal::open(disk.clone(), folder.path(), identity, options);
+        let Ok(Opening::Whole(journal)) = opening else { panic!("it is whole") };
+        journal
+    };
+    let entry = |index: u64| Entry {
+        id: EntryId::new(Term::new(1), 1, EntryIndex::new(index)),
+        body: EntryBody::Command(Payload::new(format!("payload of entry {index:04}").into())),
+    };
+    let journal = open(None);
+    journal.append((0..9).map(entry).collect(), Box::new(|_| {}));
+    assert!(journal.wait_durable(8, Duration::from_secs(30)));
+    journal.close();
+    drop(journal);
+    let path = folder.path().join("0000000000000001.segment");
+    let mut bytes = std::fs::read(&path).expect("the segment");
+    let at = bytes.windows(21).position(|window| window == b"payload of entry 0004");
+    bytes[at.expect("it is there")] ^= 1;
+    std::fs::write(&path, bytes).expect("flipped");
+
+    let (journal, lost) = (open(Some(8)), LostEntries::default());
+    let (state, _empty) =
+        State::open(&disk, &folder.path().join("state.redb"), StateOptions::default())
+            .expect("a new state");
+    let mut storage = LogStorage::new(journal.clone(), state, lost.clone(), clock);
+    let read = tokio::spawn(async move { storage.try_get_log_entries(0..9).await });
+    assert_eq!(lost.some().await, [4].into());
+    assert!(journal.rewrite(&entry(4)).expect("the disk is well"));
+    lost.settled(4);
+    let read = read.await.expect("no panic").expect("all of it is there");
+    let read: Vec<_> = read.into_iter().map(journal_entry).collect();
+    assert_eq!(read, (0..9).map(entry).collect::<Vec<_>>());
 }

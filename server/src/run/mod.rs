@@ -12,6 +12,7 @@
 
 mod doors;
 mod early;
+mod entry_repair;
 mod error;
 mod folder;
 mod gauges;
@@ -191,6 +192,7 @@ impl Running {
             machine: opened.machine.clone(),
             state: opened.state.clone(),
             network: peers.clone(),
+            lost: opened.lost.clone(),
             clock: world.clock.clone(),
         })
         .await?;
@@ -238,6 +240,8 @@ impl Running {
         world.tasks.spawn("gauges", self.gauges(world, metrics).run());
         let verification = self.opened.verification(metrics, world);
         world.tasks.spawn("journal verification", verification.run());
+        let repair = self.opened.entry_repair(&self.peers, metrics, world);
+        world.tasks.spawn("journal repair", repair.run());
         let watchdog = end_with_a_dead_disk(self.opened.journal.clone(), world, broken);
         world.tasks.spawn("disk watchdog", watchdog);
         peers.serve(self.peer_routes(config, world, metrics));

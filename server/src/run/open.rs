@@ -11,16 +11,18 @@ use client::types::{EntryId, LogId, PositionRange};
 use migrations::latest::MembershipRow;
 
 use super::early::Early;
+use super::entry_repair::EntryRepair;
 use super::folder::Entered;
 use super::mend::mend;
 use super::syncs::Syncs;
-use super::verification::{DamageCount, Verification};
+use super::verification::Verification;
 use super::{Broken, RunError};
 use crate::config::Config;
 use crate::machine::{Checkpoint, Founding, Machine, MachineLimits};
 use crate::metrics::Metrics;
 use crate::node::{Damages, state_digest};
-use crate::raft::Timings;
+use crate::peer::{Mender, Peers};
+use crate::raft::{LostEntries, Timings};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
 use crate::storage::state::{
@@ -36,7 +38,8 @@ pub(super) struct Opened {
     syncs: Arc<Syncs>,
     /// What was flushed when this was opened.
     flushed: Option<EntryId>,
-    damage: DamageCount,
+    /// Entries of the journal that are damaged.
+    pub(super) lost: LostEntries,
     /// What reads find damaged.
     pub(super) damages: Damages,
 }
@@ -149,8 +152,8 @@ impl Inputs {
             broken: self.broken.clone(),
         };
         state.start(machine.clone(), journal.clone(), Arc::new(observer), self.clock.clone());
-        let (syncs, damage) = (self.syncs.clone(), DamageCount::default());
-        Ok(Opened { journal, machine, state, syncs, flushed, damage, damages })
+        let (syncs, lost) = (self.syncs.clone(), LostEntries::default());
+        Ok(Opened { journal, machine, state, syncs, flushed, lost, damages })
     }
 }
 
@@ -263,16 +266,32 @@ impl Opened {
         Verification {
             journal: self.journal.clone(),
             flushed: self.flushed.map(|id| id.index.get()),
-            damage: self.damage.clone(),
+            lost: self.lost.clone(),
             metrics: metrics.clone(),
             clock: world.clock.clone(),
         }
     }
 
-    /// How many entries that look has found damaged.
+    /// The repair of what that look finds, and what reads find.
+    pub(super) fn entry_repair(
+        &self,
+        peers: &Peers,
+        metrics: &Metrics,
+        world: &World,
+    ) -> EntryRepair {
+        EntryRepair {
+            journal: self.journal.clone(),
+            lost: self.lost.clone(),
+            mender: Mender::new(peers.clone()),
+            metrics: metrics.clone(),
+            clock: world.clock.clone(),
+        }
+    }
+
+    /// How many entries are known to be damaged now.
     pub(super) fn damaged_entries(&self) -> Box<dyn Fn() -> u64 + Send + Sync> {
-        let damage = self.damage.clone();
-        Box::new(move || damage.get())
+        let lost = self.lost.clone();
+        Box::new(move || lost.count())
     }
 
     /// For how long the disk has done nothing for the journal but slow writes.

@@ -5,13 +5,12 @@
 //! entry that is damaged is named, counted, shown in the status, and never served: every read of an
 //! entry compares it with its hash.
 //!
-//! Not here: records (the state checks those on every read), and repair.
+//! Not here: records (the state checks those on every read), and repair (`entry_repair`).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::metrics::Metrics;
+use crate::raft::LostEntries;
 use crate::storage::journal::Journal;
 use crate::world::{Clock, tasks};
 
@@ -24,23 +23,12 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 /// After so many damaged entries they are counted and no longer named.
 const NAMED_MAX: u64 = 100;
 
-/// How many entries of the journal are known to be damaged. A clone is the same.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DamageCount(Arc<AtomicU64>);
-
-impl DamageCount {
-    /// So many, as far as was read.
-    pub(super) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// The look at old payloads.
 pub(super) struct Verification {
     pub(super) journal: Journal,
     /// Index of the last entry whose payload was not read at the start.
     pub(super) flushed: Option<u64>,
-    pub(super) damage: DamageCount,
+    pub(super) lost: LostEntries,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
 }
@@ -50,6 +38,7 @@ impl Verification {
     pub(super) async fn run(self) {
         let Some(flushed) = self.flushed else { return };
         let (mut next, until, mut bytes) = (self.journal.first(), flushed + 1, 0);
+        let mut damaged = 0;
         while next < until {
             let began = self.clock.now();
             let (journal, from) = (self.journal.clone(), next);
@@ -57,19 +46,22 @@ impl Verification {
                 tasks::blocking(move || Ok(journal.verify_payloads(from, until, PIECE_BYTES)));
             let Ok(piece) = piece.await else { return };
             (next, bytes) = (piece.next, bytes + piece.bytes);
-            self.note(&piece.damaged);
+            for index in piece.damaged {
+                damaged += 1;
+                self.note(index, damaged);
+            }
             self.clock.sleep((self.clock.since(began) * REST).max(PAUSE_MIN)).await;
         }
-        tracing::info!(bytes, damaged = self.damage.get(), "payloads of the journal verified");
+        tracing::info!(bytes, damaged, "payloads of the journal verified");
     }
 
-    fn note(&self, damaged: &[u64]) {
-        for index in damaged {
-            let before = self.damage.0.fetch_add(1, Ordering::Relaxed);
-            self.metrics.journal_damage_found();
-            if before < NAMED_MAX {
-                tracing::error!(index, "damaged entry found in the journal, not served");
-            }
+    fn note(&self, index: u64, number: u64) {
+        if !self.lost.found(index) {
+            return;
+        }
+        self.metrics.journal_damage_found();
+        if number <= NAMED_MAX {
+            tracing::error!(index, "damaged entry found in the journal, not served");
         }
     }
 }
@@ -78,6 +70,7 @@ impl Verification {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::sync::Arc;
 
     use bytes::Bytes;
     use client::types::{EntryId, EntryIndex, Term};
@@ -85,7 +78,7 @@ mod tests {
     use super::*;
     use crate::machine::{EntryBody, Payload};
     use crate::storage::disk::RealDisk;
-    use crate::storage::journal::{Entry, JournalIdentity, JournalOptions, Opening};
+    use crate::storage::journal::{DamagedEntry, Entry, JournalIdentity, JournalOptions, Opening};
     use crate::world::World;
 
     const ENTRIES: u64 = 50;
@@ -135,19 +128,25 @@ mod tests {
         damage(folder.path(), 17);
 
         let journal = open(folder.path(), &world, Some(ENTRIES));
-        let (damage, metrics) = (DamageCount::default(), Metrics::new());
+        let (lost, metrics) = (LostEntries::default(), Metrics::new());
         let verification = Verification {
             journal: journal.clone(),
             flushed: Some(ENTRIES),
-            damage: damage.clone(),
+            lost: lost.clone(),
             metrics: metrics.clone(),
             clock: world.clock.clone(),
         };
         verification.run().await;
-        assert_eq!(damage.get(), 1);
+        assert_eq!(lost.count(), 1);
         let text = metrics.encode_prometheus();
         assert!(text.contains("\nquorate_journal_damaged_entries_total 1\n"), "{text}");
         assert_eq!(journal.read(16, 17).unwrap(), [entry(16)]);
-        assert!(journal.read(17, 18).is_err(), "a damaged entry was served");
+        let refused = journal.read(17, 18).unwrap_err();
+        assert_eq!(DamagedEntry::of(&refused), Some(DamagedEntry { index: 17 }));
+        // Only what was there is written again.
+        let other = Entry { id: entry(17).id, ..entry(18) };
+        assert!(!journal.rewrite(&other).unwrap() && journal.read(17, 18).is_err());
+        assert!(journal.rewrite(&entry(17)).unwrap());
+        assert_eq!(journal.read(16, 19).unwrap(), [entry(16), entry(17), entry(18)]);
     }
 }

@@ -28,7 +28,7 @@ use quorate::peer::forward::Forward;
 use quorate::peer::{
     Acquaintances, Desk, Detours, Http, Identity, Myself, Peers, Transfers, router,
 };
-use quorate::raft::{Parts, Raft};
+use quorate::raft::{LostEntries, Parts, Raft};
 use quorate::storage::disk::Disk;
 use quorate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
 use quorate::storage::met::MetFile;
@@ -220,6 +220,7 @@ async fn parts(
         machine: machine.clone(),
         state: state.clone(),
         network: peers.clone(),
+        lost: LostEntries::default(),
         clock: world.clock.clone(),
     })
     .await

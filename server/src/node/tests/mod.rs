@@ -32,7 +32,7 @@ use crate::machine::{Founding, Machine, MachineLimits, Timings};
 use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
 use crate::peer::{Acquaintances, Detours, Http, Identity, Myself, Peers};
-use crate::raft::{Parts, Raft};
+use crate::raft::{LostEntries, Parts, Raft};
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
 use crate::storage::met::MetFile;
@@ -144,6 +144,7 @@ async fn parts(
         machine: machine.clone(),
         state: state.clone(),
         network: peers.clone(),
+        lost: LostEntries::default(),
         clock: world.clock.clone(),
     })
     .await

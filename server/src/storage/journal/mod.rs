@@ -37,6 +37,7 @@ use std::time::Duration;
 use client::types::EntryId;
 
 pub use self::damage::{DamagedEntries, DamagedFrame, DamagedJournal};
+pub use self::reader::DamagedEntry;
 use self::state::{Shared, Work};
 pub use self::wounded::WoundedJournal;
 use self::writer::Writer;
@@ -302,6 +303,12 @@ impl Journal {
     /// as fit in `bytes_max`, but at least one. Blocks; meant to run in the background, piece by piece.
     pub fn verify_payloads(&self, from: u64, until: u64, bytes_max: u64) -> Verified {
         self.shared.verify_payloads(from, until, bytes_max)
+    }
+
+    /// Writes the payload of an entry once more, as another replica gave it: false if it is not the entry that lies
+    /// here, or its head is damaged as well, which the next start mends. Blocks.
+    pub fn rewrite(&self, given: &Entry) -> io::Result<bool> {
+        self.shared.rewrite(given)
     }
 
     /// An entry that is durable and good, with what its frame keeps of the one before. Blocks.

@@ -102,6 +102,29 @@ impl Shared {
         read_linked(&Spot { salt: segment.salt, offset: slot.offset(), segment }, slot).ok()
     }
 
+    /// Writes the payload of an entry once more where it lies, if it is the one that its head names. Whoever holds a
+    /// segment keeps it from being recycled, so nothing else is written there meanwhile.
+    pub(super) fn rewrite(&self, given: &Entry) -> io::Result<bool> {
+        let index = given.id.index.get();
+        let found = {
+            let state = self.lock();
+            let (from, until) = state.clip(index, index + 1);
+            state.catalog.locate(from, until.min(state.durable_until()).max(from), u64::MAX)
+        };
+        let slot = found.first().and_then(|stretch| Some((stretch, *stretch.slots.first()?)));
+        let (Some((stretch, slot)), Some(payload)) = (slot, given.body.payload()) else {
+            return Ok(false);
+        };
+        let file = stretch.segment.file.as_ref();
+        let Ok(head) = read_head(&stretch.segment, slot) else { return Ok(false) };
+        if frame::entry_head(given) != Some(head) || !payload.is_intact() {
+            return Ok(false);
+        }
+        file.write_at(&payload.bytes, slot.offset() + FRAME_HEAD_BYTES as u64)?;
+        file.sync_data()?;
+        Ok(verify(&one(stretch, index, slot)).is_ok())
+    }
+
     pub(super) fn verify_payloads(&self, from: u64, until: u64, bytes_max: u64) -> Verified {
         let (from, until, stretches) = {
             let state = self.lock();
@@ -139,9 +162,23 @@ fn one(stretch: &Stretch, index: u64, slot: Slot) -> Stretch {
     Stretch { segment: Arc::clone(&stretch.segment), first: index, slots: vec![slot] }
 }
 
-/// An entry is no longer what was written.
+/// An entry is no longer what was written: what a read of it fails with, inside an [`io::Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("entry {index} is damaged")]
+pub struct DamagedEntry {
+    /// Which.
+    pub index: u64,
+}
+
+impl DamagedEntry {
+    /// The damage that a read failed with, if that was it.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref::<Self>().copied()
+    }
+}
+
 fn damaged(index: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("entry {index} is damaged"))
+    io::Error::new(io::ErrorKind::InvalidData, DamagedEntry { index })
 }
 
 /// Hands the heads and payloads of consecutive entries to `each`, read in large pieces.

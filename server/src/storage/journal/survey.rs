@@ -553,6 +553,7 @@ impl<'a> Survey<'a> {
             }
             self.uncovered.push_back(placed);
         }
+        self.check_first()?;
         if self.damage.is_empty() && self.next_index() <= flushed {
             let entries = DamagedEntries::Range { first: self.next_index(), last: flushed };
             let path = self.sources[cut.position].path.clone();
@@ -560,6 +561,25 @@ impl<'a> Survey<'a> {
             self.lost_vote = Some(frame);
             self.damage.push(DamagedFrame { path, offset, frame, entries });
             self.wounds.push(Wound::Unknown);
+        }
+        Ok(())
+    }
+
+    /// The oldest entry is read at every start, flushed or not.
+    fn check_first(&mut self) -> io::Result<()> {
+        let first = self.standing.purged.map_or(0, |purged| purged.index + 1);
+        let found = self.catalog.locate(first, first + 1, u64::MAX);
+        let slot = found.first().and_then(|stretch| Some((stretch, *stretch.slots.first()?)));
+        let (Some((stretch, slot)), true) = (slot, self.damage.is_empty()) else { return Ok(()) };
+        let segment = &stretch.segment;
+        let mut pages = Pages::new(segment.file.as_ref())?;
+        let Some(head) = pages.frame(&segment.salt, slot.offset())? else { return Ok(()) };
+        let FrameBody::Entry(entry) = head.body else { return Ok(()) };
+        if !pages.is_intact(slot.offset(), &entry)? {
+            let number = segment.number;
+            let position = self.sources.iter().position(|source| source.segment.number == number);
+            let position = position.expect("what is in the catalog was read from a source");
+            self.report_payload((position, slot.offset(), segment.salt), head.number, &entry);
         }
         Ok(())
     }

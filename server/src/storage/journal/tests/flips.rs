@@ -176,7 +176,11 @@ fn a_flipped_payload_that_is_flushed_opens_and_is_never_served() {
                 }
                 assert_eq!(damaged, [*index], "piece by piece");
             }
-            Err(found) => assert_eq!(found.entries().collect::<Vec<_>>(), [(last, last)]),
+            // What is not flushed is read when it is opened, and so is the oldest entry.
+            Err(found) => {
+                assert!([0, last].contains(index), "entry {index}");
+                assert_eq!(found.entries().collect::<Vec<_>>(), [(*index, *index)]);
+            }
         }
     }
 }
