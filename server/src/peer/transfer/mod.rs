@@ -19,8 +19,10 @@
 //!
 //! Not here: when a leader finds that entries do not suffice (openraft), and what is purged (`node`).
 
+mod basket;
 mod board;
 mod budget;
+mod fetch;
 mod plan;
 mod receive;
 pub(super) mod send;
