@@ -41,7 +41,7 @@ fn replica(id: u64, role: Role, is_reachable: bool) -> ReplicaStatus {
         slow_ms: None,
         free_bytes: Some(41_000_000_000),
         damaged_entries: None,
-        is_quarantined: false,
+        quarantine: None,
         digest: None,
     }
 }

@@ -105,9 +105,9 @@ pub struct ReplicaStatus {
     /// Entries of its journal that were found damaged since its start, if any. They are never served.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged_entries: Option<u64>,
-    /// Whether its state is known to be another one than the certified one: then it answers no reads.
-    #[serde(default, skip_serializing_if = "is_not")]
-    pub is_quarantined: bool,
+    /// Its state is known to be another one than the certified one: it answers no reads until it has taken that anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<QuarantineInfo>,
     /// What its state was at an entry that it had applied, if it was heard. A replica tells of itself
     /// as of now; of the others, as they told lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,9 +128,30 @@ pub struct StateDigest {
     pub voters: Vec<ReplicaId>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
-const fn is_not(value: &bool) -> bool {
-    !*value
+/// Why a replica answers no reads, and what becomes of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineInfo {
+    /// What is to come.
+    pub stage: QuarantineStage,
+    /// The newest checkpoint at which its state was another one than the certified one.
+    pub checkpoint: EntryIndex,
+    /// The checkpoint whose state it has taken since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<EntryIndex>,
+}
+
+/// How far a replica is whose state differed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuarantineStage {
+    /// It is about to take the certified state.
+    Differs,
+    /// It takes the certified state from the others.
+    Renewing,
+    /// It has the certified state; it is back once the next checkpoint is the same there.
+    Renewed,
+    /// It differed again after that: an operator has to replace it under a new id.
+    ToBeReplaced,
 }
 
 /// What a replica does at a moment.

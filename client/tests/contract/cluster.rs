@@ -28,7 +28,7 @@ fn a_cluster() {
         slow_ms: None,
         free_bytes: Some(1 << 30),
         damaged_entries: None,
-        is_quarantined: false,
+        quarantine: None,
         digest: Some(StateDigest {
             entry: EntryIndex::new(41),
             rolling: Digest::new([0xab; 32]),

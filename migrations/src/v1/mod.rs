@@ -21,6 +21,7 @@ pub mod kept;
 pub mod manifest;
 mod members;
 pub mod met;
+pub mod quarantine;
 pub mod records;
 pub mod tables;
 pub mod values;

@@ -141,6 +141,10 @@ impl Node {
         let core = &*self.core;
         let newest = (core.probes.checkpoints)().pop();
         let made_at = newest.as_ref().map(|newest| newest.entry.index);
+        // Whoever has taken its state anew is not back before another one is compared, work or not.
+        if made_at.is_some() && core.renewed_at() >= made_at {
+            return true;
+        }
         if core.state.worked() <= made_at {
             return false;
         }

@@ -33,6 +33,7 @@ impl Node {
         tasks.spawn("repair", scrub::repair_what_is_found(self.clone()));
         tasks.spawn("purging", purge(self.clone()));
         tasks.spawn("quarantine", quarantine::watch(self.clone()));
+        tasks.spawn("renewal", quarantine::renew(self.clone()));
         tasks.spawn("disk watch", disk::watch(Arc::clone(&self.core)));
         tasks.spawn("stall watch", watch_stalls(self.clone()));
         tasks.spawn("facts of others", ask_for_facts(self.clone()));

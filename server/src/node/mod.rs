@@ -80,7 +80,7 @@ use self::status::Facts;
 use self::tails::Tails;
 use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
-use crate::peer::{Identity, Peers, Repairer};
+use crate::peer::{Identity, Peers, Renewer, Repairer};
 use crate::raft::{Leadership, MembershipState, Raft};
 use crate::storage::journal::Journal;
 use crate::storage::state::State;
@@ -156,6 +156,7 @@ struct Core {
     checkpoint_wish: CheckpointWish,
     audit: Audit,
     scrub: Scrub,
+    renewer: Renewer,
     stopping: watch::Sender<bool>,
 }
 
@@ -198,6 +199,13 @@ impl Node {
             checkpoint_wish: CheckpointWish::default(),
             audit: Audit::default(),
             scrub: Scrub::new(Repairer::new(peers.clone(), raft.clone(), state.clone()), damages),
+            renewer: Renewer::new(
+                peers.clone(),
+                raft.clone(),
+                state.clone(),
+                metrics.clone(),
+                world.clock.clone(),
+            ),
             stopping: watch::Sender::new(false),
             probes: Arc::new(probes),
             facts: Facts::default(),

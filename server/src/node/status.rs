@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::api::cluster::{
-    ClusterStatus, Lag, Readiness, ReadinessCheck, ReplicaStatus, Role, StateDigest, SyncLatency,
-    Verdict,
+    ClusterStatus, Lag, QuarantineStage, Readiness, ReadinessCheck, ReplicaStatus, Role,
+    StateDigest, SyncLatency, Verdict,
 };
 use client::api::paths;
 use client::types::{EntryIndex, Epoch, ReplicaAddr, ReplicaId, Timestamp};
@@ -22,7 +22,7 @@ use migrations::latest::NodeRow;
 
 use super::clocks::Reading;
 use super::verdict::{Judgement, Lead, Pause, Situation};
-use super::{Core, Node, Route};
+use super::{Core, Node, Route, quarantine};
 use crate::machine::{Checkpoint, Machine};
 use crate::raft::{Leadership, MembershipState, Progress, Replication};
 use crate::world::Instant;
@@ -264,6 +264,16 @@ impl Core {
         others.chain(ourselves).collect()
     }
 
+    /// The newest state that a replica has taken anew and waits to compare, as far as they told lately.
+    pub(super) fn renewed_at(&self) -> Option<EntryIndex> {
+        let now = self.world.clock.now();
+        let known = self.facts.lock();
+        let recent = known.values().filter(|told| now - told.at.at() <= FACTS_AGE_MAX);
+        let waiting = recent.filter_map(|told| told.status.quarantine);
+        let waiting = waiting.filter(|known| known.stage == QuarantineStage::Renewed);
+        waiting.filter_map(|known| known.renewed).max()
+    }
+
     /// Whose disk is slow, as far as they told lately.
     pub(super) fn slow_replicas(&self) -> BTreeSet<u64> {
         let now = self.world.clock.now();
@@ -311,14 +321,19 @@ impl Core {
         });
         let replicas: Vec<ReplicaStatus> = replicas.collect();
         let mut verdict = verdict(judgement);
-        verdict.reasons.extend(replicas.iter().filter(|replica| replica.is_quarantined).map(
-            |replica| {
-                format!(
-                    "Replica {} is quarantined: its state is not the certified one.",
-                    replica.id
-                )
-            },
-        ));
+        verdict.reasons.extend(replicas.iter().filter_map(|replica| {
+            let what = match replica.quarantine?.stage {
+                QuarantineStage::Differs => "its state is not the certified one",
+                QuarantineStage::Renewing => "it takes the certified state anew",
+                QuarantineStage::Renewed => {
+                    "its state was taken anew, and the next checkpoint has to match"
+                }
+                QuarantineStage::ToBeReplaced => {
+                    "its state differs again after it was taken anew. Replace it under a new id"
+                }
+            };
+            Some(format!("Replica {} is quarantined: {what}.", replica.id))
+        }));
         let founding = (self.probes.founding)();
         ClusterStatus {
             replicas,
@@ -398,7 +413,10 @@ impl Core {
         place.slow_ms = Some(millis((self.probes.slow_for)())).filter(|ms| *ms > 0);
         place.free_bytes = self.disk.bytes();
         place.damaged_entries = Some((self.probes.damaged_entries)()).filter(|count| *count > 0);
-        place.is_quarantined = self.state.is_diverged();
+        place.quarantine = self
+            .state
+            .quarantine()
+            .map(|known| quarantine::shown(&known, self.state.is_renewing()));
         place.digest = (self.probes.digest)();
     }
 }
@@ -443,7 +461,7 @@ impl Scene<'_> {
             slow_ms: facts.as_ref().and_then(|facts| facts.slow_ms),
             free_bytes: facts.as_ref().and_then(|facts| facts.free_bytes),
             damaged_entries: facts.as_ref().and_then(|facts| facts.damaged_entries),
-            is_quarantined: facts.as_ref().is_some_and(|facts| facts.is_quarantined),
+            quarantine: facts.as_ref().and_then(|facts| facts.quarantine),
             digest: facts.and_then(|facts| facts.digest),
         };
         if id == self.core.identity.replica {

@@ -19,7 +19,9 @@ use super::intake::MESSAGE_BYTES_MAX;
 use super::paths;
 use super::reception::{NoAnswer, Reception, answer};
 use super::transfer::Transfers;
-use super::transfer::wire::{ManifestQuestion, Offer, RecordsQuestion, TilesQuestion};
+use super::transfer::wire::{
+    KeptQuestion, ManifestQuestion, Offer, RecordsQuestion, TilesQuestion,
+};
 use super::transport::Http;
 use crate::metrics::Metrics;
 use crate::raft::Raft;
@@ -55,6 +57,7 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::ROLLING_DIGEST, post(rolling_digest))
         .route(paths::OFFER, post(offer))
         .route(paths::MANIFEST, post(manifest))
+        .route(paths::KEPT, post(kept))
         .route(paths::TILES, post(tiles))
         .route(paths::RECORDS, post(records))
         .route(paths::ENTRIES, post(entries))
@@ -130,6 +133,10 @@ async fn pre_vote(State(desk): State<Desk>, body: Body) -> Result<Response, NoAn
 
 async fn take_leadership(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let request: TransferRequest = desk.receive(body).await?;
+    // Whose state is wrong leads nobody.
+    if desk.state.is_diverged() {
+        return Err(NoAnswer::Unavailable);
+    }
     let response = desk.raft.take_leadership(request).await.map_err(|_| NoAnswer::Unavailable)?;
     Ok(answer(&response))
 }
@@ -159,6 +166,12 @@ async fn offer(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswe
 async fn manifest(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let question: ManifestQuestion = desk.receive(body).await?;
     Ok(answer(&desk.peers().shelf().part(question)))
+}
+
+async fn kept(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let question: KeptQuestion = desk.receive(body).await?;
+    let part = desk.transfers.server().kept(question).await.ok_or(NoAnswer::Unavailable)?;
+    Ok(answer(&part))
 }
 
 async fn tiles(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {

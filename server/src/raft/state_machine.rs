@@ -2,7 +2,8 @@
 //!
 //! `apply` touches memory only and never waits for redb: the machine decides, its delta is
 //! published to readers while the machine is still locked (so a flush always sees a consistent
-//! cut), the applied watch moves, and the outcome is sent. Installing a manifest is one redb
+//! cut), the applied watch moves, and the outcome is sent. While the state is taken anew, entries are
+//! only counted: nothing of it is served, and nobody waits for an outcome who could get one. Installing a manifest is one redb
 //! transaction, because a replica is deaf while openraft installs.
 //!
 //! Not here: what a command does (`machine`), and when it reaches redb (`storage/state/flusher.rs`).
@@ -84,7 +85,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let outcome = self.apply_one(entry.id, &entry.body);
             // Before the answer: who was answered finds here what was done.
             self.applied.send_replace(Some(entry.id.index));
-            if let Some(responder) = responder {
+            if let (Some(responder), Some(outcome)) = (responder, outcome) {
                 responder.send(outcome);
             }
         }
@@ -123,10 +124,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 }
 
 impl StateMachine {
-    /// One entry: decide, publish, both under the same lock.
-    fn apply_one(&self, id: EntryId, body: &EntryBody) -> Outcome {
+    /// One entry: decide, publish, both under the same lock. Without an outcome, it is decided when the state has been
+    /// taken anew.
+    fn apply_one(&self, id: EntryId, body: &EntryBody) -> Option<Outcome> {
         let mut machine = self.lock();
-        self.state.apply(&mut machine, id, body)
+        if self.state.passes_over(id) {
+            return None;
+        }
+        Some(self.state.apply(&mut machine, id, body))
     }
 }
 

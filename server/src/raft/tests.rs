@@ -42,6 +42,15 @@ impl EntrySource for Unasked {
     fn payload(&self, _index: EntryIndex) -> io::Result<Bytes> {
         Err(io::ErrorKind::NotFound.into())
     }
+
+    fn entries(
+        &self,
+        _from: EntryIndex,
+        _until: EntryIndex,
+        _bytes_max: u64,
+    ) -> io::Result<Vec<(EntryId, EntryBody)>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
 
 struct Builder;

@@ -49,6 +49,7 @@ pub(crate) struct Replica {
     pub(crate) disk: SlowDisk,
     pub(crate) peers: Peers,
     pub(crate) state: State,
+    pub(crate) machine: Arc<Mutex<Machine>>,
     journal: Journal,
     home: Home,
 }
@@ -67,7 +68,7 @@ pub(crate) struct Home {
 impl Replica {
     /// Ends it in the midst of what it does.
     pub(crate) async fn stop(self) -> Home {
-        let Self { node, raft, world, peers, state, journal, home, disk: _ } = self;
+        let Self { node, raft, world, peers, state, journal, home, machine: _, disk: _ } = self;
         raft.shutdown().await;
         world.tasks.stop(LIMIT).await;
         drop((node, raft, peers));
@@ -97,7 +98,7 @@ impl Home {
         pace: Option<u64>,
     ) -> Replica {
         let (metrics, disk) = (Metrics::new(), SlowDisk::default());
-        let (parts, journal) = parts(&disk, &self, &world, &metrics).await;
+        let (parts, journal, machine) = parts(&disk, &self, &world, &metrics).await;
         let (raft, peers, state) = (parts.raft.clone(), parts.peers.clone(), parts.state.clone());
         peers.board().set_default_pace(pace);
         let clock = world.clock.clone();
@@ -116,7 +117,7 @@ impl Home {
             axum::serve(front_listener, front).await.unwrap();
         });
         raft.run();
-        Replica { node, raft, world, disk, peers, state, journal, home: self }
+        Replica { node, raft, world, disk, peers, state, machine, journal, home: self }
     }
 }
 
@@ -176,7 +177,7 @@ async fn parts(
     home: &Home,
     world: &World,
     metrics: &Metrics,
-) -> (NodeParts, Journal) {
+) -> (NodeParts, Journal, Arc<Mutex<Machine>>) {
     let (folder, replica) = (home.folder.path(), home.replica);
     let front = ReplicaAddr::new(&format!("http://{}", home.front_addr)).unwrap();
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -247,7 +248,10 @@ async fn parts(
                 let machine = machine.clone();
                 Box::new(move || machine.lock().unwrap().checkpoints().collect())
             },
-            digest: Box::new(move || state_digest(&machine.lock().unwrap())),
+            digest: {
+                let machine = machine.clone();
+                Box::new(move || state_digest(&machine.lock().unwrap()))
+            },
         },
         peers,
         forward: Forward::new(replica, detours, 64).unwrap(),
@@ -259,7 +263,7 @@ async fn parts(
             ..NodeOptions::default()
         },
     };
-    (parts, journal)
+    (parts, journal, machine)
 }
 
 fn identity(replica: ReplicaId) -> Identity {

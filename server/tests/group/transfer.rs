@@ -13,9 +13,9 @@ use super::replica::{LIMIT, Replica, orders, tail, three};
 /// Bytes of a record here.
 const BODY_BYTES: usize = 1000;
 /// What moves for a record: its body, a count of headers, its length and time.
-const RECORD_BYTES: u64 = 1000 + 2 + 12;
+pub(crate) const RECORD_BYTES: u64 = 1000 + 2 + 12;
 
-async fn append_many(replica: &Replica, from: u64, count: u64) {
+pub(crate) async fn append_many(replica: &Replica, from: u64, count: u64) {
     let mut next = from;
     while next < from + count {
         let until = (next + 500).min(from + count);
@@ -28,12 +28,12 @@ async fn append_many(replica: &Replica, from: u64, count: u64) {
     }
 }
 
-fn body(number: u64) -> Vec<u8> {
+pub(crate) fn body(number: u64) -> Vec<u8> {
     number.to_string().bytes().cycle().take(BODY_BYTES).collect()
 }
 
 /// Has a checkpoint certified; the index of its entry.
-async fn checkpoint(leader: &Replica) -> EntryIndex {
+pub(crate) async fn checkpoint(leader: &Replica) -> EntryIndex {
     let made = leader.node.make_checkpoint(None).await.unwrap();
     assert!(made.certificate.is_some(), "{made:?}");
     made.checkpoint
@@ -49,7 +49,7 @@ async fn purge(replica: &Replica, checkpoint: EntryIndex) {
 }
 
 /// Waits until the log is as long here as it should be, and reads all of it.
-async fn check_records(replica: &Replica, count: u64) {
+pub(crate) async fn check_records(replica: &Replica, count: u64) {
     let mut applied = replica.raft.applied();
     let is_there = || {
         let view = replica.state.view(&orders());
@@ -77,7 +77,7 @@ fn read_all(state: &State, count: u64) {
 }
 
 /// The state is the same, down to the digest of it.
-fn check_same(replicas: &[&Replica]) {
+pub(crate) fn check_same(replicas: &[&Replica]) {
     let mut states = Vec::new();
     for replica in replicas {
         let state = replica.state.clone();
@@ -87,14 +87,14 @@ fn check_same(replicas: &[&Replica]) {
     assert!(states.windows(2).all(|pair| pair[0] == pair[1]), "states differ");
 }
 
-fn received(replica: &Replica) -> Vec<TransferInfo> {
+pub(crate) fn received(replica: &Replica) -> Vec<TransferInfo> {
     let mut transfers = replica.peers.board().list();
     transfers.retain(|transfer| transfer.direction == TransferDirection::Receiving);
     transfers
 }
 
 /// Bytes that came from all sources.
-fn moved(transfers: &[TransferInfo]) -> u64 {
+pub(crate) fn moved(transfers: &[TransferInfo]) -> u64 {
     transfers.iter().flat_map(|transfer| &transfer.sources).map(|source| source.bytes).sum()
 }
 

@@ -309,6 +309,12 @@ impl Progress {
         facts.failure = failure;
     }
 
+    /// Whether it waits for others, and does not look at what is here.
+    pub(super) fn is_waiting(&self) -> bool {
+        let facts = self.facts();
+        facts.waits_for.is_some() || facts.sources.values().any(|supply| supply.in_flight > 0)
+    }
+
     /// When it last got on.
     pub(super) fn moved(&self) -> Instant {
         self.facts().moved

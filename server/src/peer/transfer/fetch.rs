@@ -7,7 +7,7 @@
 //! Every part is proved alone before it is written, and written ahead of every pointer; so it does not matter whom it
 //! comes from, nor what becomes of the rest.
 //!
-//! Not here: where the manifest comes from and what is done with it (`receive`), whom to ask (`sources`), and what
+//! Not here: which manifest it is and what is done with it (`receive`, `renew`), whom to ask (`sources`), and what
 //! proves what (`basket`).
 
 use std::collections::BTreeSet;
@@ -15,10 +15,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use client::api::transfers::TransferStage;
-use client::types::ReplicaId;
+use client::types::{Digest, EntryIndex, ReplicaId};
 use futures_util::{StreamExt as _, stream};
+use migrations::latest::manifest::Manifest;
 use tokio::sync::mpsc;
 
 use super::basket::{Basket, prove_hashes};
@@ -27,11 +28,16 @@ use super::budget::{Budget, Room};
 use super::plan::{ANSWER_BYTES, Lacking, Piece};
 use super::sources::{Fault, Sources, Turn};
 use super::throttle::Throttle;
-use super::wire::{RecordsAnswer, RecordsQuestion, TileSpan, TilesAnswer, TilesQuestion};
+use super::wire::{
+    KeptPart, KeptQuestion, RecordsAnswer, RecordsQuestion, TileSpan, TilesAnswer, TilesQuestion,
+};
 use crate::metrics::Metrics;
 use crate::peer::codec::Message;
 use crate::peer::{Peers, paths};
-use crate::storage::state::{RECORD_HEAD_BYTES, State, StateManifest, Stretch, TimedWalk};
+use crate::storage::StorageError;
+use crate::storage::state::{
+    RECORD_HEAD_BYTES, State, StateManifest, Stretch, TimedWalk, unpack_kept,
+};
 use crate::world::{Clock, tasks};
 
 /// A source from which nothing comes for so long is left out.
@@ -42,6 +48,9 @@ const STANDSTILL_MAX: Duration = Duration::from_mins(1);
 const WRITE_AFTER: Duration = Duration::from_millis(50);
 /// The least that is asked for at a slow pace.
 const QUESTION_BYTES_MIN: u64 = 64 << 10;
+
+/// What is next to records that were wrong may show to be wrong only after these were put right.
+const ROUNDS_MAX: usize = 5;
 
 /// Why not all was fetched. What was written stays.
 #[derive(Debug, thiserror::Error)]
@@ -85,34 +94,104 @@ impl Fetch {
     /// Fetches what is not here of what a manifest names.
     pub(super) async fn lacking(&self, manifest: &Arc<StateManifest>) -> Result<(), NotFetched> {
         self.progress.set_stage(TransferStage::Comparing);
-        let flushing = self.state.clone();
-        tasks::blocking(move || flushing.flush_now().map_err(io::Error::other)).await?;
-        let lacking = self.compare(manifest).await?;
+        let lacking = self.compare(manifest, Lacking::of).await?;
         self.progress.set_total(lacking.bytes());
         self.progress.set_stage(TransferStage::Fetching);
         self.fetch_tiles(manifest, &lacking).await?;
         self.fetch_records(manifest, &lacking).await?;
         // Whatever was damaged or trimmed meanwhile is the next attempt's.
-        if self.compare(manifest).await?.bytes() > 0 {
+        if self.compare(manifest, Lacking::of).await?.bytes() > 0 {
             return Err(NotFetched::NoSource("all of it any more"));
         }
         Ok(())
     }
 
+    /// Fetches what is not here of what a manifest names, or is not what it proves: all is read again.
+    pub(super) async fn unproved(&self, manifest: &Arc<StateManifest>) -> Result<(), NotFetched> {
+        self.progress.set_stage(TransferStage::Comparing);
+        let hashes = self.compare(manifest, Lacking::unproved_hashes).await?;
+        self.fetch_tiles(manifest, &hashes).await?;
+        for _ in 0..ROUNDS_MAX {
+            let records = self.compare(manifest, Lacking::unproved_records).await?;
+            if records.gaps.is_empty() {
+                self.progress.set_total(hashes.bytes());
+                return Ok(());
+            }
+            self.progress.set_total(hashes.bytes() + records.bytes());
+            self.progress.set_stage(TransferStage::Fetching);
+            self.fetch_records(manifest, &records).await?;
+        }
+        Err(NotFetched::NoSource("what fits what is here"))
+    }
+
+    /// Fetches the manifest of a checkpoint from anybody who keeps one of this digest.
+    pub(super) async fn kept_manifest(
+        &self,
+        checkpoint: EntryIndex,
+        digest: Digest,
+    ) -> Result<StateManifest, NotFetched> {
+        let mut tried = BTreeSet::new();
+        loop {
+            let Some(mut turn) = self.sources.turn(&tried).await else {
+                return Err(NotFetched::NoSource("the manifest of the checkpoint"));
+            };
+            let source = turn.replica;
+            self.progress.set_peer(source);
+            tried.insert(source);
+            let fault = match self.kept_from(&mut turn, checkpoint).await {
+                Ok(None) => continue,
+                Ok(Some(kept)) => {
+                    let unpack = move || Ok(unpack_kept(checkpoint, &kept, digest));
+                    match tasks::blocking(unpack).await? {
+                        Some(manifest) => return Ok(manifest),
+                        None => Fault::Wrong,
+                    }
+                }
+                Err(fault) => fault,
+            };
+            self.sources.leave_out(source, &fault);
+        }
+    }
+
+    /// What one source keeps of a checkpoint.
+    async fn kept_from(
+        &self,
+        turn: &mut Turn<'_>,
+        checkpoint: EntryIndex,
+    ) -> Result<Option<Bytes>, Fault> {
+        let mut kept = BytesMut::new();
+        loop {
+            let question = KeptQuestion { checkpoint, offset: wide(kept.len()) };
+            let answer: KeptPart = self.ask(turn, paths::KEPT, &question).await?;
+            turn.answered(wide(answer.bytes.len()));
+            kept.extend_from_slice(&answer.bytes);
+            if answer.bytes.is_empty() || wide(kept.len()) >= answer.total {
+                let is_whole = !kept.is_empty() && wide(kept.len()) == answer.total;
+                return Ok(is_whole.then(|| kept.freeze()));
+            }
+            self.throttle.pass((answer.total - wide(kept.len())).min(1 << 20)).await;
+        }
+    }
+
     /// What it waits for, if nothing got on for so long that it is to be given up.
     pub(super) fn standstill(&self) -> Option<String> {
         let is_paused = self.progress.pace().borrow().is_paused;
-        if is_paused || self.clock.since(self.progress.moved()) <= STANDSTILL_MAX {
+        let is_at_work = !self.progress.is_waiting();
+        if is_paused || is_at_work || self.clock.since(self.progress.moved()) <= STANDSTILL_MAX {
             return None;
         }
         let waits_for = self.progress.waits_for().map(|what| format!(", waiting for {what}"));
         Some(waits_for.unwrap_or_default())
     }
 
-    async fn compare(&self, manifest: &Arc<StateManifest>) -> Result<Lacking, NotFetched> {
+    async fn compare(
+        &self,
+        manifest: &Arc<StateManifest>,
+        compare: fn(&Manifest, &State) -> Result<Lacking, StorageError>,
+    ) -> Result<Lacking, NotFetched> {
         let (manifest, state) = (Arc::clone(manifest), self.state.clone());
         let compared =
-            tasks::blocking(move || Lacking::of(manifest.rows(), &state).map_err(io::Error::other));
+            tasks::blocking(move || compare(manifest.rows(), &state).map_err(io::Error::other));
         Ok(compared.await?)
     }
 

@@ -25,6 +25,7 @@ mod budget;
 mod fetch;
 mod plan;
 mod receive;
+mod renew;
 pub(super) mod send;
 mod sources;
 mod throttle;
@@ -37,6 +38,7 @@ use crate::world::Clock;
 
 pub use self::board::{Board, NotChanged};
 use self::receive::Receiver;
+pub use self::renew::Renewer;
 use self::send::Server;
 pub use self::throttle::Pace;
 use super::Peers;

@@ -44,6 +44,43 @@ impl Lacking {
         Ok(lacking)
     }
 
+    /// The hashes among what a manifest names that are not here, or not what it proves. Reads all of them.
+    pub(super) fn unproved_hashes(
+        manifest: &Manifest,
+        state: &State,
+    ) -> Result<Self, StorageError> {
+        let mut lacking = Self::default();
+        for (id, row) in &manifest.logs {
+            let (log, proof) = (LogId::new(*id), Proof::from(row));
+            for (level, group) in state.unproved_hashes(log, row)? {
+                let from = group * TILE_WIDTH;
+                let until = from + proof.group_length(level, group);
+                lacking.level(level).push(TileSpan { log, level, from, until });
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// The records, once the hashes are proved. Reads all of them.
+    pub(super) fn unproved_records(
+        manifest: &Manifest,
+        state: &State,
+    ) -> Result<Self, StorageError> {
+        let mut lacking = Self::default();
+        for (id, row) in &manifest.logs {
+            lacking.gaps.extend(state.unproved_records(LogId::new(*id), row)?);
+        }
+        Ok(lacking)
+    }
+
+    fn level(&mut self, level: u8) -> &mut Vec<TileSpan> {
+        let at = usize::from(level);
+        if self.tiles.len() <= at {
+            self.tiles.resize_with(at + 1, Vec::new);
+        }
+        &mut self.tiles[at]
+    }
+
     fn add_tiles(
         &mut self,
         state: &State,
@@ -51,10 +88,7 @@ impl Lacking {
         level: u8,
         count: u64,
     ) -> Result<(), StorageError> {
-        let at = usize::from(level);
-        if self.tiles.len() <= at {
-            self.tiles.resize_with(at + 1, Vec::new);
-        }
+        let spans = self.level(level);
         let mut window = 0;
         while window < count {
             let end = (window + WINDOW).min(count);
@@ -63,7 +97,7 @@ impl Lacking {
             for hashes in here.chunk_by(|left, right| left.is_some() == right.is_some()) {
                 let until = number + wide(hashes.len());
                 if hashes[0].is_none() {
-                    self.tiles[at].push(TileSpan { log, level, from: number, until });
+                    spans.push(TileSpan { log, level, from: number, until });
                 }
                 number = until;
             }

@@ -342,6 +342,9 @@ impl Transfer {
     async fn pull(&self) -> Result<StateManifest, Stop> {
         let manifest = Arc::new(self.fetch_manifest().await?);
         self.confirm(&manifest).await?;
+        // What is lacking is counted against redb, not against memory.
+        let flushing = self.receiver.state.clone();
+        tasks::blocking(move || flushing.flush_now().map_err(io::Error::other)).await?;
         self.fetch.lacking(&manifest).await?;
         Ok(Arc::unwrap_or_clone(manifest))
     }

@@ -22,8 +22,8 @@ use tokio::sync::Semaphore;
 
 use super::board::Progress;
 use super::wire::{
-    ManifestPart, ManifestQuestion, Offer, OfferAnswer, RecordsAnswer, RecordsQuestion,
-    TilesAnswer, TilesQuestion,
+    KeptPart, KeptQuestion, ManifestPart, ManifestQuestion, Offer, OfferAnswer, RecordsAnswer,
+    RecordsQuestion, TilesAnswer, TilesQuestion,
 };
 use crate::peer::client::{PeerError, Peers};
 use crate::peer::transport::Transport;
@@ -212,6 +212,18 @@ pub(in crate::peer) struct Server {
 impl Server {
     pub(super) fn new(state: State) -> Self {
         Self { state, answers: Arc::new(Semaphore::new(ANSWERS_MAX)) }
+    }
+
+    /// Bytes of the manifest that is kept of a checkpoint. Nothing if too many ask at a time.
+    pub(in crate::peer) async fn kept(&self, question: KeptQuestion) -> Option<KeptPart> {
+        self.answer(move |state| {
+            let offset = usize::try_from(question.offset).unwrap_or(usize::MAX);
+            let part = state.kept_part(question.checkpoint, offset, MANIFEST_PART_BYTES);
+            let part = part.map_err(io::Error::other)?;
+            let (total, bytes) = part.unwrap_or_default();
+            Ok(KeptPart { total, bytes })
+        })
+        .await
     }
 
     /// Hashes of tiles, as far as they are here. Nothing if too many ask at a time.

@@ -3,6 +3,7 @@
 //! ```text
 //! offer         vote, entry, number, manifest's length and hash  ->  under way | ready | installed | refused | failed
 //! manifest      number, offset                                   ->  the next bytes of it
+//! kept          entry of a checkpoint, offset                    ->  its length, the next bytes of it
 //! tile hashes   spans of tiles of a level                        ->  per span as many hashes as are there
 //! records       spans of positions, a limit                      ->  per span as many records as are there and fit
 //! ```
@@ -11,7 +12,7 @@
 //! Not here: what is asked when (`receive`), and where the answers come from (`send`).
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use client::types::{Digest, EntryId, LogId, Position, ReplicaId};
+use client::types::{Digest, EntryId, EntryIndex, LogId, Position, ReplicaId};
 
 use crate::peer::codec::{
     Malformed, Message, count, put_id, put_vote, take_bool, take_count, take_digest, take_id,
@@ -79,6 +80,21 @@ pub(in crate::peer) struct ManifestQuestion {
 /// Bytes of a manifest; none if that offer is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::peer) struct ManifestPart(pub(in crate::peer) Bytes);
+
+/// Asks whoever keeps the manifest of a checkpoint for bytes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::peer) struct KeptQuestion {
+    pub(in crate::peer) checkpoint: EntryIndex,
+    pub(in crate::peer) offset: u64,
+}
+
+/// Bytes of a manifest as it is kept; none if it is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::peer) struct KeptPart {
+    /// How many there are in all.
+    pub(in crate::peer) total: u64,
+    pub(in crate::peer) bytes: Bytes,
+}
 
 /// Tiles `[from, until)` of a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,6 +243,28 @@ impl Message for ManifestPart {
     }
 }
 
+impl Message for KeptQuestion {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64_le(self.checkpoint.get());
+        out.put_u64_le(self.offset);
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        Ok(Self { checkpoint: EntryIndex::new(take_u64(bytes)?), offset: take_u64(bytes)? })
+    }
+}
+
+impl Message for KeptPart {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64_le(self.total);
+        put_bytes(out, &self.bytes);
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        Ok(Self { total: take_u64(bytes)?, bytes: take_bytes(bytes)? })
+    }
+}
+
 impl Message for TilesQuestion {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32_le(count(self.0.len()));
@@ -338,7 +376,7 @@ fn take_bytes(bytes: &mut Bytes) -> Result<Bytes, Malformed> {
 
 #[cfg(test)]
 mod tests {
-    use client::types::{EntryIndex, Term};
+    use client::types::Term;
 
     use super::*;
 
@@ -375,6 +413,8 @@ mod tests {
         comes_back(&OfferAnswer::Failed("no source".to_owned()));
         comes_back(&ManifestQuestion { number: 1, offset: 2 });
         comes_back(&ManifestPart(Bytes::from_static(b"rows")));
+        comes_back(&KeptQuestion { checkpoint: EntryIndex::new(3), offset: 9 });
+        comes_back(&KeptPart { total: 80, bytes: Bytes::from_static(b"packed") });
         comes_back(&TilesQuestion(vec![TileSpan { log, level: 1, from: 3, until: 9 }]));
         comes_back(&TilesAnswer(vec![vec![digest, digest], Vec::new()]));
         let (from, until) = (Position::new(1), Position::new(300));

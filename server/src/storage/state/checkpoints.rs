@@ -11,8 +11,8 @@
 //! Not here: who is asked to attest, and what a majority says (`node::checkpoint`, `machine`).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use client::types::{Digest, EntryIndex, LogId, Position};
 use migrations::latest::checkpoints::{decode_kept, decode_kept_digest, encode_kept};
 use migrations::latest::tables::{
@@ -22,9 +22,12 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::database::Database;
 use super::manifest::{self, StateManifest};
-use super::{Shared, State};
+use super::{Shared, State, UNBROKEN};
 use crate::machine::{Changes, CheckpointCertified, Machine, RowChange};
 use crate::storage::error::StorageError;
+
+/// The digest of a state whose rows contradict their digest: no state has it.
+const CONTRADICTION: Digest = Digest::new([0; 32]);
 
 /// What this replica can say of its state at a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +130,13 @@ impl Checkpoints {
         }
     }
 
+    /// What redb holds at this entry is not what the machine was.
+    fn note_contradiction(&mut self, entry: EntryIndex) {
+        if let Some(known) = self.known.get_mut(&entry.get()) {
+            known.digest = CONTRADICTION;
+        }
+    }
+
     /// The newest one that is certified to be what it is here.
     fn newest_confirmed(&self) -> Option<u64> {
         let mut newest_first = self.known.iter().rev();
@@ -162,15 +172,8 @@ impl State {
         let (checkpoint, certified) = (certified.checkpoint, certified.digest);
         let comparison = Comparison { checkpoint, certified, own };
         checkpoints.compared = Some(comparison);
-        if let Some(is_equal) = comparison.is_equal() {
-            self.0.is_diverged.store(!is_equal, Ordering::Relaxed);
-        }
+        self.0.judge(&comparison);
         comparison
-    }
-
-    /// Whether the state here was another one than the certified one when they were compared last.
-    pub fn is_diverged(&self) -> bool {
-        self.0.is_diverged.load(Ordering::Relaxed)
     }
 
     /// What comparing with the newest certificate gave, in this start.
@@ -216,6 +219,29 @@ impl State {
         })
     }
 
+    /// Part of the manifest kept of a checkpoint, as it is kept: how long it is in all, and some of its bytes from `offset`
+    /// on. Nothing if it is not kept.
+    pub fn kept_part(
+        &self,
+        checkpoint: EntryIndex,
+        offset: usize,
+        bytes_max: usize,
+    ) -> Result<Option<(u64, Bytes)>, StorageError> {
+        let database = &self.0.database;
+        let key = kept_key(checkpoint.get());
+        database.unwinding(|| {
+            let table =
+                database.read()?.open_table(CHECKPOINTS).map_err(database.failed("read"))?;
+            let found = table.get(&key[..]).map_err(database.failed("read"))?;
+            Ok(found.map(|value| {
+                let all = value.value();
+                let from = offset.min(all.len());
+                let until = all.len().min(from.saturating_add(bytes_max));
+                (super::widen(all.len()), Bytes::copy_from_slice(&all[from..until]))
+            }))
+        })
+    }
+
     /// The newest checkpoint that is certified to be what it is here, and is flushed.
     pub fn newest_confirmed_index(&self) -> Option<EntryIndex> {
         self.0.lock_checkpoints().newest_confirmed().map(EntryIndex::new)
@@ -249,9 +275,22 @@ impl Shared {
     }
 
     /// Keeps the manifest of what redb holds, if that is the state at a checkpoint, and lets those go that the machine
-    /// does not name any more.
+    /// does not name any more. Rows that contradict their digest make the state another one than any that is certified,
+    /// whether it is the memory that has gone wrong or the disk.
     pub(super) fn keep_manifest(&self) -> Result<(), StorageError> {
-        let Some(state) = manifest::load(&self.database)? else { return Ok(()) };
+        let state = match manifest::load(&self.database) {
+            Ok(Some(state)) => state,
+            Ok(None) => return Ok(()),
+            Err(StorageError::Damaged { what, .. }) if manifest::is_of_rows(what) => {
+                let flushed = *self.flushed.lock().expect(UNBROKEN);
+                tracing::error!(?flushed, what, "rows of the state are not what was executed");
+                if let Some(flushed) = flushed {
+                    self.lock_checkpoints().note_contradiction(flushed.index);
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let checkpoints = &state.rows().checkpoints;
         let is_named = |index: u64| checkpoints.iter().any(|(named, _)| *named == index);
         let index = state.applied().index.get();
@@ -333,4 +372,28 @@ pub(super) fn kept(database: &Database) -> Result<Vec<Kept>, StorageError> {
         }
         Ok(all)
     })
+}
+
+/// The manifest of such bytes as one is kept, if it has this digest.
+pub fn unpack_kept(checkpoint: EntryIndex, kept: &[u8], digest: Digest) -> Option<StateManifest> {
+    let bytes = decode_kept(&kept_key(checkpoint.get()), kept).ok()?;
+    let manifest = StateManifest::decode(&bytes).ok()?;
+    (manifest.applied().index == checkpoint && manifest.digest() == digest).then_some(manifest)
+}
+
+/// Lets those go that are kept of another history than the one of `state`.
+pub(super) fn keep_only(
+    database: &Database,
+    txn: &WriteTransaction,
+    state: &StateManifest,
+) -> Result<(), StorageError> {
+    let rows = &state.rows().checkpoints;
+    let is_right = |key: &[u8], value: &[u8]| {
+        let index = decode_kept_key(key).ok()?;
+        let (_, row) = rows.iter().find(|(named, _)| *named == index)?;
+        Some(row.certificate.as_ref()?.digest == decode_kept_digest(key, value).ok()?)
+    };
+    let mut table = txn.open_table(CHECKPOINTS).map_err(database.failed("write"))?;
+    let kept = table.retain(|key, value| is_right(key, value) == Some(true));
+    kept.map_err(database.failed("write"))
 }

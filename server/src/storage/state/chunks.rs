@@ -198,11 +198,12 @@ impl<'t> ChunkTable<'t> {
     /// Key and value of the last chunk of the same tile before `first`.
     fn previous(&self, log: u64, first: u64) -> Result<Option<KeyAndValue>, StorageError> {
         let tile = chunk_key(log, first / TILE_WIDTH * TILE_WIDTH);
-        let until = chunk_key(log, first);
-        let mut range = self
-            .table
-            .range::<&[u8]>(&tile[..]..&until[..])
-            .map_err(self.database.failed("read"))?;
+        self.last_in(&tile, &chunk_key(log, first))
+    }
+
+    fn last_in(&self, from: &[u8], until: &[u8]) -> Result<Option<KeyAndValue>, StorageError> {
+        let mut range =
+            self.table.range::<&[u8]>(from..until).map_err(self.database.failed("read"))?;
         let Some(found) = range.next_back() else { return Ok(None) };
         let (key, value) = found.map_err(self.database.failed("read"))?;
         Ok(Some((key.value().to_vec(), value.value().to_vec())))
@@ -235,6 +236,25 @@ impl<'t> ChunkTable<'t> {
         }
         keys.iter().try_for_each(|key| self.remove(key))?;
         Ok(keys.len())
+    }
+
+    /// Ends the chunk that reaches beyond a position right before it.
+    pub(super) fn cut(&mut self, log: u64, until: u64) -> Result<(), StorageError> {
+        let found = self.last_in(&chunk_key(log, 0), &chunk_key(log, until))?;
+        let Some((key, value)) = found else { return Ok(()) };
+        let Ok(chunk) = Chunk::decode(&key, &value) else { return Ok(()) };
+        let head = chunk.head();
+        if head.until() <= until {
+            return Ok(());
+        }
+        let count = usize::try_from(until - head.first).expect("a chunk's records are few");
+        let mut kept =
+            OpenChunk::begin(head.log, head.first, head.first_time, head.bytes_before, value.len());
+        for record in chunk.records().take(count) {
+            kept.writer.push(record.time, record.untimed);
+        }
+        let (key, value) = kept.writer.finish();
+        self.insert(&key, &value)
     }
 
     fn insert(&mut self, key: &[u8], value: &[u8]) -> Result<(), StorageError> {

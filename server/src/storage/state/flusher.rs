@@ -285,9 +285,11 @@ impl Flusher {
         tiles::write(&shared.database, &txn, &cut.changes.tiles)?;
         manifest::write_rows(&shared.database, &txn, &cut.changes)?;
         remove_kept(&shared.database, &txn, &cut.changes.rows)?;
+        let quarantine = shared.write_quarantine(&txn)?;
         crash_point(&*shared.disk, "flusher/before-commit");
         shared.database.commit(txn)?;
         crash_point(&*shared.disk, "flusher/after-commit");
+        shared.note_quarantine_saved(quarantine);
         let entry = cut.changes.entry;
         shared.note_flushed(&cut);
         crash_point(&*shared.disk, "flusher/pointers-moved");
@@ -434,6 +436,10 @@ impl RecordsLeft {
 fn cut(shared: &Shared) -> Option<Cut<'_>> {
     let running = shared.running();
     let mut machine = running.machine.lock().expect("the machine was not left by a panic");
+    // What is to be replaced is not worth it, and what replaces it is to find everything as it was looked at.
+    if shared.standing().is_frozen {
+        return None;
+    }
     let applied = machine.applied()?;
     let gate = shared.gate.lock().expect(UNBROKEN);
     if let Some(sealed) = shared.lock_checkpoints().next_sealed() {

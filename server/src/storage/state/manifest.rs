@@ -17,8 +17,9 @@ use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 
 use super::chunks::{ChunkFailure, ChunkReader};
 use super::database::Database;
+use super::quarantine::{self, Quarantine, Standing};
 use super::view::Views;
-use super::{Live, Shared, State, UNBROKEN};
+use super::{Live, Shared, State, UNBROKEN, checkpoints};
 use crate::machine::{Changes, Machine, MachineError};
 use crate::storage::disk::crash_point;
 use crate::storage::error::StorageError;
@@ -107,14 +108,14 @@ impl State {
         let _gate = self.0.gate.lock().expect(UNBROKEN);
         self.0.check_records(manifest)?;
         crash_point(&*self.0.disk, "transfer/before-install");
-        self.0.replace_rows(manifest)?;
+        let txn = self.0.replace_rows(manifest)?;
+        let mark = encode_installed(manifest.0.entry());
+        put_meta(&self.0.database, &txn, META_INSTALLED, &mark)?;
+        self.0.database.commit(txn)?;
         crash_point(&*self.0.disk, "transfer/after-install");
-        *machine = replaced;
-        *self.0.flushed.lock().expect(UNBROKEN) = Some(manifest.applied());
-        *self.0.live_mut() = Live { views: Views::of(machine), ..Live::default() };
-        self.0.replace_checkpoints(manifest);
-        self.0.forget_arrivals();
-        self.0.lock_control().note_replaced();
+        self.0.take_over(manifest, replaced, machine);
+        // If the state was being taken anew: this one has passed over nothing.
+        self.0.change_standing(Standing::end);
         Ok(())
     }
 
@@ -148,8 +149,24 @@ impl State {
 }
 
 impl Shared {
+    /// What is here is of another state from now on, made of a machine.
+    pub(super) fn take_over(
+        &self,
+        manifest: &StateManifest,
+        replaced: Machine,
+        machine: &mut Machine,
+    ) {
+        *machine = replaced;
+        *self.flushed.lock().expect(UNBROKEN) = Some(manifest.applied());
+        *self.live_mut() = Live { views: Views::of(machine), ..Live::default() };
+        self.replace_checkpoints(manifest);
+        self.recent.lock().expect(UNBROKEN).forget();
+        self.forget_arrivals();
+        self.lock_control().note_replaced();
+    }
+
     /// Looks for the first and the last record of every log.
-    fn check_records(&self, manifest: &StateManifest) -> Result<(), InstallError> {
+    pub(super) fn check_records(&self, manifest: &StateManifest) -> Result<(), InstallError> {
         let reader = ChunkReader::open(&self.database)?;
         for (id, row) in manifest.0.logs.iter().filter(|(_, row)| row.trim < row.tail) {
             let log = LogId::new(*id);
@@ -167,7 +184,20 @@ impl Shared {
         Ok(())
     }
 
-    fn replace_rows(&self, manifest: &StateManifest) -> Result<(), StorageError> {
+    /// Puts the certified state in place of one that differs, of which nothing stays that is kept of it.
+    pub(super) fn renew_rows(
+        &self,
+        manifest: &StateManifest,
+        quarantine: Option<Quarantine>,
+    ) -> Result<(), StorageError> {
+        let txn = self.replace_rows(manifest)?;
+        quarantine::write(&self.database, &txn, quarantine)?;
+        checkpoints::keep_only(&self.database, &txn, manifest)?;
+        self.database.commit(txn)
+    }
+
+    /// A transaction in which the rows are those of a manifest.
+    fn replace_rows(&self, manifest: &StateManifest) -> Result<WriteTransaction, StorageError> {
         let database = &self.database;
         let txn = database.write()?;
         for table in Table::ALL.into_iter().filter(|table| *table != Table::Checkpoints) {
@@ -181,16 +211,29 @@ impl Shared {
                 .insert(&key[..], &value[..])
                 .map_err(database.failed("write"))?;
         }
-        let mark = encode_installed(manifest.0.entry());
-        let digest = encode_digest(&manifest.0.digest());
-        for (key, value) in [(META_INSTALLED, mark), (META_DIGEST, digest)] {
-            txn.open_table(META)
-                .map_err(database.failed("write"))?
-                .insert(key, &value[..])
-                .map_err(database.failed("write"))?;
-        }
-        database.commit(txn)
+        put_meta(database, &txn, META_DIGEST, &encode_digest(&manifest.0.digest()))?;
+        Ok(txn)
     }
+}
+
+fn put_meta(
+    database: &Database,
+    txn: &WriteTransaction,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), StorageError> {
+    let mut table = txn.open_table(META).map_err(database.failed("write"))?;
+    table.insert(key, value).map(drop).map_err(database.failed("write"))
+}
+
+/// What is damaged, if a row fails its check.
+const ROW: &str = "row";
+/// What is damaged, if rows do not fit together, or not their digest.
+const ROWS: &str = "set of rows";
+
+/// Whether this damage is one of rows, and not of what holds them.
+pub(super) fn is_of_rows(what: &str) -> bool {
+    [ROW, ROWS].contains(&what)
 }
 
 /// Reads all rows in one transaction; nothing if there is none.
@@ -204,7 +247,7 @@ pub(super) fn load(database: &Database) -> Result<Option<StateManifest>, Storage
             for row in rows.iter().map_err(database.failed("read"))? {
                 let (key, value) = row.map_err(database.failed("read"))?;
                 let added = builder.add(table, key.value(), value.value());
-                added.map_err(|_| database.damaged("row"))?;
+                added.map_err(|_| database.damaged(ROW))?;
                 count += 1;
             }
             if rows.len().map_err(database.failed("read"))? != count {
@@ -214,13 +257,13 @@ pub(super) fn load(database: &Database) -> Result<Option<StateManifest>, Storage
         if builder.is_empty() {
             return Ok(None);
         }
-        let manifest = builder.finish().map_err(|_| database.damaged("set of rows"))?;
+        let manifest = builder.finish().map_err(|_| database.damaged(ROWS))?;
         let meta = txn.open_table(META).map_err(database.failed("read"))?;
         let kept = meta.get(META_DIGEST).map_err(database.failed("read"))?;
         let kept = kept.and_then(|value| decode_digest(value.value()).ok());
         // Every row passed its check; one that is not there at all shows here.
         if kept != Some(manifest.digest()) {
-            return Err(database.damaged("set of rows"));
+            return Err(database.damaged(ROWS));
         }
         Ok(Some(StateManifest(manifest)))
     })
@@ -232,11 +275,7 @@ pub(super) fn write_rows(
     txn: &WriteTransaction,
     changes: &Changes,
 ) -> Result<(), StorageError> {
-    let digest = encode_digest(changes.digest.as_bytes());
-    txn.open_table(META)
-        .map_err(database.failed("write"))?
-        .insert(META_DIGEST, &digest[..])
-        .map_err(database.failed("write"))?;
+    put_meta(database, txn, META_DIGEST, &encode_digest(changes.digest.as_bytes()))?;
     for rows in changes.rows.chunk_by(|left, right| left.table == right.table) {
         let definition = rows[0].table.definition();
         let mut table = txn.open_table(definition).map_err(database.failed("write"))?;

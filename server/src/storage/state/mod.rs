@@ -12,7 +12,8 @@
 //!   purged <= flushed <= min(applied, durable)          trim point <= first readable <= tail
 //! ```
 //!
-//! Locks are taken in this order: the machine, the gate of redb's writers, the checkpoints, the views. Not here: durability (`journal`),
+//! Locks are taken in this order: the machine, the gate of redb's writers, the checkpoints, the
+//! standing, the views. Not here: durability (`journal`),
 //! and what a command does (`machine`).
 
 mod ahead;
@@ -23,8 +24,10 @@ mod flusher;
 mod lacking;
 mod manifest;
 mod proof;
+mod quarantine;
 mod read;
 mod recent;
+mod renewal;
 mod scrub;
 mod source;
 mod suffix;
@@ -48,7 +51,7 @@ use std::time::Duration;
 use client::types::{CursorName, EntryId, EntryIndex, LogId, LogName, Position};
 
 pub use ahead::Stretch;
-pub use checkpoints::{Attestation, Comparison, Kept};
+pub use checkpoints::{Attestation, Comparison, Kept, unpack_kept};
 pub use chunks::Piece;
 #[cfg(test)]
 pub use flusher::Strict;
@@ -56,7 +59,9 @@ pub use flusher::{FlushFailure, Flushed, StateObserver, Unobserved};
 pub use lacking::Gap;
 pub use manifest::{InstallError, StateManifest};
 pub use proof::{Proof, RECORD_HEAD_BYTES, Wrong, leaves};
+pub use quarantine::{Quarantine, Stage};
 pub use read::{Level, Page, ReadError, ReadLimit, TimedWalk};
+pub use renewal::NotRenewed;
 pub use scrub::{Rewritten, TileLook};
 pub use source::EntrySource;
 
@@ -69,6 +74,7 @@ use crate::world::{Clock, Instant};
 use checkpoints::Checkpoints;
 use database::{Database, DatabaseOptions};
 use flusher::{Control, Flusher};
+use quarantine::Standing;
 use recent::Recent;
 use suffix::Suffix;
 use view::Views;
@@ -143,7 +149,9 @@ struct Shared {
     control: Mutex<Control>,
     checkpoints: Mutex<Checkpoints>,
     recent: Mutex<Recent>,
-    /// What this replica holds is known to be another state than the certified one.
+    /// Whether the state here is the right one, as far as that is known.
+    standing: Mutex<Standing>,
+    /// It is not.
     is_diverged: AtomicBool,
     /// The index of the last entry that was more than upkeep, and one.
     worked_until: AtomicU64,
@@ -193,6 +201,7 @@ impl State {
         let flushed = manifest.as_ref().map(StateManifest::applied);
         let kept = checkpoints::kept(&database)?;
         let checkpoints = Checkpoints::found(&kept, manifest.as_ref());
+        let standing = Standing::load(&database)?;
         let shared = Shared {
             disk: Arc::clone(disk),
             database,
@@ -204,7 +213,8 @@ impl State {
             worked_until: AtomicU64::new(worked_until(manifest.as_ref())),
             checkpoints: Mutex::new(checkpoints),
             recent: Mutex::default(),
-            is_diverged: AtomicBool::new(false),
+            is_diverged: AtomicBool::new(standing.is_wrong()),
+            standing: Mutex::new(standing),
             published_bytes: AtomicU64::new(0),
             signal: Condvar::new(),
             running: OnceLock::new(),

@@ -26,6 +26,11 @@ impl Recent {
         self.digests.push_back((entry.get(), digest));
     }
 
+    /// Another state took the place of this one.
+    pub(super) fn forget(&mut self) {
+        self.digests.clear();
+    }
+
     fn at(&self, entry: EntryIndex) -> Attestation {
         let entry = entry.get();
         if self.digests.back().is_none_or(|(last, _)| *last < entry) {

@@ -75,6 +75,10 @@ impl State {
         let (shared, database) = (&self.0, &self.0.database);
         // With the gate, what is read stays so until the commit.
         let _gate = shared.gate.lock().expect(UNBROKEN);
+        // What would prove it is wrong itself, perhaps.
+        if self.is_diverged() {
+            return Ok(Rewritten::Moved);
+        }
         let placed = database.unwinding(|| {
             let txn = database.read()?;
             let Some(tile) = FlushedTile::find(database, &txn, log, number)? else {
@@ -122,6 +126,9 @@ impl State {
     ) -> Result<Rewritten, StorageError> {
         let (shared, database) = (&self.0, &self.0.database);
         let _gate = shared.gate.lock().expect(UNBROKEN);
+        if self.is_diverged() {
+            return Ok(Rewritten::Moved);
+        }
         let proved = database.unwinding(|| {
             let txn = database.read()?;
             let Some(row) = flushed(database, &txn, log)? else { return Ok(Rewritten::Moved) };

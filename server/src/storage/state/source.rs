@@ -7,8 +7,9 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::types::EntryIndex;
+use client::types::{EntryId, EntryIndex};
 
+use crate::machine::EntryBody;
 use crate::storage::journal::Journal;
 
 /// The entries that the state was made of.
@@ -19,6 +20,13 @@ pub trait EntrySource: Send + Sync {
     fn wait_durable(&self, entry: EntryIndex, timeout: Duration) -> bool;
     /// The payload of an entry, checked.
     fn payload(&self, entry: EntryIndex) -> io::Result<Bytes>;
+    /// The first entries of `[from, until)`: at least one, then as many as fit in `bytes_max`.
+    fn entries(
+        &self,
+        from: EntryIndex,
+        until: EntryIndex,
+        bytes_max: u64,
+    ) -> io::Result<Vec<(EntryId, EntryBody)>>;
 }
 
 impl EntrySource for Journal {
@@ -36,5 +44,15 @@ impl EntrySource for Journal {
         payload.map(|payload| payload.bytes.clone()).ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, format!("entry {entry} carries nothing"))
         })
+    }
+
+    fn entries(
+        &self,
+        from: EntryIndex,
+        until: EntryIndex,
+        bytes_max: u64,
+    ) -> io::Result<Vec<(EntryId, EntryBody)>> {
+        let entries = self.read_limited(from.get(), until.get(), bytes_max)?;
+        Ok(entries.into_iter().map(|entry| (entry.id, entry.body)).collect())
     }
 }

@@ -85,6 +85,17 @@ pub(super) fn write(
     Ok(())
 }
 
+/// Removes all hashes whose keys lie from `from` until `until`.
+pub(super) fn remove_range(
+    database: &Database,
+    txn: &WriteTransaction,
+    from: &[u8],
+    until: &[u8],
+) -> Result<(), StorageError> {
+    let mut table = txn.open_table(TILES).map_err(database.failed("write"))?;
+    table.retain_in::<&[u8], _>(from..until, |_, _| false).map_err(database.failed("write"))
+}
+
 /// Removes up to `limit` hashes of a log that is gone. Says how many it found.
 pub(super) fn remove(
     database: &Database,

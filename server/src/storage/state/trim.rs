@@ -76,6 +76,9 @@ impl Trimmer {
     pub(super) fn step(&mut self, shared: &Shared) -> Result<(), StorageError> {
         let Some(leftover) = self.queue.front().copied() else { return Ok(()) };
         let _gate = shared.gate.lock().expect(UNBROKEN);
+        if shared.standing().is_frozen {
+            return Ok(());
+        }
         if delete(shared, leftover)? {
             self.queue.pop_front();
         }

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod figures;
 mod model;
+mod renewal;
 pub(super) mod scene;
 mod scrub;
 mod transfer;

@@ -148,6 +148,17 @@ impl EntrySource for TestJournal {
         self.0.0.lock().unwrap().reads += 1;
         Ok(self.payload_of(entry.get()).bytes)
     }
+
+    fn entries(
+        &self,
+        from: EntryIndex,
+        until: EntryIndex,
+        _bytes_max: u64,
+    ) -> io::Result<Vec<(EntryId, EntryBody)>> {
+        let id = |entry| EntryId::new(Term::new(1), 1, EntryIndex::new(entry));
+        let body = |entry| EntryBody::Command(self.payload_of(entry));
+        Ok((from.get()..until.get()).map(|entry| (id(entry), body(entry))).collect())
+    }
 }
 
 /// What the state told.
