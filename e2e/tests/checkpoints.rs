@@ -7,6 +7,7 @@ use client::Client;
 use client::api::audit::{AuditFinding, AuditVerdict};
 use client::api::checkpoints::CheckpointInfo;
 use client::types::{CheckpointLabel, EntryIndex, LogSettings};
+use futures_util::future::join_all;
 use quorate_e2e::{cluster::Cluster, wait::until, workload};
 use std::time::Duration;
 
@@ -130,6 +131,28 @@ async fn a_replica_that_is_away_is_unverified_and_nobody_waits_for_it() -> Resul
         Ok(found.filter(|it| it.execution.verdict == AuditVerdict::Equal).map(drop))
     })
     .await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_with_a_label_are_certified_also_if_they_are_overtaken() -> Result<()> {
+    let cluster = Cluster::start_with(3, &SOON).await?;
+    let client = workload::client(&cluster.urls())?;
+    let labels = ["one", "two", "three", "four"];
+    let made = labels.map(async |label| {
+        let label = CheckpointLabel::new(label).map_err(anyhow::Error::from)?;
+        anyhow::Ok(client.make_checkpoint(Some(label)).await?.checkpoint)
+    });
+    for made in join_all(made).await {
+        let made = made?;
+        until("it is certified", PATIENCE, async || {
+            let all = client.checkpoints().await?;
+            let this = all.into_iter().find(|it| it.checkpoint == made);
+            Ok(this.and_then(|it| it.certificate))
+        })
+        .await?;
+    }
     cluster.finish();
     Ok(())
 }

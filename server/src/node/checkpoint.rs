@@ -8,7 +8,7 @@
 //!
 //! Not here: the digests themselves (`storage::state`), and what the journal lets go for it (`purge`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use client::api::checkpoints::{CertificateInfo, CheckpointInfo, SnapshotContent, SnapshotInfo};
@@ -38,6 +38,8 @@ struct Course {
     last: Option<(Instant, u64)>,
     /// The newest one whose differing digests were told.
     told: Option<EntryIndex>,
+    /// Those that will have no certificate: everybody has said all it can.
+    uncertain: BTreeSet<EntryIndex>,
 }
 
 /// Wakes the leader's look.
@@ -60,7 +62,7 @@ pub(super) async fn look_after_checkpoints(node: Node) {
         }
         let mut course = Course::default();
         while leadership.borrow().here {
-            node.certify_newest(&mut course).await;
+            node.certify_open(&mut course).await;
             if node.is_checkpoint_due(&course)
                 && let Err(reason) = node.propose_checkpoint(None, &mut course).await
             {
@@ -172,14 +174,26 @@ impl Node {
         made.map_err(CheckpointError::Refused)
     }
 
-    /// Asks who attests the newest checkpoint, and certifies it if a majority tells the same.
-    async fn certify_newest(&self, course: &mut Course) {
-        let core = &*self.core;
-        let Some(newest) = (core.probes.checkpoints)().pop() else { return };
-        let checkpoint = newest.entry.index;
-        if newest.certificate.is_some() {
-            return;
+    /// Certifies the newest checkpoint, and those with a label that were overtaken before they were.
+    async fn certify_open(&self, course: &mut Course) {
+        let all = (self.core.probes.checkpoints)();
+        let Some(newest) = all.last().map(|newest| newest.entry.index) else { return };
+        let open = all.iter().filter(|checkpoint| {
+            let is_wanted = checkpoint.is_pinned || checkpoint.entry.index == newest;
+            is_wanted && checkpoint.certificate.is_none()
+        });
+        let open: Vec<EntryIndex> = open.map(|checkpoint| checkpoint.entry.index).collect();
+        course.uncertain.retain(|checkpoint| open.contains(checkpoint));
+        for checkpoint in open {
+            if !course.uncertain.contains(&checkpoint) {
+                self.certify(checkpoint, course).await;
+            }
         }
+    }
+
+    /// Asks who attests a checkpoint, and certifies it if a majority tells the same.
+    async fn certify(&self, checkpoint: EntryIndex, course: &mut Course) {
+        let core = &*self.core;
         let membership = core.membership.borrow().row.clone();
         let attested = self.attestations(&membership, checkpoint).await;
         let by_digest = group(&attested);
@@ -191,7 +205,12 @@ impl Node {
             let by: Vec<u64> = by.iter().map(|replica| replica.get()).collect();
             is_majority(&membership, &by)
         });
-        let Some((digest, attested_by)) = agreed else { return };
+        let Some((digest, attested_by)) = agreed else {
+            if attested.values().all(|told| *told != Attestation::NotYet) {
+                course.uncertain.insert(checkpoint);
+            }
+            return;
+        };
         let stamp = self.stamp();
         let certify = CertifyCheckpoint { stamp, checkpoint, digest, attested_by };
         match core.proposer.propose(certify, core.options.command_deadline).await {

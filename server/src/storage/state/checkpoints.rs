@@ -171,8 +171,11 @@ impl State {
         });
         let (checkpoint, certified) = (certified.checkpoint, certified.digest);
         let comparison = Comparison { checkpoint, certified, own };
-        checkpoints.compared = Some(comparison);
-        self.0.judge(&comparison);
+        // One that was overtaken says nothing of what is here now.
+        if checkpoints.compared.is_none_or(|newer| newer.checkpoint < checkpoint) {
+            checkpoints.compared = Some(comparison);
+            self.0.judge(&comparison);
+        }
         comparison
     }
 

@@ -154,3 +154,17 @@ fn a_state_that_is_not_the_certified_one_is_known_to_be_wrong_whatever_comes_aft
     assert!(scene.state.is_diverged());
     assert_eq!(scene.state.quarantine().unwrap().checkpoint, second);
 }
+
+#[test]
+fn a_checkpoint_that_was_overtaken_says_nothing_of_what_is_here_now() {
+    let mut scene = scene();
+    let (first, second) = (scene.checkpoint(None), scene.checkpoint(None));
+    scene.flush();
+    let Attestation::Digest(digest) = scene.attested(second) else { panic!("it is flushed") };
+    let certified = |checkpoint, digest| CheckpointCertified { checkpoint, digest, is_new: true };
+    scene.state.compare(&certified(second, digest));
+    let late = scene.state.compare(&certified(first, Digest::new([7; 32])));
+    assert_eq!(late.is_equal(), Some(false));
+    assert!(!scene.state.is_diverged());
+    assert_eq!(scene.state.compared().map(|compared| compared.checkpoint), Some(second));
+}
