@@ -70,7 +70,8 @@ impl Recipe {
         format!("http://{}", self.listen)
     }
 
-    fn diagnostics(&self) -> PathBuf {
+    /// The file into which it prints, start after start.
+    pub fn diagnostics(&self) -> PathBuf {
         self.folder.with_extension("txt")
     }
 

@@ -41,7 +41,7 @@ pub use self::envelope::{Identity, Refusal};
 pub use self::mending::{Asked, AskedEnd, Mender, mending_router};
 pub use self::repair::{NotRepaired, Repair, Repairer};
 pub use self::routes::{Desk, ENTRY_BYTES_MAX, router};
-pub use self::transfer::{Renewer, Transfers};
+pub use self::transfer::{Refiller, Renewer, Transfers};
 pub use self::transport::{Http, Transport, TransportError};
 
 /// Asks the others, over HTTP.

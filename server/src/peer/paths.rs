@@ -10,6 +10,7 @@ pub(super) const ATTESTATION: &str = "/peer/1/attestation";
 pub(super) const ROLLING_DIGEST: &str = "/peer/1/rolling-digest";
 pub(super) const OFFER: &str = "/peer/1/offer";
 pub(super) const MANIFEST: &str = "/peer/1/manifest";
+pub(super) const CONFIRMED: &str = "/peer/1/confirmed";
 pub(super) const KEPT: &str = "/peer/1/kept";
 pub(super) const TILES: &str = "/peer/1/tiles";
 pub(super) const RECORDS: &str = "/peer/1/records";
@@ -28,6 +29,7 @@ pub(super) fn name(path: &str) -> &'static str {
         ROLLING_DIGEST => "rolling_digest",
         OFFER => "offer",
         MANIFEST => "manifest",
+        CONFIRMED => "confirmed",
         KEPT => "kept",
         TILES => "tiles",
         RECORDS => "records",

@@ -198,6 +198,17 @@ impl Repairer {
         call: impl FnOnce(&State) -> Result<A, StorageError> + Send + 'static,
     ) -> Result<A, NotRepaired> {
         let state = self.state.clone();
-        Ok(tasks::blocking(move || call(&state).map_err(io::Error::other)).await?)
+        let has_others = !self.members().is_empty();
+        let called = tasks::blocking(move || {
+            call(&state).map_err(|error| {
+                let told = error.to_string();
+                // Pages that lead to records are nothing that a tile could put right; all of it is, at the next start.
+                if has_others && matches!(error, StorageError::Damaged { .. }) {
+                    state.give_up(error);
+                }
+                io::Error::other(told)
+            })
+        });
+        Ok(called.await?)
     }
 }

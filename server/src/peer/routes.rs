@@ -20,7 +20,7 @@ use super::paths;
 use super::reception::{NoAnswer, Reception, answer};
 use super::transfer::Transfers;
 use super::transfer::wire::{
-    KeptQuestion, ManifestQuestion, Offer, RecordsQuestion, TilesQuestion,
+    ConfirmedAnswer, KeptQuestion, ManifestQuestion, Offer, RecordsQuestion, TilesQuestion,
 };
 use super::transport::Http;
 use crate::metrics::Metrics;
@@ -57,6 +57,7 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::ROLLING_DIGEST, post(rolling_digest))
         .route(paths::OFFER, post(offer))
         .route(paths::MANIFEST, post(manifest))
+        .route(paths::CONFIRMED, post(confirmed))
         .route(paths::KEPT, post(kept))
         .route(paths::TILES, post(tiles))
         .route(paths::RECORDS, post(records))
@@ -166,6 +167,15 @@ async fn offer(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswe
 async fn manifest(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let question: ManifestQuestion = desk.receive(body).await?;
     Ok(answer(&desk.peers().shelf().part(question)))
+}
+
+async fn confirmed(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let () = desk.reception.receive(body).await?;
+    // Whoever is known to be wrong is no witness.
+    if desk.state.is_diverged() {
+        return Err(NoAnswer::Unavailable);
+    }
+    Ok(answer(&ConfirmedAnswer(desk.state.confirmed())))
 }
 
 async fn kept(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {

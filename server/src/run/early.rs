@@ -78,6 +78,12 @@ impl Early {
         )
     }
 
+    /// Whether this replica remembers where another one is.
+    pub(super) fn knows_others(&self) -> bool {
+        let ourselves = self.identity.replica.get();
+        self.acquaintances.places().keys().any(|id| *id != ourselves)
+    }
+
     /// Where messages between replicas go that are not what it seems.
     pub(super) fn detours(&self) -> Detours {
         self.detours.clone()

@@ -20,6 +20,7 @@ pub mod measure;
 mod mend;
 pub mod offline;
 mod open;
+mod refill;
 mod syncs;
 mod verification;
 

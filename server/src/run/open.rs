@@ -1,5 +1,5 @@
 //! Opening what a replica keeps: the state as it was flushed, the journal behind it, the machine
-//! of both; and refusing what does not fit together.
+//! of both. What is damaged is repaired first, what does not fit is let go (`mend`, `refill`).
 //!
 //! Not here: replaying the journal into the machine, which building agreement does.
 
@@ -14,6 +14,7 @@ use super::early::Early;
 use super::entry_repair::EntryRepair;
 use super::folder::Entered;
 use super::mend::mend;
+use super::refill::{StateFile, refill};
 use super::syncs::Syncs;
 use super::verification::Verification;
 use super::{Broken, RunError};
@@ -23,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::node::{Damages, state_digest};
 use crate::peer::{Mender, Peers};
 use crate::raft::{LostEntries, Timings};
+use crate::storage::StorageError;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
 use crate::storage::state::{
@@ -71,7 +73,9 @@ pub(super) async fn open(
         clock: world.clock.clone(),
     };
     let options = state_options(config);
-    let (mut inputs, mut kept) = blocking(inputs, move |inputs| inputs.open_state(options)).await?;
+    let has_others = early.knows_others();
+    let step = move |inputs: &Inputs| inputs.find_state(options, has_others);
+    let (mut inputs, mut kept) = blocking(inputs, step).await?;
     let journal = loop {
         let opened = blocking(inputs, move |inputs| inputs.open_journal(kept));
         let opening;
@@ -81,6 +85,14 @@ pub(super) async fn open(
             Opening::Damaged(wounded) => mend(wounded, early, metrics, &world.clock).await?,
         }
     };
+    let fitting = journal.clone();
+    let step = move |inputs: &Inputs| inputs.let_go_if_unfit(kept, &fitting, options);
+    let is_lost;
+    (inputs, (kept, is_lost)) = blocking(inputs, step).await?;
+    if is_lost {
+        let manifest = refill(&journal, &kept.state, early, metrics, &world.clock).await;
+        kept = Kept::found(kept.state, Some(manifest))?;
+    }
     let (_, opened) = blocking(inputs, move |inputs| inputs.fit(kept, journal)).await?;
     entered.note_journal().await?;
     Ok(opened)
@@ -113,15 +125,65 @@ struct Kept {
     installed: Option<EntryId>,
 }
 
+impl Kept {
+    fn found(state: State, manifest: Option<StateManifest>) -> Result<Self, RunError> {
+        let (flushed, installed) = (state.flushed(), state.installed()?);
+        Ok(Self { state, manifest, flushed, installed })
+    }
+}
+
 impl Inputs {
     fn open_state(&self, options: StateOptions) -> Result<Kept, RunError> {
         let group = migrations::GroupId::FIRST;
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         disk.create_dir_all(&self.layout.journal(group))
             .map_err(|error| RunError::Io { what: "cannot make the journal's folder", error })?;
-        let (state, manifest) = State::open(&disk, &self.layout.state(group), options)?;
-        let (flushed, installed) = (state.flushed(), state.installed()?);
-        Ok(Kept { state, manifest, flushed, installed })
+        let (state, manifest) = State::open(&disk, &self.file().path, options)?;
+        Kept::found(state, manifest)
+    }
+
+    fn file(&self) -> StateFile {
+        StateFile { path: self.layout.state(migrations::GroupId::FIRST) }
+    }
+
+    /// The state as it was flushed; a fresh one in place of one that is damaged, which is set aside.
+    fn find_state(&self, options: StateOptions, has_others: bool) -> Result<Kept, RunError> {
+        // Nobody could give it anew: what can still be read of it is worth more.
+        let is_marked = self.file().is_marked()? && has_others;
+        let damage = if is_marked {
+            "it was found damaged while it was used".to_owned()
+        } else {
+            match self.open_state(options) {
+                Err(RunError::Storage(error @ StorageError::Damaged { .. })) => error.to_string(),
+                opened => return opened,
+            }
+        };
+        self.set_aside(&damage)?;
+        self.open_state(options)
+    }
+
+    fn set_aside(&self, damage: &str) -> Result<(), RunError> {
+        tracing::error!(damage, "the state is lost and set aside");
+        self.file().set_aside()
+    }
+
+    /// Says whether the state is lost, since the journal does not go on from it; then it is a fresh one.
+    fn let_go_if_unfit(
+        &self,
+        kept: Kept,
+        journal: &Journal,
+        options: StateOptions,
+    ) -> Result<(Kept, bool), RunError> {
+        let Err(reason) = check_fit(kept.flushed, kept.installed, journal) else {
+            return Ok((kept, false));
+        };
+        // A fresh one may hold a part of what is lacking, from an earlier attempt.
+        if kept.flushed.is_none() {
+            return Ok((kept, true));
+        }
+        drop(kept);
+        self.set_aside(&reason.to_string())?;
+        Ok((self.open_state(options)?, true))
     }
 
     fn open_journal(&self, kept: Kept) -> Result<(Kept, Opening), RunError> {
@@ -137,6 +199,9 @@ impl Inputs {
     fn fit(&self, kept: Kept, journal: Journal) -> Result<Opened, RunError> {
         let Kept { state, manifest, flushed, installed } = kept;
         check_fit(flushed, installed, &journal)?;
+        if flushed.is_some() {
+            self.file().tidy()?;
+        }
         let machine = match manifest {
             None => Machine::new(MachineLimits::default()),
             Some(manifest) => {
@@ -150,6 +215,7 @@ impl Inputs {
             metrics: self.metrics.clone(),
             damages: damages.clone(),
             broken: self.broken.clone(),
+            file: self.file(),
         };
         state.start(machine.clone(), journal.clone(), Arc::new(observer), self.clock.clone());
         let (syncs, lost) = (self.syncs.clone(), LostEntries::default());
@@ -162,6 +228,7 @@ struct Flushes {
     metrics: Metrics,
     damages: Damages,
     broken: Broken,
+    file: StateFile,
 }
 
 impl StateObserver for Flushes {
@@ -179,6 +246,12 @@ impl StateObserver for Flushes {
     }
 
     fn failed(&self, failure: &FlushFailure) {
+        // Whether the next start comes across it again is chance.
+        if let FlushFailure::Storage(StorageError::Damaged { .. }) = failure
+            && let Err(error) = self.file.set_mark()
+        {
+            tracing::error!(%error, "a damaged state is not marked");
+        }
         self.broken.tell(&failure.to_string());
     }
 }

@@ -25,6 +25,7 @@ mod budget;
 mod fetch;
 mod plan;
 mod receive;
+mod refill;
 mod renew;
 pub(super) mod send;
 mod sources;
@@ -38,6 +39,7 @@ use crate::world::Clock;
 
 pub use self::board::{Board, NotChanged};
 use self::receive::Receiver;
+pub use self::refill::Refiller;
 pub use self::renew::Renewer;
 use self::send::Server;
 pub use self::throttle::Pace;

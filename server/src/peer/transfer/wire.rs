@@ -3,6 +3,7 @@
 //! ```text
 //! offer         vote, entry, number, manifest's length and hash  ->  under way | ready | installed | refused | failed
 //! manifest      number, offset                                   ->  the next bytes of it
+//! confirmed                                                     ->  certified checkpoints that are the same there
 //! kept          entry of a checkpoint, offset                    ->  its length, the next bytes of it
 //! tile hashes   spans of tiles of a level                        ->  per span as many hashes as are there
 //! records       spans of positions, a limit                      ->  per span as many records as are there and fit
@@ -26,6 +27,8 @@ pub(super) const SPANS_MAX: u32 = 256;
 const PLACES_MAX: u32 = 4096;
 /// The most hashes in one answer.
 pub(super) const HASHES_MAX: u32 = 32 * 1024;
+/// Checkpoints that are told of.
+const CONFIRMED_MAX: u32 = 4096;
 /// The most bytes of a reason.
 const REASON_BYTES_MAX: usize = 300;
 
@@ -80,6 +83,10 @@ pub(in crate::peer) struct ManifestQuestion {
 /// Bytes of a manifest; none if that offer is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::peer) struct ManifestPart(pub(in crate::peer) Bytes);
+
+/// The checkpoints that are certified to be what they are at whoever answers, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::peer) struct ConfirmedAnswer(pub(in crate::peer) Vec<(EntryIndex, Digest)>);
 
 /// Asks whoever keeps the manifest of a checkpoint for bytes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,6 +247,22 @@ impl Message for ManifestPart {
 
     fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
         take_bytes(bytes).map(Self)
+    }
+}
+
+impl Message for ConfirmedAnswer {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u32_le(count(self.0.len()));
+        for (checkpoint, digest) in &self.0 {
+            out.put_u64_le(checkpoint.get());
+            out.put_slice(digest.as_bytes());
+        }
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        let count = take_count(bytes, CONFIRMED_MAX, 8 + 32)?;
+        let one = |_| Ok((EntryIndex::new(take_u64(bytes)?), take_digest(bytes)?));
+        (0..count).map(one).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -413,6 +436,10 @@ mod tests {
         comes_back(&OfferAnswer::Failed("no source".to_owned()));
         comes_back(&ManifestQuestion { number: 1, offset: 2 });
         comes_back(&ManifestPart(Bytes::from_static(b"rows")));
+        comes_back(&ConfirmedAnswer(vec![
+            (EntryIndex::new(3), digest),
+            (EntryIndex::new(8), digest),
+        ]));
         comes_back(&KeptQuestion { checkpoint: EntryIndex::new(3), offset: 9 });
         comes_back(&KeptPart { total: 80, bytes: Bytes::from_static(b"packed") });
         comes_back(&TilesQuestion(vec![TileSpan { log, level: 1, from: 3, until: 9 }]));

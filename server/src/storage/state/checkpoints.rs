@@ -100,6 +100,12 @@ struct Known {
     certified: Option<Digest>,
 }
 
+impl Known {
+    fn is_confirmed(&self) -> bool {
+        self.is_flushed && self.certified == Some(self.digest)
+    }
+}
+
 impl Checkpoints {
     /// Those that were found at the start: a manifest kept, or the very state that was flushed last.
     pub(super) fn found(kept: &[Kept], state: Option<&StateManifest>) -> Self {
@@ -140,9 +146,7 @@ impl Checkpoints {
     /// The newest one that is certified to be what it is here.
     fn newest_confirmed(&self) -> Option<u64> {
         let mut newest_first = self.known.iter().rev();
-        let is_confirmed =
-            |known: &Known| known.is_flushed && known.certified == Some(known.digest);
-        newest_first.find(|(_, known)| is_confirmed(known)).map(|(index, _)| *index)
+        newest_first.find(|(_, known)| known.is_confirmed()).map(|(index, _)| *index)
     }
 }
 
@@ -243,6 +247,13 @@ impl State {
                 (super::widen(all.len()), Bytes::copy_from_slice(&all[from..until]))
             }))
         })
+    }
+
+    /// The checkpoints that are certified to be what they are here, and are flushed, oldest first.
+    pub fn confirmed(&self) -> Vec<(EntryIndex, Digest)> {
+        let checkpoints = self.0.lock_checkpoints();
+        let confirmed = checkpoints.known.iter().filter(|(_, known)| known.is_confirmed());
+        confirmed.map(|(index, known)| (EntryIndex::new(*index), known.digest)).collect()
     }
 
     /// The newest checkpoint that is certified to be what it is here, and is flushed.

@@ -207,11 +207,27 @@ fn create(disk: &dyn Disk, path: &Path, options: DatabaseOptions) -> Result<(), 
 }
 
 fn storage_error(path: &Path, act: &'static str, error: redb::Error) -> StorageError {
+    let damaged = |what| StorageError::Damaged { what, path: path.to_owned(), offset: 0 };
     if let redb::Error::Io(source) = error {
-        return StorageError::io(act, path)(source);
+        // What redb makes of a head that is not its own, and of a file that ends too early.
+        let is_damage =
+            matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+        return if is_damage { damaged("file") } else { StorageError::io(act, path)(source) };
     }
-    if let redb::Error::Corrupted(_) = error {
-        return StorageError::Damaged { what: "page", path: path.to_owned(), offset: 0 };
+    if matches!(error, redb::Error::Corrupted(_) | redb::Error::RepairAborted) {
+        return damaged("page");
+    }
+    let is_of_tables = matches!(
+        error,
+        redb::Error::TableDoesNotExist(_)
+            | redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::TableIsNotMultimap(_)
+            | redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::UpgradeRequired(_)
+    );
+    if is_of_tables {
+        return damaged("table");
     }
     let is_latched = matches!(error, redb::Error::PreviousIo | redb::Error::LockPoisoned(_));
     let source = io::Error::other(error);

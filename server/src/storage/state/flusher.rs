@@ -569,7 +569,7 @@ impl Shared {
         }
     }
 
-    /// Says once that the flusher gave up.
+    /// Says once that the flusher gave up, or that it is to.
     pub(super) fn report(&self, failure: FlushFailure) {
         let failure = Arc::new(failure);
         {

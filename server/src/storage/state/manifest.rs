@@ -160,7 +160,7 @@ impl Shared {
         *self.flushed.lock().expect(UNBROKEN) = Some(manifest.applied());
         *self.live_mut() = Live { views: Views::of(machine), ..Live::default() };
         self.replace_checkpoints(manifest);
-        self.recent.lock().expect(UNBROKEN).forget();
+        self.recent.lock().expect(UNBROKEN).begin(machine);
         self.forget_arrivals();
         self.lock_control().note_replaced();
     }

@@ -243,6 +243,7 @@ impl State {
                 self.flushed()
             );
             self.0.live_mut().views = Views::of(&machine);
+            self.0.recent.lock().expect(UNBROKEN).begin(&machine);
         }
         let progress = Mutex::new(None);
         let running = Running { machine, source: Arc::new(source), observer, clock, progress };
@@ -385,6 +386,12 @@ impl State {
     /// Flushes what is applied now, and waits until redb and the journal hold it durably.
     pub fn flush_now(&self) -> Result<(), StorageError> {
         self.0.flush_now()
+    }
+
+    /// What holds the rows and records is damaged, and cannot be put right here: the process is to end, as it does when
+    /// a flush fails.
+    pub fn give_up(&self, damage: StorageError) {
+        self.0.report(damage.into());
     }
 
     /// Flushes what can be flushed, and ends the flusher. Nothing is to be published after.

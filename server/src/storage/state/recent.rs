@@ -8,6 +8,7 @@ use client::types::{Digest, EntryIndex};
 
 use super::checkpoints::Attestation;
 use super::{State, UNBROKEN};
+use crate::machine::Machine;
 
 /// So many entries are remembered.
 const RECENT_MAX: usize = 4096;
@@ -26,9 +27,12 @@ impl Recent {
         self.digests.push_back((entry.get(), digest));
     }
 
-    /// Another state took the place of this one.
-    pub(super) fn forget(&mut self) {
+    /// The state is that of this machine: nothing else is known of how it came about.
+    pub(super) fn begin(&mut self, machine: &Machine) {
         self.digests.clear();
+        if let Some(applied) = machine.applied() {
+            self.push(applied.index, machine.rolling_digest());
+        }
     }
 
     fn at(&self, entry: EntryIndex) -> Attestation {
