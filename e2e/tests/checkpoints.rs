@@ -146,12 +146,13 @@ async fn checkpoints_with_a_label_are_certified_also_if_they_are_overtaken() -> 
     });
     for made in join_all(made).await {
         let made = made?;
-        until("it is certified", PATIENCE, async || {
+        let certificate = until("it is certified", PATIENCE, async || {
             let all = client.checkpoints().await?;
             let this = all.into_iter().find(|it| it.checkpoint == made);
             Ok(this.and_then(|it| it.certificate))
         })
         .await?;
+        assert!(certificate.attested_by.len() >= 2, "{certificate:?}");
     }
     cluster.finish();
     Ok(())
