@@ -74,6 +74,19 @@ fn checkpoints_are_found_again_after_a_stop() {
 }
 
 #[test]
+fn what_was_executed_last_is_known_right_after_a_start() {
+    let mut scene = scene();
+    scene.append("a", &bodies(0..5, 100));
+    scene.flush();
+    let last = EntryIndex::new(scene.applied());
+    let digest = scene.machine.lock().unwrap().rolling_digest();
+    assert_eq!(scene.state.rolling_digest(last), Attestation::Digest(digest));
+    let scene = scene.reopened(by_hand());
+    assert_eq!(scene.flushed(), last.get(), "nothing is to be applied again");
+    assert_eq!(scene.state.rolling_digest(last), Attestation::Digest(digest));
+}
+
+#[test]
 fn two_replicas_that_applied_the_same_attest_the_same_however_they_flushed() {
     let mut first = scene();
     first.flush();
