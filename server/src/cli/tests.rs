@@ -65,6 +65,7 @@ fn documented_command_lines_are_taken() {
         "quorate bench --mix 20/80 --any --consistency local",
         "quorate bench --disk --folder /tmp",
         "quorate bench --ceiling --clients 64",
+        "quorate bench --overload 10 --clients 256 --refused-wait 0s",
         "quorate bench --follow 1000 --duration 10s --interval 100ms",
         "quorate bench --read --format ndjson --records 1000000 --clients 1",
         "quorate config init",

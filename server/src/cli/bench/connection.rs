@@ -14,13 +14,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const HEAD_BYTES_MAX: usize = 64 << 10;
-const READ_BYTES: usize = 64 << 10;
+/// What a connection has room for at first, and at most: many of them that get short answers stay small.
+const READ_BYTES_MIN: usize = 2 << 10;
+const READ_BYTES_MAX: usize = 64 << 10;
 
 /// A connection that carries one request at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
     buffer: BytesMut,
+    /// How much is read at a time; more with every read that fills it.
+    read_bytes: usize,
 }
 
 /// The head of an answer.
@@ -54,16 +58,16 @@ impl Connection {
     pub(super) async fn open(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: BytesMut::with_capacity(READ_BYTES) })
+        Ok(Self { stream, buffer: BytesMut::new(), read_bytes: READ_BYTES_MIN })
     }
 
     /// Sends a request and reads its whole answer, whose body is thrown away.
-    pub(super) async fn exchange(&mut self, request: &[u8]) -> io::Result<u16> {
+    pub(super) async fn exchange(&mut self, request: &[u8]) -> io::Result<Head> {
         let mut head = self.ask(request).await?;
         while let Some(piece) = self.piece(&mut head).await? {
             drop(piece);
         }
-        Ok(head.status)
+        Ok(head)
     }
 
     /// Sends a request and reads its whole answer.
@@ -169,13 +173,16 @@ impl Connection {
     }
 
     async fn fill(&mut self) -> io::Result<()> {
-        if self.buffer.capacity() - self.buffer.len() < READ_BYTES / 4 {
-            self.buffer.reserve(READ_BYTES);
+        if self.buffer.capacity() - self.buffer.len() < self.read_bytes / 2 {
+            self.buffer.reserve(self.read_bytes);
         }
-        match self.stream.read_buf(&mut self.buffer).await? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+        if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if self.buffer.len() == self.buffer.capacity() {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        }
+        Ok(())
     }
 }
 
@@ -297,8 +304,10 @@ mod tests {
     async fn an_interim_answer_and_one_without_a_body_are_understood() {
         let mut connection =
             answering(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").await;
-        assert_eq!(connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.unwrap(), 204);
-        assert_eq!(connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.unwrap(), 204);
+        for _ in 0..2 {
+            let head = connection.exchange(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            assert_eq!(head.status, 204);
+        }
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 //! Invariants: only what began and was answered within the measured time counts; the worst gap is
 //! the longest time in which no client at all got an append acknowledged, the end of the measured
 //! time included. A client whose connection breaks asks for the leader again and goes on, so that a
-//! failover is measured and not avoided.
+//! failover is measured and not avoided. One that is refused for the moment comes back when it was
+//! told to, or as soon as the load says: how hard an overload is lies in that.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +18,7 @@ use client::api::{header, paths};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, request};
+use super::connection::{Connection, Head, request};
 use super::histogram::Histogram;
 use crate::world::{Clock, Instant};
 
@@ -44,6 +45,8 @@ pub(super) struct Load {
     pub(super) batch: u32,
     /// The query that reads add after their position, with its `&`.
     pub(super) read_query: String,
+    /// How long a client waits that was refused; none: as long as it was told.
+    pub(super) refused_wait: Option<Duration>,
     /// Not measured.
     pub(super) warm_up: Duration,
     /// Measured.
@@ -77,6 +80,8 @@ pub(super) struct Outcome {
     pub(super) appends: Histogram,
     /// Reads answered.
     pub(super) reads: Histogram,
+    /// What was refused for the moment, by status: too much is asked for, or nobody can serve it now.
+    pub(super) refused: BTreeMap<u16, u64>,
     /// What else was answered, and how often.
     pub(super) errors: BTreeMap<String, u64>,
     /// The longest time without any acknowledgement.
@@ -93,6 +98,8 @@ const OVER: u8 = 2;
 struct Course {
     clock: Clock,
     began: Instant,
+    /// Who led at the beginning, asked once for all: thousands of questions would be a load of their own.
+    leader: Option<SocketAddr>,
     phase: AtomicU8,
     acknowledged_at: AtomicU64,
     worst_gap: AtomicU64,
@@ -118,9 +125,14 @@ impl Course {
 
 /// Runs the load.
 pub(super) async fn run(load: Load) -> Outcome {
+    let leader = match load.towards {
+        Towards::Leader => leader(load.seeds[0]).await.ok().flatten(),
+        Towards::Any => None,
+    };
     let course = Arc::new(Course {
         clock: Clock::real(),
         began: Clock::real().now(),
+        leader,
         phase: AtomicU8::new(WARMING_UP),
         acknowledged_at: AtomicU64::new(0),
         worst_gap: AtomicU64::new(0),
@@ -164,6 +176,9 @@ impl Outcome {
     fn add(&mut self, other: Self) {
         self.appends.merge(&other.appends);
         self.reads.merge(&other.reads);
+        for (status, count) in other.refused {
+            *self.refused.entry(status).or_default() += count;
+        }
         for (error, count) in other.errors {
             *self.errors.entry(error).or_default() += count;
         }
@@ -201,8 +216,12 @@ impl Client {
 
     async fn go(&mut self) {
         let mut attempt = self.number;
+        let mut known = self.course.leader;
         while self.course.phase() != OVER {
-            let opened = open(&self.load, attempt).await;
+            let opened = match known.take() {
+                Some(leader) => connect(leader).await,
+                None => open(&self.load, attempt).await,
+            };
             attempt += 1;
             let broken = match opened {
                 Ok(connection) => self.stay(connection).await,
@@ -235,27 +254,45 @@ impl Client {
                 &log.append
             };
             let began = self.course.clock.now();
-            let status = connection.exchange(request).await?;
+            let answer = connection.exchange(request).await?;
             let ended = self.course.clock.now();
-            let is_done = (200..300).contains(&status);
+            let is_done = (200..300).contains(&answer.status);
             if is_done && !is_read {
                 log.tail.fetch_add(u64::from(load.batch), Ordering::Relaxed);
                 self.course.mark(ended);
             }
-            if phase != MEASURING || self.course.phase() != MEASURING {
-                continue;
-            }
+            let is_measured = phase == MEASURING && self.course.phase() == MEASURING;
             match (is_done, is_read) {
-                (true, false) => self.seen.appends.record(ended - began),
-                (true, true) => self.seen.reads.record(ended - began),
+                (true, false) if is_measured => self.seen.appends.record(ended - began),
+                (true, true) if is_measured => self.seen.reads.record(ended - began),
+                (true, _) => {}
                 (false, _) => {
-                    self.seen.error(format!("status {status}"));
-                    self.course.clock.sleep(PAUSE).await;
-                    // It may have been told so because somebody else leads by now.
-                    return Ok(());
+                    self.not_done(&answer, is_measured).await;
+                    if answer.status != 429 {
+                        // It may have been told so because somebody else leads by now.
+                        return Ok(());
+                    }
                 }
             }
         }
+    }
+
+    /// Counts what was not done, and waits as long as it takes until another attempt.
+    async fn not_done(&mut self, answer: &Head, is_measured: bool) {
+        let told = retry_after(answer).filter(|_| matches!(answer.status, 429 | 503));
+        match told {
+            _ if !is_measured => {}
+            Some(_) => *self.seen.refused.entry(answer.status).or_default() += 1,
+            None => self.seen.error(format!("status {}", answer.status)),
+        }
+        let wait = match (told, self.load.refused_wait) {
+            (None, _) => PAUSE,
+            (Some(_), Some(wait)) => wait,
+            // Up to half as long again, so that those who were refused together do not come back together.
+            (Some(told), None) => told + told.mul_f64(f64::from(self.draw_percent()) / 200.0),
+        };
+        let sleep = self.course.clock.sleep(wait);
+        self.course.over.run_until_cancelled(sleep).await;
     }
 
     /// Spreads the reads evenly between the appends.
@@ -268,17 +305,30 @@ impl Client {
         is_due
     }
 
-    fn read_request(&mut self, log: &LogLoad, into: &mut Vec<u8>) {
-        // xorshift: good enough to spread reads over a log.
+    /// xorshift: good enough to spread reads over a log, and waits.
+    fn draw(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
+        self.random
+    }
+
+    fn draw_percent(&mut self) -> u8 {
+        u8::try_from(self.draw() % 100).unwrap_or(0)
+    }
+
+    fn read_request(&mut self, log: &LogLoad, into: &mut Vec<u8>) {
         let until = log.tail.load(Ordering::Relaxed).saturating_sub(u64::from(self.load.batch));
-        let from = self.random % until.max(1);
+        let from = self.draw() % until.max(1);
         let target = format!("{}?from={from}{}", log.records_path, self.load.read_query);
         into.clear();
         into.extend_from_slice(&request("GET", &target, "bench", &[], b""));
     }
+}
+
+/// After what time another attempt makes sense, if that was told.
+fn retry_after(answer: &Head) -> Option<Duration> {
+    answer.header(header::RETRY_AFTER)?.parse().ok().map(Duration::from_secs)
 }
 
 /// Connects to whom the load is meant for; a later attempt asks another replica.
@@ -320,6 +370,10 @@ mod tests {
 
     /// A service that acknowledges every request, and says nothing for a while after the first 50.
     async fn service(silence: Duration) -> SocketAddr {
+        answering(silence, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await
+    }
+
+    async fn answering(silence: Duration, answer: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         tokio::spawn(async move {
@@ -332,7 +386,6 @@ mod tests {
                         if answered == 50 {
                             sleep(silence).await;
                         }
-                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
                         stream.write_all(answer).await.unwrap();
                     }
                 });
@@ -355,6 +408,7 @@ mod tests {
             }],
             batch: 1,
             read_query: "&limit=1".to_owned(),
+            refused_wait: Some(Duration::ZERO),
             warm_up: Duration::ZERO,
             duration: Duration::from_millis(400),
         }
@@ -375,6 +429,25 @@ mod tests {
         let outcome = run(load(service(Duration::ZERO).await, 25)).await;
         let (appends, reads) = (outcome.appends.total(), outcome.reads.total());
         assert!(reads * 3 <= appends + 12 && appends <= reads * 3 + 12, "{reads} of {appends}");
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_neither_done_nor_an_error() {
+        let told = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
+        let refusing = answering(Duration::ZERO, told).await;
+        let outcome = run(load(refusing, 0)).await;
+        let refused = outcome.refused.get(&429).copied().unwrap_or(0);
+        assert!(outcome.appends.total() == 0 && refused > 50, "{:?}", outcome.refused);
+        assert_eq!(outcome.errors, BTreeMap::new());
+
+        // Whoever waits as long as it was told asks once in this time.
+        let outcome = run(Load { refused_wait: None, ..load(refusing, 0) }).await;
+        assert!(outcome.refused.get(&429).is_none_or(|count| *count <= 4), "one of each client");
+
+        let silent = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+        let outcome = run(load(answering(Duration::ZERO, silent).await, 0)).await;
+        assert!(outcome.refused.is_empty(), "nobody was told when to come back");
+        assert!(outcome.errors.contains_key("status 503"), "{:?}", outcome.errors);
     }
 
     #[tokio::test]

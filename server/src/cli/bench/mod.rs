@@ -1,7 +1,7 @@
 //! `quorate bench`: load against a group, and what this machine could do at best.
 //!
-//! Four measurements: closed-loop load (the default), a sequential read, the fan-out to followers of
-//! one log, and two ceilings: the disk alone (`--disk`), and the same HTTP with three journals in one
+//! Five measurements: closed-loop load (the default), the same with far too much of it, a sequential
+//! read, the fan-out to followers of one log, and two ceilings: the disk alone (`--disk`), and the same HTTP with three journals in one
 //! process and no consensus (`--ceiling`). The ceilings stand beside every figure, so that the cost
 //! of consensus and network is a ratio that holds on any machine.
 //!
@@ -11,6 +11,7 @@ mod connection;
 mod follow;
 mod histogram;
 mod load;
+mod overload;
 mod read;
 mod report;
 mod target;
@@ -66,6 +67,9 @@ pub(super) struct Arguments {
     /// How fresh reads are.
     #[arg(long, default_value = "linearizable", value_parser = ["linearizable", "local"])]
     consistency: String,
+    /// How long a client waits that was refused (429, 503), instead of as long as it was told.
+    #[arg(long, value_parser = duration_or_zero, value_name = "TIME")]
+    refused_wait: Option<Duration>,
     /// What the logs are called; several get a number.
     #[arg(long, default_value = "bench")]
     log: String,
@@ -85,6 +89,10 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "200ms", value_parser = duration, value_name = "TIME")]
     #[arg(requires = "follow", help_heading = "Instead of load")]
     interval: Duration,
+    /// The load as it is, and so many times as many clients, in turn: how much is still done?
+    #[arg(long, group = "what", value_name = "TIMES", help_heading = "Instead of load")]
+    #[arg(value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    overload: Option<u32>,
     /// The same load, against the same HTTP with three journals in one process and no consensus.
     #[arg(long, group = "what", help_heading = "Instead of load")]
     ceiling: bool,
@@ -162,6 +170,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
             read::run(arguments, &target, context).await
         } else if let Some(followers) = arguments.follow {
             follow::run(followers, arguments, &target, context).await
+        } else if let Some(times) = arguments.overload {
+            overload::run(times, arguments, &target, context).await
         } else {
             rounds(arguments, &target, context).await
         }

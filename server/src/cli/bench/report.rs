@@ -79,6 +79,9 @@ pub(super) struct Round {
     #[serde(skip_serializing_if = "Option::is_none")]
     reads: Option<Figures>,
     worst_gap_ms: f64,
+    refused_per_second: f64,
+    /// How often each status was told to somebody who may come back later.
+    refused: BTreeMap<u16, u64>,
     errors: BTreeMap<String, u64>,
 }
 
@@ -89,6 +92,10 @@ impl Round {
             appends: (arguments.mix < 100).then(|| figures(&outcome.appends)),
             reads: (arguments.mix > 0).then(|| figures(&outcome.reads)),
             worst_gap_ms: rounded(outcome.worst_gap.as_secs_f64() * 1e3),
+            refused_per_second: rounded(
+                real(outcome.refused.values().sum()) / outcome.measured.as_secs_f64(),
+            ),
+            refused: outcome.refused.clone(),
             errors: outcome.errors.clone(),
         }
     }
@@ -100,6 +107,12 @@ impl Round {
             .flatten()
             .map(|figures| figures.requests_per_second)
             .sum()
+    }
+
+    fn refusals(&self) -> String {
+        let told =
+            self.refused.iter().map(|(status, count)| format!("   status {status}: {count}"));
+        format!("{} requests/s{}", whole(self.refused_per_second), told.collect::<String>())
     }
 
     /// In one line.
@@ -144,7 +157,17 @@ impl LoadReport {
         }
     }
 
+    /// Requests in a second, of the median round.
+    pub(super) fn rate(&self) -> f64 {
+        self.median.rate()
+    }
+
     pub(super) fn table(&self) -> Table {
+        self.onto(Table::pairs())
+    }
+
+    /// The same below what a table holds already.
+    pub(super) fn onto(&self, table: Table) -> Table {
         let load = format!(
             "{} clients   {} × {}   {} logs   {}   {} s",
             self.clients,
@@ -154,13 +177,16 @@ impl LoadReport {
             self.format,
             self.seconds
         );
-        let mut table = Table::pairs().pair(self.against, load);
+        let mut table = table.pair(self.against, load);
         if let Some(appends) = &self.median.appends {
             table = appends.table(table, "appends");
             table = table.pair("  worst gap", format!("{} ms", self.median.worst_gap_ms));
         }
         if let Some(reads) = &self.median.reads {
             table = reads.table(table, "reads");
+        }
+        if !self.median.refused.is_empty() {
+            table = table.pair("refused", self.median.refusals());
         }
         let errors = self.median.errors.iter().map(|(error, count)| format!("{error}: {count}"));
         let errors: Vec<String> = errors.collect();
@@ -270,8 +296,14 @@ mod tests {
     }
 
     fn round(rate: f64) -> Round {
-        let errors = BTreeMap::from([("status 503".to_owned(), 2)]);
-        Round { appends: Some(figures(rate)), reads: None, worst_gap_ms: 12.5, errors }
+        Round {
+            appends: Some(figures(rate)),
+            reads: None,
+            worst_gap_ms: 12.5,
+            refused_per_second: 1_200.0,
+            refused: BTreeMap::from([(429, 11_990), (503, 10)]),
+            errors: BTreeMap::from([("status 504".to_owned(), 2)]),
+        }
     }
 
     fn report(rounds: Vec<Round>) -> LoadReport {
@@ -298,7 +330,8 @@ mod tests {
              appends      21 000 requests/s   21 000 records/s   1.5 MB/s\n\
              \x20 latency    p50 340 µs   p90 900 µs   p99 1.20 ms   p99.9 90.00 ms   max 1.20 s\n\
              \x20 worst gap  12.5 ms\n\
-             errors       status 503: 2\n"
+             refused      1 200 requests/s   status 429: 11990   status 503: 10\n\
+             errors       status 504: 2\n"
         );
     }
 
@@ -307,7 +340,8 @@ mod tests {
         let json = serde_json::to_value(report(vec![round(2.0)])).unwrap();
         assert_eq!(json["median"]["appends"]["p999_us"], 90_000.0);
         assert_eq!(json["median"]["worst_gap_ms"], 12.5);
-        assert_eq!(json["median"]["errors"]["status 503"], 2);
+        assert_eq!(json["median"]["errors"]["status 504"], 2);
+        assert_eq!(json["median"]["refused"]["429"], 11_990);
         assert!(json["median"].get("reads").is_none());
     }
 }

@@ -89,6 +89,7 @@ impl Target {
             logs: self.logs.clone(),
             batch: arguments.batch,
             read_query: format!("&limit={}&consistency={}", arguments.batch, arguments.consistency),
+            refused_wait: arguments.refused_wait,
             warm_up: arguments.warm_up,
             duration: arguments.duration,
         }
