@@ -52,8 +52,14 @@ impl RetryPolicy {
         self.attempts_max > 1
     }
 
+    /// How long to wait before the attempt after `attempts` if the service asked for at least `told`: up to half as
+    /// long again, so that all who were refused in one moment do not come back in one moment.
+    pub(super) fn wait(&self, attempts: u32, told: Duration) -> Duration {
+        self.backoff(attempts).max(told.mul_f64(1.0 + fraction() / 2.0))
+    }
+
     /// How long to wait before the attempt after `attempts`, somewhere below its longest wait.
-    pub(super) fn backoff(&self, attempts: u32) -> Duration {
+    fn backoff(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(16);
         let longest = self.backoff_min.saturating_mul(1 << doublings).min(self.backoff_max);
         longest.mul_f64(fraction())
@@ -105,6 +111,16 @@ mod tests {
             let longest = policy.backoff_min.saturating_mul(1 << attempts.min(16));
             assert!(policy.backoff(attempts) <= longest.min(policy.backoff_max));
         }
+    }
+
+    #[test]
+    fn those_who_are_told_the_same_wait_do_not_come_back_together() {
+        let policy = RetryPolicy::default();
+        let told = Duration::from_secs(1);
+        let waits: Vec<_> = (0..100).map(|_| policy.wait(1, told)).collect();
+        assert!(waits.iter().all(|wait| (told..=told * 3 / 2).contains(wait)), "{waits:?}");
+        let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+        assert!(*most > *least + told / 4, "{waits:?}");
     }
 
     #[test]

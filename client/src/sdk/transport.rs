@@ -268,7 +268,7 @@ impl Transport {
         if !failed.is_retryable || !is_safe || attempts >= attempts_max {
             return None;
         }
-        let backoff = self.options.retry.backoff(attempts).max(failed.retry_after);
+        let backoff = self.options.retry.wait(attempts, failed.retry_after);
         let left = until.saturating_duration_since(Instant::now());
         if backoff >= left {
             return None;
