@@ -205,10 +205,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => {
-            let runtime = threaded()?;
-            let result = runtime.block_on(serve::run(*arguments));
+            // However many callers there are, the replica itself does not wait for a thread behind them.
+            let (replica, callers) = (threaded()?, threaded()?);
+            let result = replica.block_on(serve::run(*arguments, callers.handle()));
             // A read of standard input that still waits would keep the process for ever.
-            runtime.shutdown_background();
+            callers.shutdown_background();
+            replica.shutdown_background();
             result
         }
         Command::Demo(arguments) => threaded()?.block_on(demo::run(arguments, context)),

@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use client::types::ReplicaAddr;
+use tokio::runtime::Handle;
 
 use super::{Exit, Failure};
 use crate::config::{Config, ConfigErrors, Layers, Start};
@@ -140,10 +141,10 @@ impl Arguments {
     }
 }
 
-/// Runs one replica until it is told to stop.
-pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+/// Runs one replica until it is told to stop; callers are served on threads of their own.
+pub(super) async fn run(arguments: Arguments, callers: &Handle) -> Result<(), Failure> {
     let config = arguments.config()?;
-    match run::serve(config).await {
+    match run::serve(config, callers).await {
         Ok(_reason) => Ok(()),
         Err(error) => Err(failed(&error)),
     }

@@ -46,12 +46,19 @@ impl Node {
 /// another one's is better.
 async fn watch_stalls(node: Node) {
     let core = &*node.core;
+    let clock = &core.world.clock;
     let mut leadership = core.leadership.clone();
+    let (mut applied, mut moved) = (None, clock.now());
     loop {
         if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
-        let still = core.pulse.still_for();
+        // The batcher may be late to hear what became of its proposals: it waits for its turn among the callers.
+        let applied_now = *core.applied.borrow();
+        if applied_now != applied {
+            (applied, moved) = (applied_now, clock.now());
+        }
+        let still = core.pulse.still_for().min(clock.since(moved));
         if still >= core.options.stall_max {
             match node.give_up_leadership().await {
                 Ok(leader) => warn!(?still, %leader, "nothing was committed, leadership given up"),
@@ -66,7 +73,7 @@ async fn watch_stalls(node: Node) {
                 Err(reason) => debug!(%reason, "disk slow, nobody to lead instead"),
             }
         }
-        core.world.clock.sleep(STALL_INTERVAL).await;
+        clock.sleep(STALL_INTERVAL).await;
     }
 }
 

@@ -182,8 +182,10 @@ impl Node {
         let asker = IndexAsker::new(&raft, &peers, &world.clock, &metrics, options.read_deadline);
         let (rounds, asking) = Rounds::new(asker, options.reads_waiting_max);
         let tails = Tails::new(read::look(state.clone()));
-        tasks.spawn("batcher", batcher.run());
-        tasks.spawn("read rounds", asking);
+        // These wake every caller by itself: from other threads that would cost more than all the rest of an append.
+        let beside_callers = tasks.beside(&world.callers);
+        beside_callers.spawn("batcher", batcher.run());
+        beside_callers.spawn("read rounds", asking);
         tasks.spawn("followed tails", tails.run(raft.applied(), world.clock.clone()));
         let appends = Room { bytes_max: options.append_bytes_max, count_max: options.appends_max };
         let followers = Room { bytes_max: u64::MAX, count_max: options.followers_max };

@@ -20,7 +20,7 @@ use tower::ServiceExt as _;
 use super::RunError;
 use crate::http::{Front, WaitingFront};
 use crate::listen::{self, Listening};
-use crate::world::World;
+use crate::world::Tasks;
 
 /// Binds an address.
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -35,7 +35,7 @@ pub(super) struct ClientDoor {
 
 impl ClientDoor {
     /// Opens it; until it is given to a node, `waiting` answers.
-    pub(super) fn open(world: &World, listening: Listening, waiting: WaitingFront) -> Self {
+    pub(super) fn open(tasks: &Tasks, listening: Listening, waiting: WaitingFront) -> Self {
         let serving = Arc::new(OnceLock::<Front>::new());
         let current = serving.clone();
         let answer = move |request| {
@@ -43,11 +43,11 @@ impl ClientDoor {
             async move {
                 match current.get() {
                     Some(front) => front.answer(request).await,
-                    None => waiting.answer(request).await,
+                    None => Box::pin(waiting.answer(request)).await,
                 }
             }
         };
-        Self { serving, served: Served::begin("client door", world, listening, answer) }
+        Self { serving, served: Served::begin("client door", tasks, listening, answer) }
     }
 
     /// From now on this front answers.
@@ -63,7 +63,7 @@ impl ClientDoor {
 
 /// The peer door: closed until there is something to answer, then served by whatever was given to it last.
 pub(super) struct PeerDoor {
-    world: World,
+    tasks: Tasks,
     router: Arc<Mutex<Router>>,
     listening: Option<Listening>,
     served: Option<Served>,
@@ -71,9 +71,9 @@ pub(super) struct PeerDoor {
 
 impl PeerDoor {
     /// A door that is bound; who comes waits until it is served.
-    pub(super) fn new(world: &World, listening: Listening) -> Self {
-        let (world, listening) = (world.clone(), Some(listening));
-        Self { world, router: Arc::default(), listening, served: None }
+    pub(super) fn new(tasks: &Tasks, listening: Listening) -> Self {
+        let (tasks, listening) = (tasks.clone(), Some(listening));
+        Self { tasks, router: Arc::default(), listening, served: None }
     }
 
     /// From now on these routes answer.
@@ -88,7 +88,7 @@ impl PeerDoor {
                 service.oneshot(request).await.unwrap_or_else(|never| match never {})
             }
         };
-        self.served = Some(Served::begin("peer door", &self.world, listening, answer));
+        self.served = Some(Served::begin("peer door", &self.tasks, listening, answer));
     }
 
     /// Lets requests under way finish, as long as the door's options allow.
@@ -108,7 +108,7 @@ pub(super) struct Served {
 impl Served {
     pub(super) fn begin<A, F>(
         name: &'static str,
-        world: &World,
+        tasks: &Tasks,
         listening: Listening,
         answer: A,
     ) -> Self
@@ -118,7 +118,7 @@ impl Served {
     {
         let (close, mut told) = watch::channel(false);
         let (ended, closed) = watch::channel(false);
-        world.tasks.spawn_to_end(name, async move {
+        tasks.spawn_to_end(name, async move {
             let stop = async {
                 // If nobody can tell any more, it is time as well.
                 drop(told.wait_for(|is_told| *is_told).await);

@@ -61,7 +61,7 @@ impl Early {
             metrics: metrics.clone(),
             world: world.clone(),
             front,
-            door: PeerDoor::new(world, listening),
+            door: PeerDoor::new(&world.tasks, listening),
         })
     }
 

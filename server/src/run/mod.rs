@@ -32,6 +32,7 @@ use axum::Router;
 use migrations::latest::NodeRow;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -69,13 +70,22 @@ pub enum Ended {
 }
 
 /// Runs one replica until it is told to stop, or cannot go on.
-pub async fn serve(config: Config) -> Result<Ended, RunError> {
+///
+/// Callers are served on the threads of `callers`. What the group waits for (heartbeats, entries, votes) then never
+/// waits in a queue behind ten thousand of them: it has threads that sleep most of the time, and the system lets those
+/// run first.
+pub async fn serve(config: Config, callers: &Handle) -> Result<Ended, RunError> {
     telemetry::start(&config.diagnostics)?;
-    let world = World::real();
+    let mut world = World::real();
+    world.callers = world.tasks.on(callers.clone());
     let metrics = Metrics::new();
     let descriptors = Descriptors::of(listen::raise_descriptor_limit());
     let clients = config.clients.clone().within_descriptors(descriptors.clients);
-    let clients = listening(&world, &metrics, Door::Clients, bind(config.listen)?, clients);
+    let listener = {
+        let _bound_there = callers.enter();
+        bind(config.listen)?
+    };
+    let clients = listening(&world, &metrics, Door::Clients, listener, clients);
     let peers = bind(config.peer_listen)?;
     let limits = config.peers.clone().within_descriptors(descriptors.peers);
     // They come from few addresses, and one may have all.
@@ -85,7 +95,7 @@ pub async fn serve(config: Config) -> Result<Ended, RunError> {
     let options = config.limits.http;
     let (founding, asked_to_found) = mpsc::channel(1);
     let waiting = WaitingFront::new(options, metrics.clone(), &world, Some(founding));
-    let mut front = ClientDoor::open(&world, clients, waiting.clone());
+    let mut front = ClientDoor::open(&world.callers, clients, waiting.clone());
     let broken = Broken::new();
     let starting = async {
         let entered = folder::enter(&config, &world, &waiting, asked_to_found).await?;

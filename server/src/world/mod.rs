@@ -25,21 +25,24 @@ pub struct World {
     pub chance: Chance,
     /// Runs tasks and blocking calls.
     pub tasks: Tasks,
+    /// The same set, on the threads that serve callers: for what hands something to every one of them.
+    pub callers: Tasks,
 }
 
 impl World {
     /// The world of a running replica: the machine's clock, the system's randomness.
     pub fn real() -> Self {
-        Self { clock: Clock::real(), chance: Chance::from_system(), tasks: Tasks::new() }
+        let tasks = Tasks::new();
+        let callers = tasks.clone();
+        Self { clock: Clock::real(), chance: Chance::from_system(), tasks, callers }
     }
 
     /// A world for tests: real monotonic time, a wall clock that stands until it is moved, and
     /// chance that repeats itself.
     pub fn for_test(seed: u64, wall_millis: u64) -> Self {
-        Self {
-            clock: Clock::standing_at(wall_millis),
-            chance: Chance::from_seed(seed),
-            tasks: Tasks::new(),
-        }
+        let (clock, chance) = (Clock::standing_at(wall_millis), Chance::from_seed(seed));
+        let tasks = Tasks::new();
+        let callers = tasks.clone();
+        Self { clock, chance, tasks, callers }
     }
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,8 @@ pub struct Tasks {
     tracker: TaskTracker,
     stopping: CancellationToken,
     failed: watch::Sender<Option<&'static str>>,
+    /// Whose threads run them; none: those of whoever spawns.
+    threads: Option<Handle>,
 }
 
 impl Default for Tasks {
@@ -65,7 +68,20 @@ impl Tasks {
             tracker: TaskTracker::new(),
             stopping: CancellationToken::new(),
             failed: watch::Sender::new(None),
+            threads: None,
         }
+    }
+
+    /// The same set, but what is spawned here runs on these threads.
+    #[must_use]
+    pub fn on(&self, threads: Handle) -> Self {
+        Self { threads: Some(threads), ..self.clone() }
+    }
+
+    /// The same set, but what is spawned here runs where the tasks of `others` do.
+    #[must_use]
+    pub fn beside(&self, others: &Self) -> Self {
+        Self { threads: others.threads.clone(), ..self.clone() }
     }
 
     /// A set of its own that is stopped with this one, or before it.
@@ -75,6 +91,7 @@ impl Tasks {
             tracker: TaskTracker::new(),
             stopping: self.stopping.child_token(),
             failed: self.failed.clone(),
+            threads: self.threads.clone(),
         }
     }
 
@@ -154,7 +171,11 @@ impl Tasks {
                 failed.send_replace(Some(name));
             }
         };
-        drop(self.tracker.spawn(guarded.instrument(info_span!("task", task = name))));
+        let guarded = guarded.instrument(info_span!("task", task = name));
+        match &self.threads {
+            Some(threads) => drop(self.tracker.spawn_on(guarded, threads)),
+            None => drop(self.tracker.spawn(guarded)),
+        }
     }
 }
 
@@ -181,6 +202,33 @@ mod tests {
         let tasks = Tasks::new();
         tasks.spawn_to_end("stuck", std::future::pending());
         assert!(!tasks.stop(Duration::from_millis(5)).await);
+    }
+
+    #[test]
+    fn what_runs_on_threads_of_its_own_never_waits_for_others() {
+        let (ours, theirs) = [(); 2]
+            .map(|()| {
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap()
+            })
+            .into();
+        let tasks = Tasks::new();
+        let callers = tasks.on(theirs.handle().clone());
+        ours.block_on(async {
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            let (taken, is_taken) = tokio::sync::oneshot::channel();
+            // It keeps their only thread, as thousands of callers would.
+            callers.spawn_to_end("busy", async move {
+                taken.send(()).unwrap();
+                held.recv().ok();
+            });
+            is_taken.await.unwrap();
+            let (done, finished) = tokio::sync::oneshot::channel();
+            tasks.spawn_to_end("quick", async move { done.send(()).unwrap() });
+            assert_eq!(finished.await, Ok(()));
+            drop(release);
+            tasks.tracker.close();
+            tasks.tracker.wait().await;
+        });
     }
 
     #[tokio::test]
