@@ -3,7 +3,8 @@
 //! One body has a longest length, and all bodies being taken in have a number of bytes together: a
 //! crowd of large uploads cannot take the memory of a replica. Room is taken as bytes arrive, so what
 //! is merely announced keeps nobody out, and given back when the body is dropped. The last part of the
-//! room is for small bodies. A body that arrived in one piece is not copied.
+//! room is for small bodies. A body that arrived in one piece is not copied, unless it is tiny. One that is refused is read
+//! and thrown away as it comes: it costs no memory, and who sends it gets to the answer.
 //!
 //! Not here: how fast a body has to come (`listen`), and what it means (`media`).
 
@@ -24,6 +25,8 @@ use crate::world::Clock;
 const CROWDED_RETRY: Duration = Duration::from_millis(200);
 /// A body up to here is small: it may take what the others have to leave free.
 const SMALL_BYTES_MAX: usize = 64 << 10;
+/// A body up to here is copied out of its connection's buffer, which is twice as large.
+const COPIED_BYTES_MAX: usize = 4 << 10;
 /// The part of the room that only small bodies may take.
 const SMALL_PART: usize = 8;
 /// How much of a body that is too large is read and thrown away, so that the one who sends it gets to
@@ -75,9 +78,7 @@ impl BodyRoom {
     ) -> Result<TakenIn, ApiError> {
         let announced = announced_length(headers)?;
         if announced.is_some_and(|length| length > u64::try_from(limit).unwrap_or(u64::MAX)) {
-            if !headers.contains_key(EXPECT) {
-                self.discard(body, announced).await;
-            }
+            Box::pin(self.pass_over(headers, body)).await;
             return Err(too_large(limit));
         }
         let announced = announced.and_then(|length| usize::try_from(length).ok());
@@ -87,7 +88,10 @@ impl BodyRoom {
         };
         if announced == Some(first.len()) {
             self.grow(&mut room, first.len())?;
-            return Ok(TakenIn { bytes: first, _room: room });
+            // As long as a body lies in what its connection has read, the connection has to read on elsewhere.
+            let is_tiny = first.len() <= COPIED_BYTES_MAX;
+            let bytes = if is_tiny { Bytes::copy_from_slice(&first) } else { first };
+            return Ok(TakenIn { bytes, _room: room });
         }
         let longest = announced.unwrap_or(limit);
         let mut bytes = Vec::new();
@@ -95,13 +99,18 @@ impl BodyRoom {
         while let Some(more) = piece {
             let length = bytes.len() + more.len();
             if length > limit {
-                self.discard(body, None).await;
+                drop((bytes, room));
+                Box::pin(self.discard(body)).await;
                 return Err(too_large(limit));
             }
             if length > bytes.capacity() {
                 // Twice of what came so far, so that little is copied and little is held in advance.
                 let capacity = (2 * length).min(longest).max(length);
-                self.grow(&mut room, capacity)?;
+                if let Err(error) = self.grow(&mut room, capacity) {
+                    drop((bytes, room));
+                    Box::pin(self.discard(body)).await;
+                    return Err(error);
+                }
                 bytes.reserve_exact(capacity - bytes.len());
             }
             bytes.extend_from_slice(&more);
@@ -110,11 +119,18 @@ impl BodyRoom {
         Ok(TakenIn { bytes: bytes.into(), _room: room })
     }
 
-    /// Reads on for a while without keeping anything.
-    async fn discard(&self, mut body: Body, announced: Option<u64>) {
-        if announced.is_some_and(|length| length > DISCARDED_BYTES_MAX) {
-            return;
+    /// Lets a body go by that nobody wants, unless whoever sends it waits for a word first or would never
+    /// come to its end.
+    pub(super) async fn pass_over(&self, headers: &HeaderMap, body: Body) {
+        let announced = announced_length(headers).unwrap_or(None);
+        let is_endless = announced.is_some_and(|length| length > DISCARDED_BYTES_MAX);
+        if !is_endless && !headers.contains_key(EXPECT) {
+            Box::pin(self.discard(body)).await;
         }
+    }
+
+    /// Reads on for a while without keeping anything.
+    async fn discard(&self, mut body: Body) {
         let reading = async {
             let mut discarded = 0;
             while discarded <= DISCARDED_BYTES_MAX
@@ -161,7 +177,7 @@ async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     }
 }
 
-fn announced_length(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
+pub(super) fn announced_length(headers: &HeaderMap) -> Result<Option<u64>, ApiError> {
     let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| ApiError::parameter("content-length", "not a length"))

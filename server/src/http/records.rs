@@ -21,6 +21,7 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
 
+use super::body::announced_length;
 use super::extract::InPath;
 use super::media::intake::BodyKind;
 use super::media::json::{push_number, push_time};
@@ -57,6 +58,10 @@ pub(super) async fn append(
     let conditions = extract::conditions(&parts.headers)?;
     let kind = BodyKind::of(&parts.headers)?;
     let (limit, code) = kind.limit(api.node.batch_limits());
+    if let Err(refused) = api.node.expect_append(announced_length(&parts.headers)?.unwrap_or(0)) {
+        Box::pin(api.bodies.pass_over(&parts.headers, body)).await;
+        return Err(refused.into());
+    }
     let taken = api.bodies.take_in(&parts.headers, body, limit).await;
     let taken = taken.map_err(|error| error.instead_of(ErrorCode::BodyTooLarge, code))?;
     let append = Append { api, parts, kind, log, conditions };
@@ -81,7 +86,7 @@ impl Append<'_> {
         }
         let (headers, body) = (self.parts.headers.clone(), body.clone());
         let reading = move || kind.batch(&headers, body, &limits);
-        let read = self.api.world.tasks.blocking(reading).await;
+        let read = Box::pin(self.api.world.tasks.blocking(reading)).await;
         read.map_err(|_failed| ApiError::new(ErrorCode::Internal))?
     }
 

@@ -25,8 +25,8 @@ use crate::world::bugs;
 
 pub use crate::machine::{Appended, LogTarget};
 
-/// After this time an append may be tried again that found no room.
-const OVERLOADED_RETRY: Duration = Duration::from_millis(200);
+/// Too many appends are under way: one that found no room may be tried again after this time.
+const OVERLOADED: AppendError = AppendError::Overloaded { retry_after: Duration::from_millis(200) };
 /// After this time an append may be tried again that met a flusher behind its budget.
 const LAGGING_RETRY: Duration = Duration::from_secs(1);
 /// After this time an append may be tried again that met a full disk.
@@ -54,6 +54,22 @@ impl Node {
         self.core.metrics.append_in_flight(self.core.appends.bytes());
         self.core.metrics.append_ended(outcome(&result), clock.since(started), records, bytes);
         result
+    }
+
+    /// Refuses an append of about so many bytes that this replica would not take now, whatever is in it, so that
+    /// nobody reads it first. Where another replica leads, that one decides.
+    pub fn expect_append(&self, bytes: u64) -> Result<(), AppendError> {
+        if !self.core.leadership.borrow().here {
+            return Ok(());
+        }
+        let expected = self.check_room().and_then(|()| {
+            let has_room = self.core.appends.has_room(bytes);
+            if has_room { Ok(()) } else { Err(OVERLOADED) }
+        });
+        if expected.is_err() {
+            self.core.metrics.append_ended(AppendOutcome::Overloaded, Duration::ZERO, 0, 0);
+        }
+        expected
     }
 
     async fn admit_and_append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
@@ -98,17 +114,24 @@ impl Node {
     fn admit(&self, batch: &Batch) -> Result<Permit, AppendError> {
         let core = &*self.core;
         self.check_leads()?;
+        self.check_room()?;
+        if core.pulse.still_for() >= core.options.stall_max {
+            return Err(Unserved::NoQuorum { retry_after: NO_LEADER_RETRY }.into());
+        }
+        let bytes = u64::try_from(batch.run().len()).unwrap_or(u64::MAX);
+        core.appends.admit(bytes).ok_or(OVERLOADED)
+    }
+
+    /// Refuses while there is no room for what is appended, in memory behind the journal or on disk.
+    fn check_room(&self) -> Result<(), AppendError> {
+        let core = &*self.core;
         if core.state.is_lagging() {
             return Err(AppendError::FlusherLagging { retry_after: LAGGING_RETRY });
         }
         if core.disk.is_full() || core.are_disks_full.load(Ordering::Relaxed) {
             return Err(AppendError::DiskFull { retry_after: DISK_FULL_RETRY });
         }
-        if core.pulse.still_for() >= core.options.stall_max {
-            return Err(Unserved::NoQuorum { retry_after: NO_LEADER_RETRY }.into());
-        }
-        let bytes = u64::try_from(batch.run().len()).unwrap_or(u64::MAX);
-        core.appends.admit(bytes).ok_or(AppendError::Overloaded { retry_after: OVERLOADED_RETRY })
+        Ok(())
     }
 
     /// Refuses what only a leader can do, unless this replica leads.

@@ -20,6 +20,13 @@ pub(super) struct Room {
     pub(super) count_max: u64,
 }
 
+impl Room {
+    fn fits(&self, count: u64, bytes: u64) -> bool {
+        // One alone is always admitted: what a single batch may weigh is not decided here.
+        (bytes <= self.bytes_max || count == 1) && count <= self.count_max
+    }
+}
+
 /// Counts what is in flight. A clone counts the same.
 #[derive(Clone, Debug)]
 pub(super) struct Permits {
@@ -52,9 +59,12 @@ impl Permits {
         let count = counts.count.fetch_add(1, Ordering::Relaxed) + 1;
         let total = counts.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         let permit = Permit { permits: self.clone(), bytes };
-        // One alone is always admitted: what a single batch may weigh is not decided here.
-        let fits = total <= counts.room.bytes_max || count == 1;
-        (fits && count <= counts.room.count_max).then_some(permit)
+        counts.room.fits(count, total).then_some(permit)
+    }
+
+    /// Whether one more of `bytes` would be admitted now; by the time it asks, that may have changed.
+    pub(super) fn has_room(&self, bytes: u64) -> bool {
+        self.shared.room.fits(self.count() + 1, self.bytes().saturating_add(bytes))
     }
 
     /// Bytes in flight.
@@ -108,6 +118,7 @@ mod tests {
     fn what_is_in_flight_is_bounded_in_bytes() {
         let permits = permits(100, 10);
         let first = permits.admit(60).unwrap();
+        assert!(permits.has_room(40) && !permits.has_room(41));
         assert!(permits.admit(41).is_none());
         let second = permits.admit(40).unwrap();
         assert_eq!((permits.bytes(), permits.count()), (100, 2));
@@ -119,7 +130,7 @@ mod tests {
     fn what_is_in_flight_is_bounded_in_count() {
         let permits = permits(100, 2);
         let held = [permits.admit(0).unwrap(), permits.admit(0).unwrap()];
-        assert!(permits.admit(0).is_none());
+        assert!(permits.admit(0).is_none() && !permits.has_room(0));
         drop(held);
         assert!(permits.admit(0).is_some());
     }
