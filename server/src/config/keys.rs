@@ -302,7 +302,7 @@ pub const KEYS: &[Key] = &[
         "connections.head_bytes_max",
         Kind::Bytes,
         "64KiB",
-        "The head of a request over HTTP/2; over HTTP/1 256 KiB bound it.",
+        "The head of a request over HTTP/2; over HTTP/1 64 KiB bound it.",
     ),
     key(
         "connections.streams_max",

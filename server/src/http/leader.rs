@@ -45,7 +45,8 @@ impl Api {
             let leads = route == Route::Here;
             let result = match route {
                 Route::Here => here().await,
-                Route::There { front, .. } => self.at_other(&front, parts, body).await,
+                // Boxed: a request that is served here does not take the room of one that is carried.
+                Route::There { front, .. } => Box::pin(self.at_other(&front, parts, body)).await,
                 Route::Nowhere { retry_after } => {
                     return Err(ApiError::new(ErrorCode::NoLeader).retry_after(retry_after));
                 }

@@ -62,8 +62,9 @@ impl Reception {
         let request_id = self.names.name(&mut request);
         let trace_id = extract::trace_id(request.headers()).map(str::to_owned);
         let method = known_method(request.method());
-        let answering = AssertUnwindSafe(answer(request)).catch_unwind();
-        let (route, mut response) = answering.await.unwrap_or_else(|_panic| {
+        // In one expression: a future that has a name first is held twice.
+        let answered = AssertUnwindSafe(answer(request)).catch_unwind().await;
+        let (route, mut response) = answered.unwrap_or_else(|_panic| {
             error!(request_id = ?request_id, "route panicked");
             ("panic", ApiError::new(ErrorCode::Internal).into_response())
         });

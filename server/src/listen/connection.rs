@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use client::api::error::ErrorCode;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -32,8 +33,12 @@ use super::pulse::{Asked, Pulse, Verdict, Watched};
 use crate::metrics::{ConnectionLoss, Door, Metrics};
 use crate::world::Clock;
 
-/// What a read of HTTP/1 may buffer; the window of a stream of HTTP/2.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// What a connection of HTTP/1 may buffer each way. It keeps that much once a long body has come, so thousands of
+/// clients may take no more than this each.
+const CLIENT_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// The same for the few connections of other replicas, which bring long bodies all the time.
+const PEER_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// The windows of HTTP/2.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// Silence after which the system asks whether the other side is still there.
@@ -46,19 +51,26 @@ pub(super) struct Doorway {
     pub(super) door: Door,
     pub(super) metrics: Metrics,
     clock: Clock,
-    protocol: auto::Builder<TokioExecutor>,
+    /// For whoever may mean HTTP/2.
+    either: auto::Builder<TokioExecutor>,
+    /// For whoever means HTTP/1.
+    http1: auto::Builder<TokioExecutor>,
     /// How many may be told at once that there is no place for them.
     refusals: Arc<Semaphore>,
 }
 
 impl Doorway {
     pub(super) fn new(options: ListenOptions, door: Door, metrics: Metrics, clock: Clock) -> Self {
-        let mut protocol = auto::Builder::new(TokioExecutor::new());
-        protocol
+        let buffer_bytes_max = match door {
+            Door::Clients => CLIENT_BUFFER_BYTES_MAX,
+            Door::Peers => PEER_BUFFER_BYTES_MAX,
+        };
+        let mut either = auto::Builder::new(TokioExecutor::new());
+        either
             .http1()
             // Our own deadlines hold from the first byte on and tell a late head from an idle wait.
             .header_read_timeout(None)
-            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_buf_size(buffer_bytes_max)
             .http2()
             .timer(TokioTimer::new())
             .keep_alive_interval(Some(KEEPALIVE))
@@ -67,7 +79,8 @@ impl Doorway {
             .max_concurrent_streams(options.streams_max)
             .max_header_list_size(options.head_bytes_max);
         let refusals = Arc::new(Semaphore::new(options.refusals_max()));
-        Self { options, door, metrics, clock, protocol, refusals }
+        let http1 = either.clone().http1_only();
+        Self { options, door, metrics, clock, either, http1, refusals }
     }
 
     fn lost(&self, pulse: &Pulse, reason: ConnectionLoss) {
@@ -99,10 +112,10 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let _counted = Counted::new(&doorway);
-    if first_byte(&doorway, &stream, &place.pulse).await {
+    if let Some(opening) = opening(&doorway, &stream, &place.pulse).await {
         prepare(&stream);
         // Boxed so that a connection which never speaks does not take the room of one that does.
-        Box::pin(speak(&doorway, stream, &place, answer)).await;
+        Box::pin(speak(&doorway, opening, stream, &place, answer)).await;
         if let Some((stream, code)) = place.pulse.take_unsaid() {
             last_word::say(stream, code, &place.name(), &doorway.clock).await;
         }
@@ -122,19 +135,35 @@ pub(super) fn refuse(
     })
 }
 
-/// Waits until the other side has sent something. Until then there is nothing but the socket.
-async fn first_byte(doorway: &Doorway, stream: &TcpStream, pulse: &Pulse) -> bool {
+/// What the other side began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opening {
+    /// Certainly HTTP/1.
+    Http1,
+    /// Perhaps HTTP/2.
+    Either,
+}
+
+/// Waits until the other side has sent something, and looks at it without taking it. Until then there is nothing but
+/// the socket. If the protocol found out by reading, that would cut the first head in two, and a buffer that is filled
+/// twice stays twice as large as long as the connection lives.
+async fn opening(doorway: &Doorway, stream: &TcpStream, pulse: &Pulse) -> Option<Opening> {
+    let mut first = [0; 4];
     tokio::select! {
-        readable = stream.readable() => readable.is_ok(),
+        peeked = stream.peek(&mut first) => match peeked {
+            Ok(0) | Err(_) => None,
+            Ok(count) if b"PRI ".starts_with(&first[..count]) => Some(Opening::Either),
+            Ok(_) => Some(Opening::Http1),
+        },
         asked = pulse.asked() => {
             if asked.has(Asked::EVICT) {
                 doorway.lost(pulse, ConnectionLoss::Evicted);
             }
-            false
+            None
         }
         () = doorway.clock.sleep(doorway.options.head_timeout) => {
             doorway.lost(pulse, ConnectionLoss::HeadLate);
-            false
+            None
         }
     }
 }
@@ -148,8 +177,13 @@ fn prepare(stream: &TcpStream) {
     }
 }
 
-async fn speak<A, F>(doorway: &Doorway, stream: TcpStream, place: &Place, answer: A)
-where
+async fn speak<A, F>(
+    doorway: &Doorway,
+    opening: Opening,
+    stream: TcpStream,
+    place: &Place,
+    answer: A,
+) where
     A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
@@ -161,14 +195,18 @@ where
         let clock = doorway.clock.clone();
         let answering = answer(request.map(|body| Body::new(Paced::new(body, tempo, clock))));
         let pulse = pulse.clone();
-        async move {
-            let response = answering.await;
+        // A block would hold the answering twice, and every connection has room for it.
+        answering.map(move |response| {
             pulse.answer_made();
             Ok::<_, Infallible>(response.map(|body| Answer::new(body, under_way)))
-        }
+        })
     });
+    let protocol = match opening {
+        Opening::Http1 => &doorway.http1,
+        Opening::Either => &doorway.either,
+    };
     let io = TokioIo::new(Watched::new(stream, pulse.clone()));
-    let mut connection = pin!(doorway.protocol.serve_connection(io, service));
+    let mut connection = pin!(protocol.serve_connection(io, service));
     let mut asked = pin!(pulse.asked());
     let mut timer = pin!(doorway.clock.timer(doorway.clock.now()));
     loop {

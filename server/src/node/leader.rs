@@ -93,6 +93,10 @@ impl Node {
         if !matches!(route, Route::Nowhere { .. }) || self.is_stopping() {
             return route;
         }
+        Box::pin(self.route_after_an_election()).await
+    }
+
+    async fn route_after_an_election(&self) -> Route {
         let clock = &self.core.world.clock;
         let deadline = clock.after(self.core.options.election_wait);
         let mut leadership = self.core.leadership.clone();
