@@ -1,7 +1,8 @@
 //! A byte of a replica's folder that flips while the replica is down, one after the other, anywhere in it.
 //!
-//! Goal: each is harmless, repaired from the others without an operator, or refused with the place named; no byte that
-//! is served is ever wrong, and nothing is missing afterwards.
+//! Goal: each is harmless or repaired from the others without an operator; only in the two small files that say who
+//! this replica is and whom it met, it is refused with the file named. No byte that is served is ever wrong, and nothing
+//! is missing afterwards.
 //! Method: one of three replicas is stopped, a bit of a byte in one of its files is flipped, it starts again; every
 //! record is read from it until all are right. One that refuses to start says why and where; the byte is flipped back.
 
@@ -145,6 +146,7 @@ async fn whichever_byte_of_a_folder_flips_it_is_repaired_or_refused_by_name_and_
             }
             Outcome::Refused(said) => {
                 let name = flip.path.file_name().context("a file has a name")?.to_string_lossy();
+                ensure!(matches!(&*name, "marker" | "met"), "{flip:?} was not repaired: {said}");
                 ensure!(said.contains(&*name), "{flip:?} was refused without the file: {said}");
                 refused.push((name.into_owned(), flip.offset));
                 flip.flip()?;

@@ -174,7 +174,7 @@ impl Inputs {
         journal: &Journal,
         options: StateOptions,
     ) -> Result<(Kept, bool), RunError> {
-        let Err(reason) = check_fit(kept.flushed, kept.installed, journal) else {
+        let Fit::Behind(reason) = check_fit(kept.flushed, kept.installed, journal)? else {
             return Ok((kept, false));
         };
         // A fresh one may hold a part of what is lacking, from an earlier attempt.
@@ -182,7 +182,7 @@ impl Inputs {
             return Ok((kept, true));
         }
         drop(kept);
-        self.set_aside(&reason.to_string())?;
+        self.set_aside(&reason)?;
         Ok((self.open_state(options)?, true))
     }
 
@@ -198,7 +198,9 @@ impl Inputs {
 
     fn fit(&self, kept: Kept, journal: Journal) -> Result<Opened, RunError> {
         let Kept { state, manifest, flushed, installed } = kept;
-        check_fit(flushed, installed, &journal)?;
+        if let Fit::Behind(reason) = check_fit(flushed, installed, &journal)? {
+            return Err(RunError::Unfit(reason));
+        }
         if flushed.is_some() {
             self.file().tidy()?;
         }
@@ -262,28 +264,38 @@ fn watch_storage(journal: &Journal, broken: &Broken) {
     journal.on_poisoned(Box::new(move |error| broken.tell(&error.to_string())));
 }
 
+/// How state and journal lie to one another, if they can be of one replica.
+#[derive(Debug, PartialEq, Eq)]
+enum Fit {
+    /// The journal goes on from the state.
+    GoesOn,
+    /// The state lies before what the journal begins with, in words: it is lost.
+    Behind(String),
+}
+
 /// `purged <= flushed <= durable`, and the entry flushed last is the journal's own; or it was installed beyond the
-/// journal's end, which agreement then purges up to there.
+/// journal's end, which agreement then purges up to there. A journal that does not hold what was flushed has lost what
+/// it acknowledged: that is refused, whatever the state is worth.
 fn check_fit(
     flushed: Option<EntryId>,
     installed: Option<EntryId>,
     journal: &Journal,
-) -> Result<(), RunError> {
+) -> Result<Fit, RunError> {
     let (purged, last) = (journal.purged(), journal.last());
     if flushed.map(|id| id.index) < purged.map(|id| id.index) {
-        return Err(RunError::Unfit(format!(
+        return Ok(Fit::Behind(format!(
             "the state ends at {}, and the journal begins behind {}",
             shown(flushed),
             shown(purged)
         )));
     }
-    let Some(flushed) = flushed else { return Ok(()) };
+    let Some(flushed) = flushed else { return Ok(Fit::GoesOn) };
     if installed == Some(flushed) && last.map(|id| id.index) < Some(flushed.index) {
-        return Ok(());
+        return Ok(Fit::GoesOn);
     }
     let known = journal.entry_id(flushed.index.get());
     if known.or(purged.filter(|id| id.index == flushed.index)) == Some(flushed) {
-        return Ok(());
+        return Ok(Fit::GoesOn);
     }
     Err(RunError::Unfit(format!(
         "the state ends at {flushed}, which the journal (last entry {}) does not hold",
@@ -453,37 +465,40 @@ mod tests {
     #[test]
     fn state_and_journal_that_do_not_fit_are_refused_at_the_start() {
         let (none, later) = (None, Some(id(3, 12)));
+        // Some(true): it goes on; Some(refused): the state is lost; none: refused.
+        let (fits, lost, refused) = (Some(true), Some(false), None);
         let cases = [
-            ("a: F between P and C", Some(id(2, 3)), Some(id(2, 5)), none, true),
-            ("a: F at P", Some(id(2, 3)), Some(id(2, 3)), none, true),
-            ("a: nothing purged, nothing flushed", None, None, none, true),
+            ("a: F between P and C", Some(id(2, 3)), Some(id(2, 5)), none, fits),
+            ("a: F at P", Some(id(2, 3)), Some(id(2, 3)), none, fits),
+            ("a: nothing purged, nothing flushed", None, None, none, fits),
             (
                 "a: F behind an install that is long done",
                 None,
                 Some(id(2, 8)),
                 Some(id(2, 6)),
-                true,
+                fits,
             ),
-            ("b: C behind F", None, Some(id(2, 8)), none, true),
-            ("b: F at L", None, Some(id(2, 9)), none, true),
-            ("d: installed beyond L", None, later, later, true),
-            ("d: installed beyond L, entries purged", Some(id(2, 3)), later, later, true),
-            ("d: installed within the journal", None, Some(id(2, 8)), Some(id(2, 8)), true),
-            ("e: F beyond L", None, Some(id(2, 10)), none, false),
-            ("e: F beyond L in a later term", None, later, none, false),
-            ("e: F beyond L and beyond what was installed", None, Some(id(3, 13)), later, false),
-            ("f: state lost, entries purged", Some(id(2, 3)), None, none, false),
-            ("f: F below P", Some(id(2, 3)), Some(id(2, 2)), none, false),
-            ("f: installed below P", Some(id(2, 3)), Some(id(2, 2)), Some(id(2, 2)), false),
-            ("g: another entry at F", None, Some(id(1, 5)), none, false),
-            ("g: another entry at F, installed", None, Some(id(1, 5)), Some(id(1, 5)), false),
-            ("g: another leader's entry at P", Some(id(2, 3)), Some(id(3, 3)), none, false),
+            ("b: C behind F", None, Some(id(2, 8)), none, fits),
+            ("b: F at L", None, Some(id(2, 9)), none, fits),
+            ("d: installed beyond L", None, later, later, fits),
+            ("d: installed beyond L, entries purged", Some(id(2, 3)), later, later, fits),
+            ("d: installed within the journal", None, Some(id(2, 8)), Some(id(2, 8)), fits),
+            ("e: F beyond L", None, Some(id(2, 10)), none, refused),
+            ("e: F beyond L in a later term", None, later, none, refused),
+            ("e: F beyond L and beyond what was installed", None, Some(id(3, 13)), later, refused),
+            ("f: state lost, entries purged", Some(id(2, 3)), None, none, lost),
+            ("f: F below P", Some(id(2, 3)), Some(id(2, 2)), none, lost),
+            ("f: installed below P", Some(id(2, 3)), Some(id(2, 2)), Some(id(2, 2)), lost),
+            ("g: another entry at F", None, Some(id(1, 5)), none, refused),
+            ("g: another entry at F, installed", None, Some(id(1, 5)), Some(id(1, 5)), refused),
+            ("g: another leader's entry at P", Some(id(2, 3)), Some(id(3, 3)), none, refused),
         ];
-        for (case, purged, flushed, installed, is_fit) in cases {
+        for (case, purged, flushed, installed, expected) in cases {
             let folder = tempfile::tempdir().unwrap();
             let journal = reopened(folder.path(), purged);
             assert_eq!((journal.purged(), journal.last()), (purged, Some(id(2, 9))), "{case}");
-            assert_eq!(check_fit(flushed, installed, &journal).is_ok(), is_fit, "{case}");
+            let fit = check_fit(flushed, installed, &journal).ok().map(|fit| fit == Fit::GoesOn);
+            assert_eq!(fit, expected, "{case}");
         }
         // c: a committed entry that outlived its journal is clamped to the last one.
         let folder = tempfile::tempdir().unwrap();
