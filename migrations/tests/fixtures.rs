@@ -6,7 +6,7 @@
 use std::fs;
 
 use migrations::v1::frames::{
-    EntryHead, EntryKind, EntryRow, FRAME_HEAD_BYTES, FrameBody, FrameFault, FrameHead,
+    EntryHead, EntryKind, EntryRow, FRAME_HEAD_BYTES, Forgotten, FrameBody, FrameFault, FrameHead,
     SEGMENT_HEAD_BYTES, SegmentHead, Standing, VoteRow, frame_bytes,
 };
 use migrations::{Beginning, Generation, Identity, Marker, OpenError, Timings};
@@ -88,6 +88,13 @@ fn every_body() -> Vec<FrameBody> {
         FrameBody::Purged(ENTRY),
         FrameBody::DurableMark { vote: None, next: None },
         FrameBody::DurableMark { vote: Some(vote), next: Some(SALT) },
+        FrameBody::Forgotten(Forgotten { frames: 1, length: 0, last: None, purged: None }),
+        FrameBody::Forgotten(Forgotten {
+            frames: 3,
+            length: 1000,
+            last: Some(ENTRY),
+            purged: Some(EntryRow { index: 12, ..ENTRY }),
+        }),
     ]
 }
 
@@ -139,7 +146,9 @@ fn a_segment_head_is_written_to_the_byte_and_read_back() {
     let bytes = segment_head().encode();
     assert_eq!(bytes.len(), SEGMENT_HEAD_BYTES);
     assert_eq!(hex(&bytes[..256]), include_str!("segment.hex").trim_end());
-    assert!(bytes[256..].iter().all(|byte| *byte == 0));
+    assert_eq!(bytes[2048..2304], bytes[..256], "all of it is there twice");
+    let rest = [&bytes[256..2048], &bytes[2304..]].concat();
+    assert!(rest.iter().all(|byte| *byte == 0));
     assert_eq!(SegmentHead::decode(&bytes), Ok(segment_head()));
 }
 

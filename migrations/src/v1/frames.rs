@@ -4,7 +4,7 @@
 //! a head, then a payload filled up with zeros. Frames count from 1 through all segments.
 //!
 //! ```text
-//! segment head, 256 bytes, the page behind it is zeros
+//! segment head, 256 bytes, the rest of its page is zeros
 //!   0  magic "quorumsg"     8  u32 version       12  u32 check: CRC32C of bytes 16..256
 //!  16  cluster [16]        32  u64 replica       40  u64 number of this segment
 //!  48  salt [16]           64  salt of the segment before [16], zeros for the first
@@ -12,15 +12,18 @@
 //!  96  vote: u64 term, u64 leader               112  purged entry: u64 index, term, leader
 //! 136  committed entry    160  last entry       184  back hash of what follows [32]
 //! 216  zeros
+//! and all 256 bytes once more at 2048, so that one bad sector does not cost the salt
 //!
 //! frame head, 128 bytes
 //!   0  u32 check: CRC32C of salt, u64 offset in the file, bytes 4..128
-//!   4  u8 kind              5  u8 flags: 1 an id or vote is there, 2 vote committed, 4 next salt
+//!   4  u8 kind              5  u8 flags: 1 an id or vote is there, 2 vote committed, 4 next salt,
+//!                                   8 a purged entry
 //!   6  u16 zero             8  first half of the salt [8]
 //!  16  u64 frame number    24  u64 known durable: every frame up to it was synced before
 //!  32  u64 index           40  u64 term          48  u64 leader
 //!  56  u32 payload length  60  u32 zero
-//!  64  SHA-256 of the payload [32]; in a durable mark that ends its segment: salt of the next [16]
+//!  64  SHA-256 of the payload [32]; in a durable mark that ends its segment: salt of the next [16];
+//!      in what was forgotten: u64 frames, then the purged entry: u64 index, term, leader
 //!  96  back hash [32]
 //!
 //! back hash = SHA-256("quorate entry" || u8 kind || u64 index || u64 term || u64 leader
@@ -44,6 +47,8 @@ pub const PAYLOAD_BYTES_MAX: u32 = 64 * 1024 * 1024;
 const MAGIC: &[u8; 8] = b"quorumsg";
 const VERSION: u32 = 1;
 const HEAD_BYTES: usize = 256;
+/// Where the head of a segment is repeated, in its page.
+const COPY_AT: usize = 2048;
 
 /// What makes the frames of one use of a file its own.
 pub type Salt = [u8; 16];
@@ -127,6 +132,22 @@ pub enum FrameBody {
         /// Salt of the next segment, if this is the last frame of its own.
         next: Option<Salt>,
     },
+    /// In place of frames that were damaged, and of which nothing is needed any more. Its back hash is that of the last
+    /// entry up to its end.
+    Forgotten(Forgotten),
+}
+
+/// What stands for frames of which nothing is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// So many frames; the next one counts on from there.
+    pub frames: u64,
+    /// So many bytes behind this head mean nothing.
+    pub length: u32,
+    /// The last entry at its end; of one that was lost, only the index is known.
+    pub last: Option<EntryRow>,
+    /// Entries up to this one are let go.
+    pub purged: Option<EntryRow>,
 }
 
 /// The head of a frame.
@@ -212,10 +233,12 @@ const COMMITTED: u8 = 5;
 const TRUNCATE_AFTER: u8 = 6;
 const PURGED: u8 = 7;
 const DURABLE_MARK: u8 = 8;
+const FORGOTTEN: u8 = 9;
 
 const HAS_ID: u8 = 1;
 const IS_COMMITTED: u8 = 2;
 const HAS_NEXT: u8 = 4;
+const HAS_PURGED: u8 = 8;
 
 impl FrameHead {
     /// As bytes, for this offset of a segment of this salt.
@@ -257,6 +280,7 @@ impl FrameHead {
     pub const fn payload_length(&self) -> u32 {
         match &self.body {
             FrameBody::Entry(entry) => entry.length,
+            FrameBody::Forgotten(forgotten) => forgotten.length,
             FrameBody::Vote(_)
             | FrameBody::Committed(_)
             | FrameBody::TruncateAfter(_)
@@ -292,6 +316,15 @@ impl FrameBody {
                     bytes[64..80].copy_from_slice(salt);
                 }
             }
+            Self::Forgotten(forgotten) => {
+                put_frame(bytes, FORGOTTEN, forgotten.last.as_ref(), None);
+                bytes[56..60].copy_from_slice(&forgotten.length.to_le_bytes());
+                put_u64(bytes, 64, forgotten.frames);
+                if let Some(purged) = &forgotten.purged {
+                    bytes[5] |= HAS_PURGED;
+                    put_entry(bytes, 72, purged);
+                }
+            }
         }
     }
 
@@ -311,6 +344,12 @@ impl FrameBody {
                 let next = (flags & HAS_NEXT != 0).then(|| get_salt(bytes, 64));
                 Ok(Self::DurableMark { vote: has_id.then_some(vote), next })
             }
+            FORGOTTEN => Ok(Self::Forgotten(Forgotten {
+                frames: get_u64(bytes, 64),
+                length: get_u32(bytes, 56),
+                last: has_id.then_some(id),
+                purged: (flags & HAS_PURGED != 0).then(|| get_entry(bytes, 72)),
+            })),
             _ => Err(FrameFault::Malformed("frame kind")),
         }
     }
@@ -347,11 +386,17 @@ impl SegmentHead {
         self.standing.encode(&mut bytes);
         let check = crc32c::crc32c(&bytes[16..HEAD_BYTES]);
         bytes[12..16].copy_from_slice(&check.to_le_bytes());
+        bytes.copy_within(..HEAD_BYTES, COPY_AT);
         bytes
     }
 
-    /// From the first bytes of a segment.
-    pub fn decode(bytes: &[u8]) -> Result<Self, FrameFault> {
+    /// From the first page of a segment: from either of its copies.
+    pub fn decode(page: &[u8]) -> Result<Self, FrameFault> {
+        let copy = page.get(COPY_AT..).ok_or(FrameFault::Malformed("segment head"))?;
+        Self::decode_copy(page).or_else(|fault| Self::decode_copy(copy).map_err(|_| fault))
+    }
+
+    fn decode_copy(bytes: &[u8]) -> Result<Self, FrameFault> {
         let bytes = bytes.get(..HEAD_BYTES).ok_or(FrameFault::Malformed("segment head"))?;
         if bytes[..8] != *MAGIC || get_u32(bytes, 12) != crc32c::crc32c(&bytes[16..]) {
             return Err(FrameFault::Check);

@@ -2,12 +2,16 @@
 //!
 //! It asks the others for what it lacks, as often as it takes, writes in place what they proved, and opens the
 //! journal again, until that is whole. Meanwhile it gives them what they lack. What nobody holds is named, at the
-//! front door and in the log, and never skipped. What nobody can help with ends the process.
+//! front door and in the log, and never skipped. What nobody can help with ends the process. Only entries whose
+//! effects are flushed here may be given up: the state holds all that they did, and the journal then begins behind
+//! what is flushed, as after a state was installed.
 //!
 //! Not here: what is proved, and how (`storage::journal`).
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use client::types::EntryId;
 
 use super::RunError;
 use super::early::Early;
@@ -18,12 +22,15 @@ use crate::world::{Clock, tasks};
 
 /// How long to wait before everybody is asked once more.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What is flushed is given up after everybody was asked so often in vain.
+const ROUNDS_BEFORE_GIVING_UP: u32 = 10;
 /// What is lacking is told in the log once, and again after so many rounds.
 const ROUNDS_BETWEEN_WORDS: u32 = 60;
 
 /// Repairs as much as can be written at once; the journal is to be opened again after that.
 pub(super) async fn mend(
     journal: Arc<WoundedJournal>,
+    flushed: Option<EntryId>,
     early: &mut Early,
     metrics: &Metrics,
     clock: &Clock,
@@ -33,6 +40,14 @@ pub(super) async fn mend(
     early.serve_repair(peers.clone());
     let mender = Mender::new(peers);
     for round in 0_u32.. {
+        if (round >= ROUNDS_BEFORE_GIVING_UP || journal.is_hopeless())
+            && flushed.is_some_and(|flushed| journal.forget(&flushed))
+        {
+            tracing::warn!(
+                ?flushed,
+                "nobody gives some entries: the journal is to begin behind what is flushed"
+            );
+        }
         if journal.is_hopeless() {
             return Err(RunError::Damaged(journal.to_string()));
         }

@@ -82,7 +82,9 @@ pub(super) async fn open(
         (inputs, (kept, opening)) = opened.await?;
         match opening {
             Opening::Whole(journal) => break journal,
-            Opening::Damaged(wounded) => mend(wounded, early, metrics, &world.clock).await?,
+            Opening::Damaged(wounded) => {
+                mend(wounded, kept.flushed, early, metrics, &world.clock).await?;
+            }
         }
     };
     let fitting = journal.clone();

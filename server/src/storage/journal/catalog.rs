@@ -85,6 +85,15 @@ impl Catalog {
         }
     }
 
+    /// The next entry, which lies in this segment.
+    pub(super) fn add_to(&mut self, segment: &Arc<Segment>, id: &EntryId, slot: Slot) {
+        let later = self.segments.iter().rev().take_while(|it| !Arc::ptr_eq(&it.segment, segment));
+        let kept = self.segments.len() - later.count();
+        let later = self.segments.split_off(kept);
+        self.add(id, slot);
+        self.segments.extend(later);
+    }
+
     /// Forgets entries from `until` on.
     pub(super) fn truncate(&mut self, until: u64) {
         for stretch in self.segments.iter_mut().rev() {

@@ -228,6 +228,7 @@ fn decode_head(bytes: &[u8], segment: &Segment, slot: Slot) -> Option<EntryHead>
         | FrameBody::Committed(_)
         | FrameBody::TruncateAfter(_)
         | FrameBody::Purged(_)
+        | FrameBody::Forgotten(_)
         | FrameBody::DurableMark { .. } => None,
     }
 }

@@ -98,6 +98,8 @@ fn begin(place: &Place, options: &JournalOptions, spares: Spares) -> io::Result<
 pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) head: Option<SegmentHead>,
+    /// One of the two copies of its head is damaged.
+    is_worn: bool,
     pub(super) segment: Arc<Segment>,
 }
 
@@ -108,23 +110,32 @@ fn open_sources(place: &Place) -> Result<Vec<Source>, StorageError> {
         let Some(number) = segment_number(&name) else { continue };
         let path = place.dir.join(&name);
         let file = place.disk.open_existing(&path).map_err(StorageError::io("open", &path))?;
-        let head = read_head(file.as_ref()).map_err(StorageError::io("read", &path))?;
+        let (head, is_worn) = read_head(file.as_ref()).map_err(StorageError::io("read", &path))?;
         let identity = place.identity;
         if head.is_some_and(|h| (h.cluster, h.replica) != (identity.cluster, identity.replica)) {
             return Err(StorageError::Foreign { path });
         }
         let head = head.filter(|head| head.number == number);
         let salt = head.map_or(Salt::default(), |head| head.salt);
-        sources.push(Source { path, head, segment: Arc::new(Segment { number, salt, file }) });
+        sources.push(Source {
+            path,
+            head,
+            is_worn,
+            segment: Arc::new(Segment { number, salt, file }),
+        });
     }
     Ok(sources)
 }
 
-fn read_head(file: &dyn File) -> io::Result<Option<SegmentHead>> {
+/// The head of a segment, and whether its page is not what was written.
+fn read_head(file: &dyn File) -> io::Result<(Option<SegmentHead>, bool)> {
     let mut bytes = vec![0; SEGMENT_HEAD_BYTES];
     match file.read_at(&mut bytes, 0) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        read => read.map(|()| SegmentHead::decode(&bytes).ok()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok((None, false)),
+        read => read.map(|()| {
+            let head = SegmentHead::decode(&bytes).ok();
+            (head, head.is_some_and(|head| head.encode() != bytes))
+        }),
     }
 }
 
@@ -148,6 +159,10 @@ impl Kept {
             let file = source.segment.file.as_ref();
             let mut here = self.uncovered.iter().filter(|placed| placed.position == position);
             let first = here.next();
+            if let Some(head) = source.head.filter(|_| source.is_worn) {
+                file.write_at(&head.encode(), 0)?;
+                file.sync_data()?;
+            }
             let is_wiped = position == cut.position && cut.stale_until > cut.offset;
             if let Some(first) = first {
                 let last = here.next_back().unwrap_or(first);

@@ -11,7 +11,8 @@
 use std::io;
 
 use migrations::latest::frames::{
-    EntryHead, FRAME_ALIGNMENT, FRAME_HEAD_BYTES, FrameHead, Salt, frame_bytes, is_candidate,
+    EntryHead, FRAME_ALIGNMENT, FRAME_HEAD_BYTES, FrameBody, FrameHead, Salt, frame_bytes,
+    is_candidate,
 };
 use sha2::{Digest, Sha256};
 
@@ -116,7 +117,14 @@ impl<'a> Pages<'a> {
     }
 
     /// Looks for good frames with a number of at least `number`, from `from` on.
-    pub(super) fn look_ahead(&mut self, salt: &Salt, from: u64, number: u64) -> io::Result<Ahead> {
+    /// A frame with an entry that is flushed was durable, as was all before it.
+    pub(super) fn look_ahead(
+        &mut self,
+        salt: &Salt,
+        from: u64,
+        number: u64,
+        flushed: Option<u64>,
+    ) -> io::Result<Ahead> {
         let mut ahead = Ahead::default();
         let mut offset = from;
         while let Some(at) = self.candidate(salt, offset)? {
@@ -124,7 +132,9 @@ impl<'a> Pages<'a> {
             offset = at + head.map_or(widen(FRAME_ALIGNMENT), |head| head.bytes());
             if let Some(head) = head {
                 ahead.end = at + widen(FRAME_HEAD_BYTES);
-                ahead.claim = ahead.claim.max(head.known_durable);
+                let is_flushed = matches!(&head.body, FrameBody::Entry(entry) if Some(entry.id.index) <= flushed);
+                let claim = if is_flushed { head.number } else { head.known_durable };
+                ahead.claim = ahead.claim.max(claim);
                 if ahead.next.is_none() && head.number >= number {
                     ahead.next = Some((at, head));
                 }

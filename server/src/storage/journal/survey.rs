@@ -14,18 +14,20 @@ use std::sync::Arc;
 
 use client::types::Digest;
 use migrations::latest::frames::{
-    EntryHead, EntryRow, FRAME_HEAD_BYTES, FrameBody, FrameHead, Hash, Salt, SegmentHead, Standing,
+    EntryHead, EntryRow, FRAME_HEAD_BYTES, Forgotten, FrameBody, FrameHead, Hash, Salt,
+    SegmentHead, Standing,
 };
 
 use super::JournalIdentity;
 use super::catalog::{Catalog, Slot};
 use super::damage::{DamagedEntries, DamagedFrame, DamagedJournal};
 use super::frame::entry_id;
+use super::reader::read_head;
 use super::recovery::{Kept, Source};
 use super::scan::Pages;
 use super::segment::segment_name;
 use super::wounded::WoundedJournal;
-use super::wounds::{Run, Spot, Wound};
+use super::wounds::{Needless, Run, Spot, Wound};
 use super::writer::{End, FRAMES_BEGIN};
 
 /// Where the kept part ends: in which segment, at which offset, and how far behind it frames lie
@@ -80,8 +82,12 @@ pub(super) struct Survey<'a> {
     last_is_mark: bool,
     damage: Vec<DamagedFrame>,
     wounds: Vec<Wound>,
-    /// Good entries behind damage, in the order of their indexes.
-    behind: Vec<(u64, Spot, Slot)>,
+    /// Entries are lacking in between, or may be: from then on they are gathered below.
+    is_broken: bool,
+    /// Good entries behind that, in the order of their indexes.
+    behind: Vec<(EntryRow, Spot, Slot)>,
+    /// Entries that were forgotten: the first, and the one behind the last.
+    hole: Option<(u64, u64)>,
     gap: Option<Gap>,
     /// Nothing since the last gap says how many entries it held.
     is_uncertain: bool,
@@ -109,7 +115,9 @@ impl<'a> Survey<'a> {
             last_is_mark: true,
             damage: Vec::new(),
             wounds: Vec::new(),
+            is_broken: false,
             behind: Vec::new(),
+            hole: None,
             gap: None,
             is_uncertain: false,
             lost_vote: None,
@@ -128,7 +136,10 @@ impl<'a> Survey<'a> {
         let mut wounds = std::mem::take(&mut self.wounds);
         for wound in &mut wounds {
             if let Wound::Run(run) = wound {
-                run.is_vote_told = self.vote_told > run.number;
+                run.is_vote_told = self.vote_told >= run.number + run.frames;
+                if let Some(purged) = self.standing.purged {
+                    run.forget_up_to(purged);
+                }
             }
         }
         let (before, behind) =
@@ -173,6 +184,7 @@ impl<'a> Survey<'a> {
         let entries = DamagedEntries::From { first: self.next_index() };
         self.damage.push(DamagedFrame { path, offset: 0, frame: 0, entries });
         self.wounds.push(Wound::Unknown);
+        self.is_broken = true;
     }
 
     fn next_index(&self) -> u64 {
@@ -223,6 +235,7 @@ impl<'a> Survey<'a> {
     }
 
     fn report_head(&mut self, position: usize, named: Option<Salt>) {
+        self.is_broken = true;
         let source = &self.sources[position];
         let mut entries = DamagedEntries::None;
         if let Some(salt) = named {
@@ -291,7 +304,7 @@ impl<'a> Survey<'a> {
         if self.gap.is_some() {
             return head.number >= self.next_number;
         }
-        let is_linked = matches!(head.body, FrameBody::TruncateAfter(_))
+        let is_linked = matches!(head.body, FrameBody::TruncateAfter(_) | FrameBody::Forgotten(_))
             || head.back_hash == self.standing.back_hash;
         let is_in_order = match head.body {
             FrameBody::Entry(entry) => {
@@ -301,6 +314,7 @@ impl<'a> Survey<'a> {
             | FrameBody::Committed(_)
             | FrameBody::TruncateAfter(_)
             | FrameBody::Purged(_)
+            | FrameBody::Forgotten(_)
             | FrameBody::DurableMark { .. } => true,
         };
         head.number == self.next_number && is_linked && is_in_order
@@ -320,7 +334,7 @@ impl<'a> Survey<'a> {
             return Ok(None);
         }
         let behind = offset + head.bytes();
-        let ahead = pages.look_ahead(&salt, behind, head.number + 1)?;
+        let ahead = pages.look_ahead(&salt, behind, head.number + 1, self.flushed)?;
         if ahead.claim.max(self.later_claim(position)?) >= head.number {
             self.report_payload((position, offset, salt), head.number, entry);
             return Ok(None);
@@ -341,7 +355,7 @@ impl<'a> Survey<'a> {
     ) {
         let source = &self.sources[position];
         let spot = Spot { segment: Arc::clone(&source.segment), salt, offset };
-        self.wounds.push(Wound::Payload { spot, head: *entry, found: None });
+        self.wounds.push(Wound::Payload { spot, number: frame, head: *entry, found: None });
         self.damage.push(DamagedFrame {
             path: source.path.clone(),
             offset,
@@ -360,7 +374,7 @@ impl<'a> Survey<'a> {
         for source in &self.sources[position + 1..] {
             let Some(head) = source.head else { continue };
             let mut pages = Pages::new(source.segment.file.as_ref())?;
-            let ahead = pages.look_ahead(&head.salt, FRAMES_BEGIN, 0)?;
+            let ahead = pages.look_ahead(&head.salt, FRAMES_BEGIN, 0, self.flushed)?;
             claim = claim.max(ahead.claim).max(head.first_frame.saturating_sub(2));
         }
         Ok(claim)
@@ -375,7 +389,7 @@ impl<'a> Survey<'a> {
         offset: u64,
     ) -> io::Result<Result<u64, SegmentEnd>> {
         let number = self.next_number;
-        let ahead = pages.look_ahead(&salt, offset, number + 1)?;
+        let ahead = pages.look_ahead(&salt, offset, number + 1, self.flushed)?;
         let claim = ahead.claim.max(self.later_claim(position)?);
         if claim < number {
             let cut = Cut { position, offset, stale_until: ahead.end.max(offset) };
@@ -410,9 +424,11 @@ impl<'a> Survey<'a> {
             expected: BTreeMap::new(),
             found: BTreeMap::new(),
             is_uncertain: self.is_uncertain,
+            needless: None,
             is_contradictory: false,
         });
         let path = source.path.clone();
+        self.is_broken = true;
         self.gap = Some(Gap { path, offset, number, frames, may_be_vote: !is_entry, run });
         match next {
             Some((at, head)) => {
@@ -430,7 +446,7 @@ impl<'a> Survey<'a> {
     /// Behind damage: the next frame is this one.
     fn go_on(&mut self, head: &FrameHead) {
         self.next_number = head.number;
-        let is_cut = matches!(head.body, FrameBody::TruncateAfter(_));
+        let is_cut = matches!(head.body, FrameBody::TruncateAfter(_) | FrameBody::Forgotten(_));
         if let Some(run) = self.gap.as_mut().and_then(|gap| gap.run.as_mut())
             && !is_cut
         {
@@ -448,7 +464,8 @@ impl<'a> Survey<'a> {
         let Some(gap) = self.gap.take() else { return };
         let first = self.next_index();
         self.is_uncertain |= next.is_none();
-        self.wounds.push(gap.run.map_or(Wound::Unknown, |run| run.closed(next)));
+        let cut_to = next.filter(|next| *next < first).and_then(|next| self.own_entry_before(next));
+        self.wounds.push(gap.run.map_or(Wound::Unknown, |run| run.closed(next, cut_to)));
         let next = next.unwrap_or(first + gap.frames);
         let entries = if next > first {
             DamagedEntries::Range { first, last: next - 1 }
@@ -463,6 +480,14 @@ impl<'a> Survey<'a> {
             let Gap { path, offset, number, .. } = gap;
             self.damage.push(DamagedFrame { path, offset, frame: number, entries });
         }
+    }
+
+    /// The entry before this index, if it is here and lies before all damage.
+    fn own_entry_before(&self, next: u64) -> Option<EntryHead> {
+        let index = next.checked_sub(1)?;
+        let found = self.catalog.locate(index, next, u64::MAX);
+        let stretch = found.first()?;
+        read_head(&stretch.segment, *stretch.slots.first()?).ok()
     }
 
     /// A good frame that comes next.
@@ -486,8 +511,9 @@ impl<'a> Survey<'a> {
                 self.vote_told = head.number;
             }
             FrameBody::Committed(committed) => self.standing.committed = committed,
-            FrameBody::TruncateAfter(last) => self.accept_cut(last, head.back_hash),
+            FrameBody::TruncateAfter(last) => self.accept_cut((position, offset), last, &head),
             FrameBody::Purged(purged) => self.accept_purge(purged),
+            FrameBody::Forgotten(forgotten) => self.accept_forgotten(&forgotten, &head),
         }
     }
 
@@ -495,20 +521,20 @@ impl<'a> Survey<'a> {
         self.close_gap(Some(entry.id.index));
         self.is_uncertain = false;
         let slot = Slot::new(offset, entry.length);
-        if self.damage.is_empty() {
-            self.catalog.add(&entry_id(&entry.id), slot);
-        } else {
+        if self.is_broken {
             let segment = Arc::clone(&self.sources[position].segment);
             self.forget_behind(entry.id.index);
-            self.behind.push((entry.id.index, Spot { segment, salt, offset }, slot));
+            self.behind.push((entry.id, Spot { segment, salt, offset }, slot));
+        } else {
+            self.catalog.add(&entry_id(&entry.id), slot);
         }
         self.standing.last = Some(entry.id);
         self.standing.back_hash = entry.back_hash();
     }
 
-    fn accept_cut(&mut self, last: Option<EntryRow>, back_hash: Hash) {
-        self.close_gap(None);
+    fn accept_cut(&mut self, place: (usize, u64), last: Option<EntryRow>, head: &FrameHead) {
         let until = last.map_or(0, |last| last.index + 1);
+        self.close_cut_gap(until);
         if until < self.next_index() {
             self.standing.last = last;
             self.catalog.truncate(until);
@@ -517,18 +543,95 @@ impl<'a> Survey<'a> {
         if self.standing.purged.is_some_and(|purged| purged.index >= until) {
             self.standing.purged = last;
         }
-        self.standing.back_hash = back_hash;
+        self.standing.back_hash = head.back_hash;
+        // Of what was forgotten only what the cut leaves has to be let go.
+        self.hole = self.hole.map(|(first, behind)| (first, behind.min(until)));
+        if self.hole.is_some_and(|(first, _)| until <= first) {
+            self.hole = None;
+            self.is_broken = !self.wounds.iter().all(Wound::is_payload);
+        }
+        self.forgive_cut(place, head.number, until);
+    }
+
+    /// A gap that ends with a cut: if the cut takes all of it back, nothing of it is needed.
+    fn close_cut_gap(&mut self, until: u64) {
+        let (first, last) = (self.next_index(), self.standing.last);
+        if let Some(run) = self.gap.as_mut().and_then(|gap| gap.run.as_mut())
+            && until <= first
+            && !run.is_uncertain
+        {
+            run.entries = Some(0);
+            run.last_hash = Some(run.back_hash);
+            let is_entry =
+                run.frames == 1 && run.bytes.is_some_and(|bytes| bytes > FRAME_HEAD_BYTES as u64);
+            run.needless = Some(Needless { last, purged: None, hides_no_vote: is_entry });
+        }
+        self.close_gap(None);
+        self.is_uncertain &= until > first;
+    }
+
+    /// Damage in entries that are cut off later harms nobody. Their payloads are left as they are; of heads,
+    /// everything up to the cut is forgotten.
+    fn forgive_cut(&mut self, (position, offset): (usize, u64), number: u64, until: u64) {
+        self.forgive_payloads(|index| index >= until);
+        let segment = &self.sources[position].segment;
+        let is_cut =
+            |wound: &Wound| matches!(wound, Wound::Run(run) if run.is_cut_by(segment, until));
+        let Some(at) = self.wounds.iter().position(is_cut) else { return };
+        self.wounds.truncate(at + 1);
+        if let Some(Wound::Run(run)) = self.wounds.last_mut() {
+            run.frames = number - run.number;
+            run.bytes = Some(offset - run.spot.offset);
+            run.entries = Some(0);
+            run.last_hash = Some(run.back_hash);
+            run.needless = Some(Needless {
+                last: self.standing.last,
+                purged: self.standing.purged,
+                hides_no_vote: false,
+            });
+        }
+    }
+
+    /// Damage in these entries no longer counts.
+    fn forgive_payloads(&mut self, is_needless: impl Fn(u64) -> bool) {
+        self.wounds.retain(
+            |wound| !matches!(wound, Wound::Payload { head, .. } if is_needless(head.id.index)),
+        );
+        self.damage.retain(|frame| {
+            !matches!(frame.entries, DamagedEntries::Payload { id, .. } if is_needless(id.index.get()))
+        });
+    }
+
+    /// Frames that were damaged, and are not needed any more.
+    fn accept_forgotten(&mut self, forgotten: &Forgotten, head: &FrameHead) {
+        self.close_gap(None);
+        self.next_number = head.number + forgotten.frames.max(1);
+        self.standing.back_hash = head.back_hash;
+        self.standing.purged =
+            self.standing.purged.into_iter().chain(forgotten.purged).max_by_key(|it| it.index);
+        let (next, until) = (self.next_index(), forgotten.last.map_or(0, |last| last.index + 1));
+        if until < next {
+            self.catalog.truncate(until);
+            self.forget_behind(until);
+        } else if until > next {
+            self.hole = Some((self.hole.map_or(next, |(first, _)| first), until));
+            self.is_broken = true;
+        }
+        self.standing.last = forgotten.last;
     }
 
     /// Entries from `until` on no longer count.
     fn forget_behind(&mut self, until: u64) {
-        while self.behind.last().is_some_and(|(index, ..)| *index >= until) {
+        while self.behind.last().is_some_and(|(id, ..)| id.index >= until) {
             self.behind.pop();
         }
     }
 
     fn accept_purge(&mut self, purged: EntryRow) {
-        self.standing.purged = Some(purged);
+        // What was forgotten may have let go of more.
+        self.standing.purged =
+            self.standing.purged.into_iter().chain([purged]).max_by_key(|it| it.index);
+        self.forgive_payloads(|index| index <= purged.index);
         if self.next_index() <= purged.index {
             self.close_gap(None);
             self.catalog.truncate(0);
@@ -584,7 +687,28 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
+    /// What was forgotten must have been let go; behind it the journal begins.
+    fn close_hole(&mut self) {
+        let Some((_, until)) = self.hole else { return };
+        let purged = self.standing.purged.map_or(0, |purged| purged.index + 1);
+        assert!(
+            purged >= until,
+            "entries up to {until} were forgotten, and purged only up to {purged}"
+        );
+        // Whoever votes compares by this: it is never the unknown name of what was forgotten.
+        let last = self.standing.last.map_or(0, |last| last.index + 1);
+        if last <= purged {
+            self.standing.last = self.standing.purged;
+        }
+        self.catalog.truncate(0);
+        let behind = std::mem::take(&mut self.behind).into_iter();
+        for (id, spot, slot) in behind.filter(|(id, ..)| id.index >= until) {
+            self.catalog.add_to(&spot.segment, &entry_id(&id), slot);
+        }
+    }
+
     pub(super) fn into_kept(mut self, cut: &Cut) -> Kept {
+        self.close_hole();
         if let (Some(committed), last) = (self.standing.committed, self.standing.last)
             && last.is_none_or(|last| committed.index > last.index)
         {

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use client::types::EntryId;
-use migrations::latest::frames::{FRAME_HEAD_BYTES, FrameBody, FrameHead, Standing};
+use migrations::latest::frames::{EntryRow, FRAME_HEAD_BYTES, FrameBody, FrameHead, Standing};
 
 use super::catalog::{Catalog, Slot};
 use super::damage::DamagedJournal;
@@ -26,7 +26,7 @@ pub struct WoundedJournal {
     /// Good entries before the first damage.
     before: Catalog,
     /// Good entries behind it, in the order of their indexes.
-    behind: Vec<(u64, Spot, Slot)>,
+    behind: Vec<(EntryRow, Spot, Slot)>,
     standing: Standing,
 }
 
@@ -47,7 +47,7 @@ impl WoundedJournal {
         damage: DamagedJournal,
         wounds: Vec<Wound>,
         before: Catalog,
-        behind: Vec<(u64, Spot, Slot)>,
+        behind: Vec<(EntryRow, Spot, Slot)>,
         standing: Standing,
     ) -> Self {
         Self { damage, wounds: Mutex::new(wounds), before, behind, standing }
@@ -80,7 +80,7 @@ impl WoundedJournal {
 
     /// An entry that is good. Blocks.
     pub fn linked(&self, index: u64) -> Option<LinkedEntry> {
-        let at = self.behind.binary_search_by_key(&index, |(index, ..)| *index);
+        let at = self.behind.binary_search_by_key(&index, |(id, ..)| id.index);
         if let Some((_, spot, slot)) = at.ok().and_then(|at| self.behind.get(at)) {
             return read_linked(spot, *slot).ok();
         }
@@ -116,6 +116,19 @@ impl WoundedJournal {
     /// Takes an entry from another replica, if it is proved to be one that was here.
     pub fn take(&self, given: &LinkedEntry) -> bool {
         self.wounds().iter_mut().any(|wound| wound.take(given))
+    }
+
+    /// Gives up entries that nobody gives, if the state holds all that they did: it is flushed up to `flushed`, and the
+    /// journal begins behind that once it is mended. Whether anything was given up.
+    pub fn forget(&self, flushed: &EntryId) -> bool {
+        let kept = frame::row(flushed);
+        let mut is_any = false;
+        for wound in self.wounds().iter_mut() {
+            if !matches!(wound.outlook(), Outlook::Ready | Outlook::Later) {
+                is_any |= wound.forget(kept);
+            }
+        }
+        is_any
     }
 
     /// Writes in place what is complete, and syncs. How many entries that were; `None` if nothing is complete. The

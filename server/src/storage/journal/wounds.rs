@@ -9,6 +9,9 @@
 //! place exactly. A frame that was none may have been a vote: it is replaced only if a later frame
 //! tells the vote.
 //!
+//! Frames of which nothing is needed, because a later cut took them back or a purge let them go, are replaced by one that
+//! says so.
+//!
 //! Not here: how damage is found (`survey`), and from whom the entries come (`peer`).
 
 use std::collections::BTreeMap;
@@ -16,8 +19,8 @@ use std::io;
 use std::sync::Arc;
 
 use migrations::latest::frames::{
-    EntryHead, FRAME_HEAD_BYTES, FrameBody, FrameHead, Hash, Salt, SegmentHead, VoteRow,
-    frame_bytes,
+    EntryHead, EntryRow, FRAME_HEAD_BYTES, Forgotten, FrameBody, FrameHead, Hash, Salt,
+    SegmentHead, VoteRow, frame_bytes,
 };
 
 use super::LinkedEntry;
@@ -36,7 +39,7 @@ pub(super) struct Spot {
 #[derive(Debug)]
 pub(super) enum Wound {
     /// What follows a good head.
-    Payload { spot: Spot, head: EntryHead, found: Option<LinkedEntry> },
+    Payload { spot: Spot, number: u64, head: EntryHead, found: Option<LinkedEntry> },
     /// Frames, one behind the other.
     Run(Run),
     /// The head of a segment, as it must have been.
@@ -74,10 +77,23 @@ pub(super) struct Run {
     /// What is known of the entries: the hashes of their heads, by index.
     pub(super) expected: BTreeMap<u64, Hash>,
     pub(super) found: BTreeMap<u64, LinkedEntry>,
+    /// Why nothing of it is needed, if so.
+    pub(super) needless: Option<Needless>,
     /// How many entries came before is not known yet.
     pub(super) is_uncertain: bool,
     /// What was given cannot be what was here.
     pub(super) is_contradictory: bool,
+}
+
+/// Nothing of some frames is needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Needless {
+    /// The last entry at their end.
+    pub(super) last: Option<EntryRow>,
+    /// Up to where entries were let go.
+    pub(super) purged: Option<EntryRow>,
+    /// None of them can have been a vote.
+    pub(super) hides_no_vote: bool,
 }
 
 /// What can be done about a wound.
@@ -94,6 +110,11 @@ pub(super) enum Outlook {
 }
 
 impl Wound {
+    /// Whether it hides no frame.
+    pub(super) fn is_payload(&self) -> bool {
+        matches!(self, Self::Payload { .. })
+    }
+
     pub(super) fn outlook(&self) -> Outlook {
         match self {
             Self::Payload { found: Some(_), .. } | Self::Head { .. } => Outlook::Ready,
@@ -116,6 +137,20 @@ impl Wound {
             }
             Self::Run(run) => run.take(given),
             Self::Head { .. } | Self::Later | Self::Unknown => false,
+        }
+    }
+
+    /// Forgets its entries, if all of them are kept elsewhere up to this one. Whether it did.
+    pub(super) fn forget(&mut self, kept: EntryRow) -> bool {
+        match self {
+            Self::Payload { spot, number, head, .. } if head.id.index <= kept.index => {
+                let mut run = Run::of_one(spot.clone(), *number, head);
+                run.forget_up_to(kept);
+                *self = Self::Run(run);
+                true
+            }
+            Self::Run(run) => run.forget_up_to(kept),
+            Self::Payload { .. } | Self::Head { .. } | Self::Later | Self::Unknown => false,
         }
     }
 
@@ -142,17 +177,80 @@ impl Wound {
 
 impl Run {
     /// What comes next is the entry of this index, if that is known.
-    pub(super) fn closed(mut self, next: Option<u64>) -> Wound {
+    pub(super) fn closed(mut self, next: Option<u64>, before: Option<EntryHead>) -> Wound {
         if self.is_uncertain {
             return Wound::Later;
         }
-        let Some(next) = next else { return Wound::Run(self) };
-        // Behind a cut that is lost an index comes again.
+        let Some(next) = next else {
+            // One frame that is longer than a head is an entry.
+            let is_entry =
+                self.frames == 1 && self.bytes.is_some_and(|it| it > FRAME_HEAD_BYTES as u64);
+            self.entries = self.entries.or(is_entry.then_some(1));
+            return Wound::Run(self);
+        };
         self.entries = next.checked_sub(self.first);
-        if self.entries.is_some() { Wound::Run(self) } else { Wound::Unknown }
+        if self.entries.is_some() {
+            return Wound::Run(self);
+        }
+        // An index comes again: a cut was lost. If the next entry links to one that is here, nothing else was.
+        let Some(before) = before.filter(|head| self.last_hash == Some(head.back_hash())) else {
+            return Wound::Unknown;
+        };
+        self.entries = Some(0);
+        let hides_no_vote = self.frames == 1;
+        self.needless = Some(Needless { last: Some(before.id), purged: None, hides_no_vote });
+        Wound::Run(self)
+    }
+
+    /// Whether a cut in this segment takes back all of it.
+    pub(super) fn is_cut_by(&self, segment: &Arc<Segment>, until: u64) -> bool {
+        let is_told = self.needless.is_none() && self.entries.is_some_and(|entries| entries > 0);
+        is_told && until <= self.first && Arc::ptr_eq(&self.spot.segment, segment)
+    }
+
+    /// One entry, of which only the head is good.
+    fn of_one(spot: Spot, number: u64, head: &EntryHead) -> Self {
+        Self {
+            spot,
+            number,
+            frames: 1,
+            bytes: Some(frame_bytes(head.length)),
+            vote: None,
+            first: head.id.index,
+            entries: Some(1),
+            back_hash: Hash::default(),
+            last_hash: Some(head.back_hash()),
+            closing: None,
+            is_vote_told: false,
+            expected: BTreeMap::new(),
+            found: BTreeMap::new(),
+            needless: None,
+            is_uncertain: false,
+            is_contradictory: false,
+        }
+    }
+
+    /// Nothing is needed of entries that are let go up to this one. Whether that is all of them.
+    pub(super) fn forget_up_to(&mut self, purged: EntryRow) -> bool {
+        let Some(entries) = self.entries.filter(|entries| *entries > 0) else { return false };
+        let last = self.first + entries - 1;
+        let is_all = last <= purged.index && self.needless.is_none();
+        if is_all {
+            // Whose entry that was is not known unless it is the very one that is told, and then entries follow.
+            let unknown = EntryRow { index: last, term: 0, leader: 0 };
+            let last = Some(if last == purged.index { purged } else { unknown });
+            let hides_no_vote = self.frames == entries;
+            self.needless = Some(Needless { last, purged: Some(purged), hides_no_vote });
+        }
+        is_all
     }
 
     fn outlook(&self) -> Outlook {
+        if let Some(needless) = self.needless {
+            let is_safe = self.is_vote_told || needless.hides_no_vote;
+            let is_possible = is_safe && self.forgotten().is_some();
+            return if is_possible { Outlook::Ready } else { Outlook::Hopeless };
+        }
         if self.is_contradictory || (self.entries.is_none() && self.last_hash.is_none()) {
             return Outlook::Hopeless;
         }
@@ -225,7 +323,39 @@ impl Run {
         true
     }
 
+    /// The frame that stands for all of them.
+    fn forgotten(&self) -> Option<FrameHead> {
+        let Needless { last, purged, .. } = self.needless?;
+        // The mark at the end of a segment stands for itself.
+        let frames = self.frames.checked_sub(u64::from(self.closing.is_some()))?;
+        let bytes = match self.closing {
+            Some(_) => FRAME_HEAD_BYTES as u64,
+            None => self.bytes?,
+        };
+        let length = u32::try_from(bytes.checked_sub(FRAME_HEAD_BYTES as u64)?).ok()?;
+        let forgotten = Forgotten { frames, length, last, purged };
+        if frames == 0 {
+            return None;
+        }
+        let back_hash = self.last_hash?;
+        let body = FrameBody::Forgotten(forgotten);
+        Some(FrameHead { number: self.number, known_durable: self.number - 1, back_hash, body })
+    }
+
     fn close(&self) -> io::Result<u64> {
+        if let Some(head) = self.forgotten() {
+            let (salt, offset) = (&self.spot.salt, self.spot.offset);
+            let mut bytes = head.encode(salt, offset).to_vec();
+            if let Some(body) = self.closing {
+                let number = self.number + self.frames - 1;
+                let (known_durable, back_hash) = (number - 1, head.back_hash);
+                let mark = FrameHead { number, known_durable, back_hash, body };
+                bytes.extend(mark.encode(salt, offset + FRAME_HEAD_BYTES as u64));
+            }
+            self.spot.segment.file.write_at(&bytes, offset)?;
+            self.spot.segment.file.sync_data()?;
+            return Ok(0);
+        }
         let mut frames = Frames::default();
         let (mut number, mut back_hash) = (self.number, self.back_hash);
         let mut push = |body: FrameBody, back_hash: Hash, payload: Option<&bytes::Bytes>| {
