@@ -28,6 +28,12 @@ pub(super) fn seal(message: &mut Vec<u8>, from: usize) {
     message.extend_from_slice(&check.to_le_bytes());
 }
 
+/// The same for an answer that is in parts.
+pub(super) fn seal_parts(parts: &mut Vec<Bytes>) {
+    let check = parts.iter().fold(0, |check, part| crc32c::crc32c_append(check, part));
+    parts.push(Bytes::copy_from_slice(&check.to_le_bytes()));
+}
+
 /// What a sealed message or answer holds, if it is what was sent.
 pub(super) fn unseal(mut sealed: Bytes) -> Option<Bytes> {
     let check = sealed.split_off(sealed.len().checked_sub(CHECK_BYTES)?);

@@ -6,16 +6,17 @@
 
 use std::io;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use client::types::ReplicaId;
-use http::StatusCode;
+use futures_util::stream;
+use http::{StatusCode, header};
 
 use super::client::Peers;
 use super::codec::{Introduction, Message};
 use super::entries::{self, EntriesQuestion};
 use super::envelope::{Checked, Envelope, Identity, Refusal};
-use super::intake::{Intake, NotTaken, Room, seal};
+use super::intake::{Intake, NotTaken, Room, seal, seal_parts};
 use super::transport::Http;
 use crate::metrics::Metrics;
 use crate::world::tasks;
@@ -161,4 +162,14 @@ pub(super) fn answer(message: &impl Message) -> Response {
     message.encode(&mut out);
     seal(&mut out, 0);
     Response::new(Body::from(out))
+}
+
+/// An answer that is sent part by part, so that nothing large is put together for it.
+pub(super) fn answer_in_parts(mut parts: Vec<Bytes>) -> Response {
+    seal_parts(&mut parts);
+    let length: usize = parts.iter().map(Bytes::len).sum();
+    let parts = parts.into_iter().map(Ok::<_, std::convert::Infallible>);
+    let mut response = Response::new(Body::from_stream(stream::iter(parts)));
+    response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+    response
 }

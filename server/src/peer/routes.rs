@@ -17,7 +17,7 @@ use super::client::Peers;
 use super::codec::Message;
 use super::intake::MESSAGE_BYTES_MAX;
 use super::paths;
-use super::reception::{NoAnswer, Reception, answer};
+use super::reception::{NoAnswer, Reception, answer, answer_in_parts};
 use super::transfer::Transfers;
 use super::transfer::wire::{
     ConfirmedAnswer, KeptQuestion, ManifestQuestion, Offer, RecordsQuestion, TilesQuestion,
@@ -193,5 +193,5 @@ async fn tiles(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswe
 async fn records(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let question: RecordsQuestion = desk.receive(body).await?;
     let records = desk.transfers.server().records(question).await.ok_or(NoAnswer::Unavailable)?;
-    Ok(answer(&records))
+    Ok(answer_in_parts(records.into_parts()))
 }

@@ -14,7 +14,7 @@ use super::plan::{ANSWER_BYTES, Piece};
 use super::throttle::Pace;
 
 /// So many bytes are on their way at most.
-const BYTES_MAX: u64 = 16 << 20;
+const BYTES_MAX: u64 = 12 << 20;
 /// And at least so many may be, however little there is to fetch.
 const BYTES_MIN: u64 = 256 << 10;
 /// The part of all that may be on its way.
@@ -54,10 +54,10 @@ impl Budget {
         Room(permit.expect("room is never closed"))
     }
 
-    /// Whether what takes this room is to be written: a quarter of all.
+    /// Whether what takes this room is to be written: a third of all.
     pub(super) fn is_much(&self, rooms: &[Room]) -> bool {
         let taken: usize = rooms.iter().map(|room| room.0.num_permits()).sum();
-        taken >= narrow(self.bytes / 4)
+        taken >= narrow(self.bytes / 3)
     }
 
     /// So much is asked for at a time, that several questions have room and what came before is written meanwhile.

@@ -14,7 +14,7 @@ use crate::storage::StorageError;
 use crate::storage::state::{Gap, Proof, RECORD_HEAD_BYTES, State};
 
 /// About so many bytes of records are asked for at a time.
-pub(super) const ANSWER_BYTES: u64 = 2 << 20;
+pub(super) const ANSWER_BYTES: u64 = 1 << 20;
 /// So many hashes are looked at, and asked for, at a time: whole groups.
 const WINDOW: u64 = 64 * TILE_WIDTH;
 /// Bytes of a hash.

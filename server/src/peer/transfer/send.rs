@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 use super::board::Progress;
 use super::wire::{
-    KeptPart, KeptQuestion, ManifestPart, ManifestQuestion, Offer, OfferAnswer, RecordsAnswer,
+    KeptPart, KeptQuestion, ManifestPart, ManifestQuestion, Offer, OfferAnswer, RecordsGiven,
     RecordsQuestion, TilesAnswer, TilesQuestion,
 };
 use crate::peer::client::{PeerError, Peers};
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The most bytes of a manifest in one answer.
 const MANIFEST_PART_BYTES: usize = 1 << 20;
 /// The most bytes of records in one answer, beside a record that is longer.
-const RECORDS_BYTES_MAX: usize = 2 << 20;
+const RECORDS_BYTES_MAX: usize = 1 << 20;
 /// So many answers are put together at a time.
 const ANSWERS_MAX: usize = 8;
 
@@ -240,29 +240,26 @@ impl Server {
     }
 
     /// Records, as far as they are here and fit one answer. Nothing if too many ask at a time.
-    pub(in crate::peer) async fn records(
-        &self,
-        question: RecordsQuestion,
-    ) -> Option<RecordsAnswer> {
+    pub(in crate::peer) async fn records(&self, question: RecordsQuestion) -> Option<RecordsGiven> {
         self.answer(move |state| {
             let asked = usize::try_from(question.bytes_max).unwrap_or(usize::MAX);
             let mut left = asked.min(RECORDS_BYTES_MAX);
-            let mut parts = Vec::new();
+            let mut given = Vec::new();
             for span in &question.spans {
                 let range = (span.from, span.until);
-                let piece = state.stretch(span.log, range, left).map_err(io::Error::other)?;
-                let Some(piece) = piece else {
-                    parts.push(Bytes::new());
+                let found = state.stretch_in_parts(span.log, range, left);
+                let Some((count, parts)) = found.map_err(io::Error::other)? else {
+                    given.push(Vec::new());
                     break;
                 };
-                left = left.saturating_sub(piece.bytes.len());
-                let is_whole = u64::from(piece.count) == span.until.since(span.from);
-                parts.push(piece.bytes);
+                left = left.saturating_sub(parts.iter().map(Bytes::len).sum());
+                let is_whole = u64::from(count) == span.until.since(span.from);
+                given.push(parts);
                 if !is_whole || left == 0 {
                     break;
                 }
             }
-            Ok(RecordsAnswer(parts))
+            Ok(RecordsGiven(given))
         })
         .await
     }

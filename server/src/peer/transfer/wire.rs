@@ -141,6 +141,23 @@ pub(in crate::peer) struct RecordsQuestion {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::peer) struct RecordsAnswer(pub(in crate::peer) Vec<Bytes>);
 
+/// The same as it is given: the records of a span in parts that follow each other.
+#[derive(Debug)]
+pub(in crate::peer) struct RecordsGiven(pub(in crate::peer) Vec<Vec<Bytes>>);
+
+impl RecordsGiven {
+    /// The bytes of the answer, in parts.
+    pub(in crate::peer) fn into_parts(self) -> Vec<Bytes> {
+        let head = |value: usize| Bytes::copy_from_slice(&count(value).to_le_bytes());
+        let mut out = vec![head(self.0.len())];
+        for parts in self.0 {
+            out.push(head(parts.iter().map(Bytes::len).sum()));
+            out.extend(parts);
+        }
+        out
+    }
+}
+
 impl Message for Offer {
     fn encode(&self, out: &mut Vec<u8>) {
         put_vote(out, &self.vote);
@@ -448,6 +465,18 @@ mod tests {
         let spans = vec![RecordSpan { log, from, until }];
         comes_back(&RecordsQuestion { spans, bytes_max: 4096 });
         comes_back(&RecordsAnswer(vec![Bytes::from_static(b"abc"), Bytes::new()]));
+    }
+
+    #[test]
+    fn records_given_in_parts_are_the_same_answer() {
+        let part = Bytes::from_static;
+        let given = RecordsGiven(vec![vec![part(b"ab"), part(b"c")], Vec::new()]);
+        let mut parts = given.into_parts();
+        let told = RecordsAnswer::decode_whole(parts.concat().into()).unwrap();
+        assert_eq!(told, RecordsAnswer(vec![part(b"abc"), Bytes::new()]));
+        crate::peer::intake::seal_parts(&mut parts);
+        let unsealed = crate::peer::intake::unseal(parts.concat().into()).unwrap();
+        assert_eq!(RecordsAnswer::decode_whole(unsealed).unwrap(), told);
     }
 
     #[test]

@@ -73,6 +73,17 @@ impl State {
         (from, until): (Position, Position),
         bytes_max: usize,
     ) -> Result<Option<Piece>, StorageError> {
+        let found = self.stretch_in_parts(log, (from, until), bytes_max)?;
+        Ok(found.map(|(count, parts)| Piece { first: from, count, bytes: joined(parts) }))
+    }
+
+    /// The same as parts that follow each other, and how many records they are: nothing large is put together.
+    pub fn stretch_in_parts(
+        &self,
+        log: LogId,
+        (from, until): (Position, Position),
+        bytes_max: usize,
+    ) -> Result<Option<(u32, Vec<Bytes>)>, StorageError> {
         let database = &self.0.database;
         let found = database.unwinding(|| {
             let reader = ChunkReader::open(database)?;
@@ -89,7 +100,7 @@ impl State {
             Err(error) => return Err(error),
         };
         let count = u32::try_from(cut.next - from.get()).expect("an answer holds fewer records");
-        Ok((count > 0).then(|| Piece { first: from, count, bytes: joined(cut.parts) }))
+        Ok((count > 0).then_some((count, cut.parts)))
     }
 }
 
