@@ -85,6 +85,11 @@ impl Links {
         Ok((cluster, links))
     }
 
+    /// A group whose replicas reach each other directly: there is nothing to be cut.
+    pub fn none() -> Self {
+        Self { links: Vec::new(), count: 0 }
+    }
+
     /// Opens the relays, and tells each replica to dial them.
     async fn between(recipes: &mut [Recipe]) -> Result<Self> {
         let doors: Vec<[SocketAddr; 2]> =

@@ -14,6 +14,7 @@ use quorate_e2e::{
     link::Links,
     process::print,
     scale::{is_long, short_or_long},
+    volume::Volume,
     wait::until,
     workload,
 };
@@ -357,6 +358,47 @@ async fn sources_that_fall_silent_are_named_and_the_transfer_goes_on_without_the
     for silence in short_or_long(&[Silence::Frozen][..], &[Silence::Frozen, Silence::Cut]) {
         silence_sources(&mut scene, *silence).await?;
     }
+    scene.cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_for_which_there_is_no_room_waits_and_says_how_much_it_needs() -> Result<()> {
+    const MIB: u64 = 1 << 20;
+    let mut cluster = Cluster::empty()?;
+    let settings =
+        ["limits.disk_free_min=64MiB", "state.unflushed_bytes_max=8MiB", "state.flush_bytes=2MiB"];
+    let arguments: Vec<_> =
+        bulk::SMALL.into_iter().chain(settings.into_iter().flat_map(|it| ["--set", it])).collect();
+    let mut volumes = Vec::new();
+    for recipe in cluster.recipes(3, &arguments)? {
+        let Some(volume) = Volume::mount(&recipe.folder, 512 * MIB)? else {
+            cluster.finish();
+            return Ok(());
+        };
+        volumes.push(volume);
+        cluster.add(recipe).await?;
+    }
+    cluster.healed().await?;
+    let links = Links::none();
+    let mut scene = Scene { cluster, links, batches: 0 };
+    scene.fill(1).await?;
+    let (receiver, _) = scene.take_away(80).await?;
+    // Half of what it lacks fits above what is kept free.
+    volumes[receiver].leave(16 * MIB + 16 * MIB)?;
+    scene.cluster.replica_mut(receiver).start()?;
+    let waits = |it: &TransferInfo| {
+        it.waits_for.as_ref().is_some_and(|what| what.starts_with("disk space: "))
+    };
+    let waiting = scene.await_transfer(receiver, "it waits for disk space", waits).await?;
+    print(&format!("{:?}", waiting.waits_for));
+    assert_eq!(waiting.bytes_done, 0);
+    assert!(volumes[receiver].free()? > 16 * MIB, "it was filled");
+    volumes[receiver].leave(512 * MIB)?;
+    let done = |it: &TransferInfo| it.stage == TransferStage::Done;
+    scene.await_transfer(receiver, "it is done", done).await?;
+    scene.assert_same().await?;
+    drop(volumes);
     scene.cluster.finish();
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! | below twice `disk_free_min` | it is told in the log |
 //! | below `disk_free_min` | a leader takes no appends, and hands over if a majority has room |
 //! | the file system below a quarter of it | a follower takes no entries with appends, and goes on voting |
+//! | less above that than a state transfer brings | the transfer waits, and says how much it needs |
 //!
 //! Reads, trims, checkpoints and changes go on at every level: what they write fits in what is left, and so do a segment
 //! of the journal and a flush of all that was appended before. Between the last two levels lies room for what a leader
@@ -101,6 +102,11 @@ impl Room {
         self.free.saturating_add(self.spare.min(self.free / 2))
     }
 
+    /// What can be stored before the brim is reached.
+    fn above_brim(self, min: u64) -> u64 {
+        self.usable().saturating_sub(min / 4)
+    }
+
     fn level(self, min: u64) -> Level {
         if self.free < min / 4 {
             Level::Brim
@@ -132,6 +138,7 @@ pub(super) async fn watch(core: Arc<Core>) {
             Ok(Ok(room)) => {
                 let (before, now) = core.disk.note(room, min);
                 core.peers.set_brimful(now == Level::Brim);
+                core.peers.set_room(room.above_brim(min));
                 tell(room, min, before, now);
             }
             Ok(Err(error)) => debug!(%error, "free space of the disk is not known"),

@@ -126,6 +126,8 @@ struct Shared<T> {
     is_introduced: watch::Sender<bool>,
     /// There is no room here for what others append.
     is_brimful: AtomicBool,
+    /// How many bytes may be stored here for a transfer.
+    room: watch::Sender<u64>,
     /// What is offered, and how far that is.
     shelf: Shelf,
     board: Board,
@@ -156,6 +158,7 @@ impl<T: Transport> Peers<T> {
                 condemned: watch::Sender::new(Condemned::new()),
                 is_introduced: watch::Sender::new(true),
                 is_brimful: AtomicBool::new(false),
+                room: watch::Sender::new(u64::MAX),
                 metrics,
                 clock,
             }),
@@ -283,6 +286,16 @@ impl<T: Transport> Peers<T> {
     /// Says whether there is no room here for what others append.
     pub fn set_brimful(&self, is_brimful: bool) {
         self.shared.is_brimful.store(is_brimful, Ordering::Relaxed);
+    }
+
+    /// Says how many bytes may be stored here before there is no room for what others append.
+    pub fn set_room(&self, bytes: u64) {
+        self.shared.room.send_if_modified(|room| std::mem::replace(room, bytes) != bytes);
+    }
+
+    /// How many bytes may be stored here, as it was looked at last.
+    pub(super) fn room(&self) -> watch::Receiver<u64> {
+        self.shared.room.subscribe()
     }
 
     pub(super) fn is_brimful(&self) -> bool {

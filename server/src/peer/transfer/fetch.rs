@@ -48,6 +48,8 @@ const STANDSTILL_MAX: Duration = Duration::from_mins(1);
 const WRITE_AFTER: Duration = Duration::from_millis(50);
 /// The least that is asked for at a slow pace.
 const QUESTION_BYTES_MIN: u64 = 64 << 10;
+/// Of so many bytes of records the state's file needs one more around them.
+const PART_AROUND: u64 = 8;
 
 /// What is next to records that were wrong may show to be wrong only after these were put right.
 const ROUNDS_MAX: usize = 5;
@@ -96,6 +98,7 @@ impl Fetch {
         self.progress.set_stage(TransferStage::Comparing);
         let lacking = self.compare(manifest, Lacking::of).await?;
         self.progress.set_total(lacking.bytes());
+        self.await_disk_space(lacking.bytes()).await;
         self.progress.set_stage(TransferStage::Fetching);
         self.fetch_tiles(manifest, &lacking).await?;
         self.fetch_records(manifest, &lacking).await?;
@@ -104,6 +107,24 @@ impl Fetch {
             return Err(NotFetched::NoSource("all of it any more"));
         }
         Ok(())
+    }
+
+    /// Waits until so many bytes of records can be stored here, and names the disk meanwhile.
+    async fn await_disk_space(&self, bytes: u64) {
+        let needed = bytes + bytes / PART_AROUND;
+        let mut room = self.peers.room();
+        loop {
+            let free = *room.borrow_and_update();
+            if free >= needed {
+                return;
+            }
+            self.progress.set_waits_for(format!(
+                "disk space: {needed} bytes are needed, {free} may be used"
+            ));
+            if room.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Fetches what is not here of what a manifest names, or is not what it proves: all is read again.
@@ -473,6 +494,9 @@ impl<'t> Writer<'t> {
             return Ok(());
         }
         let stretches = std::mem::take(&mut self.waiting);
+        let bytes = stretches.iter().map(|stretch| wide(stretch.records.len())).sum();
+        // There was room for all when it began; others write, too.
+        self.fetch.await_disk_space(bytes).await;
         let state = self.fetch.state.clone();
         tasks::blocking(move || state.write_ahead(&stretches).map_err(io::Error::other)).await?;
         self.fetch.progress.add_done(std::mem::take(&mut self.waiting_done));
