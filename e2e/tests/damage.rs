@@ -64,6 +64,20 @@ async fn fill(cluster: &Cluster, count: usize) -> Result<()> {
     Ok(())
 }
 
+/// Waits until every replica has applied so many records.
+async fn held_by_all(cluster: &Cluster, count: usize) -> Result<()> {
+    until("everybody holds everything", LIMIT, async || {
+        for number in 0..3 {
+            let tail = cluster.describe(number, &"a".parse()?).await?.tail.get();
+            if tail < count as u64 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await
+}
+
 /// Reads all of them from one replica.
 async fn check_records(cluster: &Cluster, number: usize, count: usize) -> Result<()> {
     for position in 0..count {
@@ -125,16 +139,7 @@ async fn when_each_entry_rotted_on_another_replica_all_of_them_become_whole() ->
     const COUNT: usize = 15;
     let mut cluster = Cluster::start(3).await?;
     fill(&cluster, COUNT).await?;
-    until("everybody holds everything", LIMIT, async || {
-        for number in 0..3 {
-            let tail = cluster.describe(number, &"a".parse()?).await?.tail.get();
-            if tail < COUNT as u64 {
-                return Ok(None);
-            }
-        }
-        Ok(Some(()))
-    })
-    .await?;
+    held_by_all(&cluster, COUNT).await?;
     stop_all(&mut cluster).await?;
     for number in 0..COUNT {
         flip_head(&journal(&cluster, number % 3), &body(number))?;
@@ -212,6 +217,10 @@ async fn an_entry_that_nobody_holds_is_named_and_nothing_is_served_without_it() 
     let never = ["--set", "state.flush_interval=1h", "--set", "checkpoints.interval=1h"];
     let mut cluster = Cluster::start_with(3, &never).await?;
     fill(&cluster, 5).await?;
+    held_by_all(&cluster, 5).await?;
+    // A write of its own behind them says that they are durable: without it, rot would look like a torn write.
+    workload::client(&cluster.urls())?.log("a".parse()?).append("another").await?;
+    held_by_all(&cluster, 6).await?;
     cluster.kill_all()?;
     for number in 0..3 {
         flip_head(&journal(&cluster, number), &body(3))?;
