@@ -30,6 +30,9 @@ async fn start() -> Result<Cluster> {
         "limits.record_bytes_max=256KiB",
         "limits.batch_bytes_max=512KiB",
         "journal.segment_bytes=4MiB",
+        // A busy machine elects nobody by itself.
+        "timings.election_min=3s",
+        "timings.election_max=5s",
     ];
     let arguments: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let mut cluster = Cluster::empty()?;

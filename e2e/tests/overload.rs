@@ -54,7 +54,7 @@ const SETTINGS: &[&str] = &[
     "state.cache_bytes=8MiB",
 ];
 const TIMINGS: &[&str] =
-    &["timings.heartbeat=200ms", "timings.election_min=1s", "timings.election_max=2s"];
+    &["timings.heartbeat=200ms", "timings.election_min=3s", "timings.election_max=5s"];
 
 async fn start(settings: &[&str]) -> Result<Cluster> {
     let arguments: Vec<&str> =
