@@ -53,7 +53,8 @@ pub struct CheckpointList {
     pub checkpoints: Vec<CheckpointInfo>,
 }
 
-/// Body of POST on the checkpoints. Nothing stands for one without a label.
+/// Body of POST on the checkpoints. Nothing stands for one without a label: the answer may then tell of a newer one that
+/// was certified in its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointRequest {

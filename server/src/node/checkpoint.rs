@@ -80,11 +80,12 @@ impl Node {
         (self.core.probes.checkpoints)().iter().map(shown_checkpoint).collect()
     }
 
-    /// Makes a checkpoint, and waits a moment for its certificate.
+    /// Makes a checkpoint, and waits a moment for its certificate. Without a label, a newer one may stand for it.
     pub async fn make_checkpoint(
         &self,
         label: Option<CheckpointLabel>,
     ) -> Result<CheckpointInfo, CheckpointError> {
+        let is_labelled = label.is_some();
         let made = self.propose_checkpoint(label, &mut Course::default()).await?;
         self.core.checkpoint_wish.wake();
         let clock = &self.core.world.clock;
@@ -92,7 +93,12 @@ impl Node {
         let mut applied = self.core.applied.clone();
         loop {
             let all = (self.core.probes.checkpoints)();
+            // Without a label, a newer one that overtook it is as good.
+            let newer = all.iter().find(|checkpoint| {
+                !is_labelled && checkpoint.entry.index > made && checkpoint.certificate.is_some()
+            });
             let found = all.iter().find(|checkpoint| checkpoint.entry.index == made);
+            let found = newer.or(found);
             let found = found.ok_or(CheckpointError::Refused(Rejection::UnknownCheckpoint))?;
             let is_over = clock.now() >= deadline || self.is_stopping();
             if found.certificate.is_some() || is_over {
