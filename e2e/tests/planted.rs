@@ -106,10 +106,19 @@ async fn assert_found(
     meant: Check,
     mut harm: impl AsyncFnMut(&mut Cluster, &Links, &Workload) -> Result<()>,
 ) -> Result<()> {
-    let mut group = group(Some(bug)).await?;
+    let mut stage = group(Some(bug)).await?;
     let mut is_found = false;
     for round in 0..ROUNDS_MAX {
-        for finding in findings(&mut group, round, &mut harm).await? {
+        let found = match findings(&mut stage, round, &mut harm).await {
+            Ok(found) => found,
+            // A bug may also end a replica, by an assertion of its own: that is not the check that is meant.
+            Err(error) => {
+                print(&format!("round {round}, and another group: {error:#}"));
+                stage = group(Some(bug)).await?;
+                continue;
+            }
+        };
+        for finding in found {
             print(&format!("round {round}: {finding}"));
             is_found |= finding.check == meant;
         }
@@ -118,7 +127,7 @@ async fn assert_found(
         }
     }
     assert!(is_found, "{meant:?} did not fail in {ROUNDS_MAX} rounds with the bug {bug}");
-    group.0.finish();
+    stage.0.finish();
     Ok(())
 }
 
@@ -227,7 +236,11 @@ async fn a_replica_whose_memory_was_corrupted_is_cut_off_takes_the_state_anew_an
     print(&format!("quarantined {:?} after the fault", begun.elapsed()));
     assert!(begun.elapsed() <= FOUND_WITHIN, "found within {FOUND_WITHIN:?}");
     let told = until("another one leads and tells", Duration::from_mins(1), async || {
-        assert_eq!(refusal(&cluster, 1).await?, None, "the others serve");
+        let refusal = refusal(&cluster, 1).await?;
+        assert_ne!(refusal.as_deref(), Some("quarantined"), "the others serve");
+        if refusal.is_some() {
+            return Ok(None);
+        }
         let status = cluster
             .status(1)
             .await
