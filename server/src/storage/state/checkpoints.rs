@@ -213,16 +213,26 @@ impl State {
         checkpoint: EntryIndex,
     ) -> Result<Option<StateManifest>, StorageError> {
         let database = &self.0.database;
+        self.with_kept(checkpoint, |value| {
+            let bytes = decode_kept(&kept_key(checkpoint.get()), value);
+            let bytes = bytes.map_err(|_| database.damaged("manifest"))?;
+            StateManifest::decode(&bytes).map_err(|_| database.damaged("manifest"))
+        })
+    }
+
+    /// What is made of the manifest kept of a checkpoint, as it is kept. Nothing if it is not.
+    fn with_kept<A>(
+        &self,
+        checkpoint: EntryIndex,
+        make: impl FnOnce(&[u8]) -> Result<A, StorageError>,
+    ) -> Result<Option<A>, StorageError> {
+        let database = &self.0.database;
         let key = kept_key(checkpoint.get());
         database.unwinding(|| {
             let table =
                 database.read()?.open_table(CHECKPOINTS).map_err(database.failed("read"))?;
             let found = table.get(&key[..]).map_err(database.failed("read"))?;
-            let Some(value) = found else { return Ok(None) };
-            let bytes =
-                decode_kept(&key, value.value()).map_err(|_| database.damaged("manifest"))?;
-            let manifest = StateManifest::decode(&bytes);
-            manifest.map(Some).map_err(|_| database.damaged("manifest"))
+            found.map(|value| make(value.value())).transpose()
         })
     }
 
@@ -234,18 +244,10 @@ impl State {
         offset: usize,
         bytes_max: usize,
     ) -> Result<Option<(u64, Bytes)>, StorageError> {
-        let database = &self.0.database;
-        let key = kept_key(checkpoint.get());
-        database.unwinding(|| {
-            let table =
-                database.read()?.open_table(CHECKPOINTS).map_err(database.failed("read"))?;
-            let found = table.get(&key[..]).map_err(database.failed("read"))?;
-            Ok(found.map(|value| {
-                let all = value.value();
-                let from = offset.min(all.len());
-                let until = all.len().min(from.saturating_add(bytes_max));
-                (super::widen(all.len()), Bytes::copy_from_slice(&all[from..until]))
-            }))
+        self.with_kept(checkpoint, |all| {
+            let from = offset.min(all.len());
+            let until = all.len().min(from.saturating_add(bytes_max));
+            Ok((super::widen(all.len()), Bytes::copy_from_slice(&all[from..until])))
         })
     }
 

@@ -39,6 +39,26 @@ pub struct Gap {
     pub bytes: u64,
 }
 
+impl Gap {
+    /// The records from one position to another, of each of which it is known how many bytes come before: of the first,
+    /// before its anchor.
+    pub(super) fn between(
+        log: LogId,
+        (from, bytes_before): (u64, u64),
+        anchor: u64,
+        (until, bytes_until): (u64, u64),
+    ) -> Self {
+        Self {
+            log,
+            from: Position::new(from),
+            until: Position::new(until),
+            anchor: Position::new(anchor),
+            bytes_before,
+            bytes: bytes_until.saturating_sub(bytes_before),
+        }
+    }
+}
+
 impl State {
     /// What is lacking here of the records of one log as a manifest has it, in order.
     pub fn gaps(&self, log: LogId, row: &CatalogRow) -> Result<Vec<Gap>, StorageError> {
@@ -191,14 +211,7 @@ impl Survey<'_> {
         };
         let bytes_until =
             if until == row.tail { row.bytes_at_tail } else { self.bytes_before(until)? };
-        Ok(Gap {
-            log: self.log,
-            from: Position::new(from),
-            until: Position::new(until),
-            anchor: Position::new(anchor),
-            bytes_before,
-            bytes: bytes_until.saturating_sub(bytes_before),
-        })
+        Ok(Gap::between(self.log, (from, bytes_before), anchor, (until, bytes_until)))
     }
 
     /// Bytes of all records before `position`, whose record is here.

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use bytes::Bytes;
-use client::types::{Digest, EntryIndex, LogId, Position};
+use client::types::{Digest, EntryIndex, LogId};
 use migrations::latest::tables::{chunk_key, tile_key};
 use migrations::latest::values::CatalogRow;
 
@@ -346,16 +346,9 @@ impl<'r> Search<'r> {
         self.gaps
     }
 
-    fn push(&mut self, (from, bytes_before): (u64, u64), until: u64, bytes_until: u64) {
-        let anchor = if from <= self.row.trim { self.row.trim } else { from };
-        self.gaps.push(Gap {
-            log: self.log,
-            from: Position::new(from),
-            until: Position::new(until),
-            anchor: Position::new(anchor),
-            bytes_before,
-            bytes: bytes_until.saturating_sub(bytes_before),
-        });
+    fn push(&mut self, begin: (u64, u64), until: u64, bytes_until: u64) {
+        let anchor = begin.0.max(self.row.trim);
+        self.gaps.push(Gap::between(self.log, begin, anchor, (until, bytes_until)));
     }
 }
 
