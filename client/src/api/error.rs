@@ -11,7 +11,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{Epoch, Fence, LogId, Position, ProducerEpoch, ReplicaAddr, Sequence};
+use super::plans::{CheckId, Plan};
+use crate::types::{ChangeId, Epoch, Fence, LogId, Position, ProducerEpoch, ReplicaAddr, Sequence};
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $code:ident = $text:literal, $title:literal;)*) => {
@@ -121,6 +122,28 @@ error_codes! {
     TransferNotReceived = "transfer_not_received", "This replica does not receive it any more";
     /// This replica belongs to a cluster already.
     AlreadyBootstrapped = "already_bootstrapped", "This replica belongs to a cluster already";
+    /// No replica of this id.
+    UnknownReplica = "unknown_replica", "There is no such replica";
+    /// No process waits to join at this address.
+    UnknownJoiner = "unknown_joiner", "Nobody waits to join at that address";
+    /// No change of the membership with this number.
+    UnknownChange = "unknown_change", "There is no such change";
+    /// The wish contradicts itself, or there is nothing to do.
+    InvalidWish = "invalid_wish", "The membership cannot be changed like that";
+    /// A change is bound to the membership that its plan was made for: `If-Match` has to name its epoch.
+    PreconditionRequired = "precondition_required", "If-Match has to name the epoch of the plan";
+    /// The membership is another one than the plan was made for.
+    StalePlan = "stale_plan", "The membership has changed since the plan was made";
+    /// A check blocks the change, and cannot be overridden.
+    PlanBlocked = "plan_blocked", "A check blocks this change";
+    /// A check blocks the change, and was not overridden in the way it asks for.
+    OverrideMissing = "override_missing", "A check has to be overridden for this change";
+    /// One change at a time, and another one is under way.
+    ChangeUnderWay = "change_under_way", "Another change is under way";
+    /// The change cannot be cancelled any more: its voters are being exchanged.
+    ChangeIsJoint = "change_is_joint", "The change is past the point where it can be cancelled";
+    /// The change is over.
+    ChangeEnded = "change_ended", "The change is over";
     /// This process may not join.
     JoinRefused = "join_refused", "This process may not join";
     /// Too much is waiting already.
@@ -164,6 +187,9 @@ impl ErrorCode {
             | Self::UnknownCursor
             | Self::UnknownCheckpoint
             | Self::UnknownTransfer
+            | Self::UnknownReplica
+            | Self::UnknownJoiner
+            | Self::UnknownChange
             | Self::UnknownRoute => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
@@ -177,16 +203,25 @@ impl ErrorCode {
             | Self::CursorsFull
             | Self::CheckpointsFull
             | Self::AlreadyBootstrapped
+            | Self::ChangeUnderWay
+            | Self::ChangeIsJoint
+            | Self::ChangeEnded
             | Self::JoinRefused => 409,
             Self::Trimmed => 410,
-            Self::LogIdDiffers | Self::TailDiffers | Self::Fenced => 412,
+            Self::LogIdDiffers | Self::TailDiffers | Self::Fenced | Self::StalePlan => 412,
             Self::BodyTooLarge
             | Self::BatchTooLarge
             | Self::RecordTooLarge
             | Self::RecordHeadersTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::BeyondTail => 416,
-            Self::EmptyBatch | Self::SequenceBodyDiffers | Self::KeyBodyDiffers => 422,
+            Self::EmptyBatch
+            | Self::SequenceBodyDiffers
+            | Self::KeyBodyDiffers
+            | Self::InvalidWish
+            | Self::PlanBlocked
+            | Self::OverrideMissing => 422,
+            Self::PreconditionRequired => 428,
             Self::Overloaded | Self::ProducersFull => 429,
             Self::RequestHeadTooLarge => 431,
             Self::Damaged | Self::Internal => 500,
@@ -257,6 +292,17 @@ impl ErrorCode {
             | Self::CursorsFull
             | Self::CheckpointsFull
             | Self::AlreadyBootstrapped
+            | Self::UnknownReplica
+            | Self::UnknownJoiner
+            | Self::UnknownChange
+            | Self::InvalidWish
+            | Self::PreconditionRequired
+            | Self::StalePlan
+            | Self::PlanBlocked
+            | Self::OverrideMissing
+            | Self::ChangeUnderWay
+            | Self::ChangeIsJoint
+            | Self::ChangeEnded
             | Self::JoinRefused
             | Self::Internal => false,
         }
@@ -305,6 +351,17 @@ impl ErrorCode {
             | Self::CursorsFull
             | Self::CheckpointsFull
             | Self::AlreadyBootstrapped
+            | Self::UnknownReplica
+            | Self::UnknownJoiner
+            | Self::UnknownChange
+            | Self::InvalidWish
+            | Self::PreconditionRequired
+            | Self::StalePlan
+            | Self::PlanBlocked
+            | Self::OverrideMissing
+            | Self::ChangeUnderWay
+            | Self::ChangeIsJoint
+            | Self::ChangeEnded
             | Self::JoinRefused
             | Self::Overloaded
             | Self::TooManyConnections
@@ -409,6 +466,15 @@ pub struct Actual {
     /// The membership's epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,
+    /// The change that is meant: `change_under_way`, `change_is_joint`, `change_ended`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeId>,
+    /// The checks that block: `plan_blocked`, `override_missing`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckId>,
+    /// The plan as it is now: `stale_plan`, `plan_blocked`, `override_missing`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<Plan>>,
 }
 
 impl Problem {

@@ -20,7 +20,9 @@ pub mod reading;
 pub mod records;
 pub mod resume;
 
+pub mod changes;
 pub mod cluster;
+pub mod plans;
 pub mod transfers;
 
 pub mod audit;

@@ -3,11 +3,11 @@
 //! A log name stands in one part of a path, so its `/` is written `%2F`. Names with a part `.` or
 //! `..` do not exist ([`LogName`]), so no path built here can mean another place.
 //!
-//! Not here: what a route takes and answers (`logs`, `records`, `cluster`, `transfers`).
+//! Not here: what a route takes and answers (`logs`, `records`, `cluster`, `plans`, `transfers`).
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::types::{CursorName, EntryIndex, LogName, Position};
+use crate::types::{ChangeId, CursorName, EntryIndex, LogName, Position};
 
 /// What every versioned route starts with.
 pub const VERSION_PREFIX: &str = "/v1";
@@ -37,6 +37,12 @@ pub const CLUSTER: &str = "/v1/cluster";
 pub const BOOTSTRAP: &str = "/v1/cluster/bootstrap";
 /// Processes that wait to join: GET lists them, POST asks.
 pub const JOINERS: &str = "/v1/cluster/joiners";
+/// What a change of the membership would do: POST, which changes nothing.
+pub const PLANS: &str = "/v1/cluster/plans";
+/// Changes of the membership: GET lists them, POST begins one.
+pub const CHANGES: &str = "/v1/cluster/changes";
+/// One of them: GET, and DELETE cancels it.
+pub const CHANGE: &str = "/v1/cluster/changes/{change}";
 
 /// Checkpoints: GET lists them, POST makes one.
 pub const CHECKPOINTS: &str = "/v1/checkpoints";
@@ -112,6 +118,11 @@ pub fn cursor(log: &LogName, name: &CursorName) -> String {
     format!("/v1/logs/{}/cursors/{}", part(log.as_str()), part(name.as_str()))
 }
 
+/// Path of [`CHANGE`].
+pub fn change(id: ChangeId) -> String {
+    format!("/v1/cluster/changes/{id}")
+}
+
 /// Path of [`SNAPSHOT`].
 pub fn snapshot(checkpoint: EntryIndex) -> String {
     format!("/v1/snapshots/{checkpoint}")
@@ -145,6 +156,7 @@ mod tests {
                 .replace("{position}", "7")
                 .replace("{checkpoint}", "40")
                 .replace("{transfer}", "3-1")
+                .replace("{change}", "18")
         };
         assert_eq!(log(&name), fill(LOG));
         assert_eq!(records(&name), fill(RECORDS));
@@ -156,6 +168,7 @@ mod tests {
         assert_eq!(cursor(&name, &cursor_name), fill(CURSOR));
         assert_eq!(snapshot(EntryIndex::new(40)), fill(SNAPSHOT));
         assert_eq!(transfer("3-1"), fill(TRANSFER));
+        assert_eq!(change(ChangeId::new(18)), fill(CHANGE));
         assert_eq!(archive(EntryIndex::new(40)), fill(ARCHIVE));
     }
 

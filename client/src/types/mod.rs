@@ -23,6 +23,8 @@ mod cursor;
 
 mod checkpoint;
 
+mod change;
+
 mod digest;
 
 mod replica;
@@ -30,6 +32,10 @@ mod replica;
 mod entry;
 
 pub use batch::{Batch, BatchBuilder, BatchError, BatchLimits, RecordError};
+pub use change::{
+    ChangeId, REASON_BYTES_MAX, REASON_BYTES_MIN, Reason, ReasonError, TYPED_BYTES_MAX, Typed,
+    TypedError,
+};
 pub use checkpoint::{CHECKPOINT_LABEL_BYTES_MAX, CheckpointLabel, CheckpointLabelError};
 pub use cursor::{CURSOR_NAME_BYTES_MAX, CursorName, CursorNameError, Fence};
 pub use digest::{Digest, DigestError};

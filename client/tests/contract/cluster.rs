@@ -133,6 +133,18 @@ fn a_beginning() {
     );
 }
 
+/// A process that waits to join.
+pub(super) fn joiner() -> Joiner {
+    Joiner {
+        addr: replica_addr(7002),
+        peer_addr: replica_addr(8002),
+        zone: Zone::new("b").unwrap(),
+        version: "0.1.0".into(),
+        free_bytes: None,
+        since: time(),
+    }
+}
+
 #[test]
 fn joining() {
     let request = JoinRequest {
@@ -194,16 +206,8 @@ fn joining() {
   ]
 }"#,
     );
-    let joiner = Joiner {
-        addr: replica_addr(7002),
-        peer_addr: replica_addr(8002),
-        zone: Zone::new("b").unwrap(),
-        version: "0.1.0".into(),
-        free_bytes: None,
-        since: time(),
-    };
     assert_golden(
-        &JoinerList { joiners: vec![joiner] },
+        &JoinerList { joiners: vec![joiner()] },
         r#"
 {
   "joiners": [

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use quorate_client::api::error::{Actual, ErrorCode, Problem};
-use quorate_client::types::{Epoch, Fence, LogId, Position, ProducerEpoch, Sequence};
+use quorate_client::api::plans::CheckId;
+use quorate_client::types::{ChangeId, Epoch, Fence, LogId, Position, ProducerEpoch, Sequence};
 
+use super::plans::plan;
 use super::{assert_golden, replica_addr};
 
 #[test]
@@ -23,6 +25,9 @@ fn a_problem_with_all_its_members() {
         damaged_until: Some(Position::new(512)),
         leader: Some(replica_addr(7001)),
         epoch: Some(Epoch::new(4)),
+        change: Some(ChangeId::new(18)),
+        checks: vec![CheckId::P1, CheckId::P2],
+        plan: None,
     };
     let mut problem = Problem::new(ErrorCode::Overloaded)
         .with_detail("64 MiB are waiting")
@@ -55,9 +60,23 @@ fn a_problem_with_all_its_members() {
   "damaged_from": 256,
   "damaged_until": 512,
   "leader": "http://127.0.0.1:7001",
-  "epoch": 4
+  "epoch": 4,
+  "change": 18,
+  "checks": [
+    "P1",
+    "P2"
+  ]
 }"#,
     );
+}
+
+#[test]
+fn a_problem_carries_the_plan_as_it_is_now() {
+    let actual = Actual { plan: Some(Box::new(plan())), ..Actual::default() };
+    let problem = Problem::new(ErrorCode::StalePlan).with_actual(actual);
+    let written = serde_json::to_value(&problem).unwrap();
+    assert_eq!(written["plan"], serde_json::to_value(plan()).unwrap());
+    assert_eq!(serde_json::from_value::<Problem>(written).unwrap(), problem);
 }
 
 /// Code, status, whether to try again, whether it may have happened.
@@ -101,6 +120,17 @@ cursors_full                  409 final     none
 checkpoints_full              409 final     none
 transfer_not_received         409 final     none
 already_bootstrapped          409 final     none
+unknown_replica               404 final     none
+unknown_joiner                404 final     none
+unknown_change                404 final     none
+invalid_wish                  422 final     none
+precondition_required         428 final     none
+stale_plan                    412 final     none
+plan_blocked                  422 final     none
+override_missing              422 final     none
+change_under_way              409 final     none
+change_is_joint               409 final     none
+change_ended                  409 final     none
 join_refused                  409 final     none
 overloaded                    429 retryable none
 too_many_connections          503 retryable none
