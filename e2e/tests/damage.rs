@@ -7,7 +7,13 @@
 
 use anyhow::{Context, Result, ensure};
 use client::types::{LogName, LogSettings};
-use quorate_e2e::{cluster::Cluster, wait::until, workload};
+use quorate_e2e::{
+    cluster::Cluster,
+    link::{Links, Shape},
+    rest,
+    wait::until,
+    workload,
+};
 use std::{fs, path::Path, time::Duration};
 
 /// Long and odd enough to lie in the journal only once.
@@ -208,6 +214,48 @@ async fn an_entry_that_rotted_everywhere_once_it_was_flushed_costs_nobody_anythi
         check_records(&cluster, number, COUNT).await?;
     }
     cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
+/// Goal: what the others cannot give because they never had it, and never will, is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_entry_that_a_later_leader_replaced_is_cut_and_the_replica_goes_on() -> Result<()>
+{
+    const COUNT: usize = 4;
+    const LONELY: &str = "of this only a leader that was cut off ever heard";
+    let (mut cluster, links) = Links::start(3).await?;
+    fill(&cluster, COUNT).await?;
+    held_by_all(&cluster, COUNT).await?;
+    let victim = cluster.leader().await?;
+    links.cut(Shape::Alone(victim));
+    let (http, url) = (cluster.http().clone(), cluster.url(victim));
+    let lonely =
+        tokio::spawn(async move { rest::append(&http, &url, "a", LONELY.as_bytes()).await });
+    until("it stands in the journal", LIMIT, async || {
+        let is_there = fs::read_dir(journal(&cluster, victim))?
+            .filter_map(|file| fs::read(file.ok()?.path()).ok())
+            .any(|bytes| bytes.windows(LONELY.len()).any(|window| window == LONELY.as_bytes()));
+        Ok(is_there.then_some(()))
+    })
+    .await?;
+    let taken = lonely.await?;
+    assert!(taken.is_err() || taken.is_ok_and(|answer| answer.status >= 500), "nobody else has it");
+    assert!(cluster.replica_mut(victim).stop().await?.success());
+    flip_head(&journal(&cluster, victim), LONELY)?;
+    let urls: Vec<_> = (0..3).filter(|it| *it != victim).map(|it| cluster.url(it)).collect();
+    let log = workload::client(&urls)?.log("a".parse()?);
+    log.append(body(COUNT).into_bytes()).await?;
+    links.heal();
+    cluster.replica_mut(victim).start()?;
+    cluster.replica_mut(victim).ready().await?;
+    let said = cluster.replica(victim).quoted();
+    assert!(said.contains("replaced by a later leader: cut"), "{said}");
+    cluster.healed().await?;
+    held_by_all(&cluster, COUNT + 1).await?;
+    check_records(&cluster, victim, COUNT + 1).await?;
+    let digests = cluster.digests().await?;
+    assert!(digests.iter().all(|it| *it == digests[0]), "{digests:?}");
     cluster.finish();
     Ok(())
 }

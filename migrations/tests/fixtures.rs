@@ -95,6 +95,8 @@ fn every_body() -> Vec<FrameBody> {
             last: Some(ENTRY),
             purged: Some(EntryRow { index: 12, ..ENTRY }),
         }),
+        FrameBody::GivenUp { frames: 3, vote: Some(vote) },
+        FrameBody::GivenUp { frames: 1, vote: None },
     ]
 }
 

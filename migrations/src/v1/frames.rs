@@ -23,7 +23,8 @@
 //!  32  u64 index           40  u64 term          48  u64 leader
 //!  56  u32 payload length  60  u32 zero
 //!  64  SHA-256 of the payload [32]; in a durable mark that ends its segment: salt of the next [16];
-//!      in what was forgotten: u64 frames, then the purged entry: u64 index, term, leader
+//!      in what was forgotten: u64 frames, then the purged entry: u64 index, term, leader;
+//!      in what was given up: u64 frames
 //!  96  back hash [32]
 //!
 //! back hash = SHA-256("quorate entry" || u8 kind || u64 index || u64 term || u64 leader
@@ -135,6 +136,14 @@ pub enum FrameBody {
     /// In place of frames that were damaged, and of which nothing is needed any more. Its back hash is that of the last
     /// entry up to its end.
     Forgotten(Forgotten),
+    /// In place of damage that was given up: from here to the end that the journal had, so many frames, this one
+    /// included, no longer exist. The next one counts on from there. Repeats the vote.
+    GivenUp {
+        /// How many frames.
+        frames: u64,
+        /// The vote that stands.
+        vote: Option<VoteRow>,
+    },
 }
 
 /// What stands for frames of which nothing is needed.
@@ -234,6 +243,7 @@ const TRUNCATE_AFTER: u8 = 6;
 const PURGED: u8 = 7;
 const DURABLE_MARK: u8 = 8;
 const FORGOTTEN: u8 = 9;
+const GIVEN_UP: u8 = 10;
 
 const HAS_ID: u8 = 1;
 const IS_COMMITTED: u8 = 2;
@@ -285,7 +295,8 @@ impl FrameHead {
             | FrameBody::Committed(_)
             | FrameBody::TruncateAfter(_)
             | FrameBody::Purged(_)
-            | FrameBody::DurableMark { .. } => 0,
+            | FrameBody::DurableMark { .. }
+            | FrameBody::GivenUp { .. } => 0,
         }
     }
 }
@@ -325,6 +336,10 @@ impl FrameBody {
                     put_entry(bytes, 72, purged);
                 }
             }
+            Self::GivenUp { frames, vote } => {
+                put_frame(bytes, GIVEN_UP, None, vote.as_ref());
+                put_u64(bytes, 64, *frames);
+            }
         }
     }
 
@@ -350,6 +365,10 @@ impl FrameBody {
                 last: has_id.then_some(id),
                 purged: (flags & HAS_PURGED != 0).then(|| get_entry(bytes, 72)),
             })),
+            GIVEN_UP => {
+                let frames = get_u64(bytes, 64);
+                Ok(Self::GivenUp { frames, vote: has_id.then_some(vote) })
+            }
             _ => Err(FrameFault::Malformed("frame kind")),
         }
     }

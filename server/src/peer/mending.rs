@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::post;
-use client::types::ReplicaId;
+use client::types::{EntryId, ReplicaId};
 use http::StatusCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -102,6 +102,30 @@ impl Mender {
             }
         }
         given
+    }
+
+    /// Asks every member whose place is known whether others were committed in place of the first entry that is lacking.
+    /// The member that proves it, and the entry that it knows to be committed.
+    pub async fn ask_for_replacement(
+        &self,
+        journal: &WoundedJournal,
+    ) -> Option<(ReplicaId, EntryId)> {
+        let ourselves = self.peers.identity().replica;
+        let first = journal.first_lacking()?;
+        for (member, _) in self.peers.places() {
+            if member == ourselves {
+                continue;
+            }
+            let question =
+                EntriesQuestion { bytes_max: ANSWER_BYTES, ranges: vec![(first, first)] };
+            let asked = self.peers.ask_for_entries(member, &question, SILENCE_MAX).await;
+            let Ok(answer) = asked else { continue };
+            let Some(committed) = answer.committed else { continue };
+            if journal.is_replaced(&committed, answer.entries.first()) {
+                return Some((member, committed));
+            }
+        }
+        None
     }
 
     /// Asks one member as long as it has something.

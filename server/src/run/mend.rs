@@ -2,9 +2,15 @@
 //!
 //! It asks the others for what it lacks, as often as it takes, writes in place what they proved, and opens the
 //! journal again, until that is whole. Meanwhile it gives them what they lack. What nobody holds is named, at the
-//! front door and in the log, and never skipped. What nobody can help with ends the process. Only entries whose
-//! effects are flushed here may be given up: the state holds all that they did, and the journal then begins behind
-//! what is flushed, as after a state was installed.
+//! front door and in the log, and never skipped. What nobody can help with ends the process. Given up are entries
+//!
+//! - whose effects are flushed here: the state holds all that they did, and the journal then begins behind what is
+//!   flushed, as after a state was installed;
+//! - in whose place a later leader had others committed, as another replica proves: the journal ends before them, and
+//!   the vote is that leader's, as if its entries had come while they were whole. Where nobody can prove it, because
+//!   what lies there was let go or both may be the same, the replica waits.
+//!
+//! An entry that every replica has lost is for an operator to give up (`offline::recover`).
 //!
 //! Not here: what is proved, and how (`storage::journal`).
 
@@ -17,7 +23,7 @@ use super::RunError;
 use super::early::Early;
 use crate::metrics::Metrics;
 use crate::peer::{Asked, HeldJournal, Mender};
-use crate::storage::journal::WoundedJournal;
+use crate::storage::journal::{Vote, WoundedJournal};
 use crate::world::{Clock, tasks};
 
 /// How long to wait before everybody is asked once more.
@@ -68,6 +74,9 @@ pub(super) async fn mend(
         if asked.iter().any(|asked| asked.taken > 0) {
             continue;
         }
+        if end_before_replaced(&mender, &journal, flushed).await? {
+            return Ok(());
+        }
         let waiting = told(&journal, &asked);
         if round % ROUNDS_BETWEEN_WORDS == 0 {
             tracing::warn!(%waiting, "the journal lacks entries that nobody gives");
@@ -76,6 +85,28 @@ pub(super) async fn mend(
         clock.sleep(PAUSE).await;
     }
     unreachable!("rounds do not run out")
+}
+
+/// Ends the journal before the first entry that is lacking, if others were committed in place of that and of all behind
+/// it. Whether it did.
+async fn end_before_replaced(
+    mender: &Mender,
+    journal: &Arc<WoundedJournal>,
+    flushed: Option<EntryId>,
+) -> Result<bool, RunError> {
+    let first = journal.first_lacking();
+    if first <= flushed.map(|flushed| flushed.index.get()) {
+        return Ok(false);
+    }
+    let Some((member, committed)) = mender.ask_for_replacement(journal).await else {
+        return Ok(false);
+    };
+    let leader = Vote { term: committed.term.get(), leader: committed.leader, committed: true };
+    let ending = journal.clone();
+    let ended = tasks::blocking(move || ending.give_up(Some(leader))).await;
+    let ended = ended.map_err(|error| RunError::Io { what: "cannot end the journal", error })?;
+    tracing::warn!(first, %member, %committed, "damaged entries were replaced by a later leader: cut");
+    Ok(ended)
 }
 
 /// What is lacking, and why nobody has given it.

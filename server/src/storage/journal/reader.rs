@@ -229,6 +229,7 @@ fn decode_head(bytes: &[u8], segment: &Segment, slot: Slot) -> Option<EntryHead>
         | FrameBody::TruncateAfter(_)
         | FrameBody::Purged(_)
         | FrameBody::Forgotten(_)
+        | FrameBody::GivenUp { .. }
         | FrameBody::DurableMark { .. } => None,
     }
 }

@@ -27,7 +27,7 @@ use super::recovery::{Kept, Source};
 use super::scan::Pages;
 use super::segment::segment_name;
 use super::wounded::WoundedJournal;
-use super::wounds::{Needless, Run, Spot, Wound};
+use super::wounds::{Brink, Hurt, Needless, Run, Spot, Wound};
 use super::writer::{End, FRAMES_BEGIN};
 
 /// Where the kept part ends: in which segment, at which offset, and how far behind it frames lie
@@ -67,6 +67,7 @@ struct Gap {
     may_be_vote: bool,
     /// How it can be written again, if its frames can be told.
     run: Option<Run>,
+    brink: Option<Brink>,
 }
 
 /// Reads all segments, front to back.
@@ -80,8 +81,10 @@ pub(super) struct Survey<'a> {
     known_durable: u64,
     uncovered: VecDeque<Placed>,
     last_is_mark: bool,
+    /// Where the last good frame begins, and what held before it.
+    last_place: Option<Brink>,
     damage: Vec<DamagedFrame>,
-    wounds: Vec<Wound>,
+    wounds: Vec<Hurt>,
     /// Entries are lacking in between, or may be: from then on they are gathered below.
     is_broken: bool,
     /// Good entries behind that, in the order of their indexes.
@@ -113,6 +116,7 @@ impl<'a> Survey<'a> {
             known_durable: 0,
             uncovered: VecDeque::new(),
             last_is_mark: true,
+            last_place: None,
             damage: Vec::new(),
             wounds: Vec::new(),
             is_broken: false,
@@ -134,8 +138,8 @@ impl<'a> Survey<'a> {
         let may_be_vote = self.lost_vote.is_some_and(|number| self.vote_told <= number);
         let damage = DamagedJournal { frames, may_be_vote };
         let mut wounds = std::mem::take(&mut self.wounds);
-        for wound in &mut wounds {
-            if let Wound::Run(run) = wound {
+        for hurt in &mut wounds {
+            if let Wound::Run(run) = &mut hurt.wound {
                 run.is_vote_told = self.vote_told >= run.number + run.frames;
                 if let Some(purged) = self.standing.purged {
                     run.forget_up_to(purged);
@@ -144,7 +148,7 @@ impl<'a> Survey<'a> {
         }
         let (before, behind) =
             (std::mem::take(&mut self.catalog), std::mem::take(&mut self.behind));
-        Some(WoundedJournal::new(damage, wounds, before, behind, self.standing))
+        Some(WoundedJournal::new(damage, wounds, before, behind, self.standing, self.next_number))
     }
 
     pub(super) fn run(&mut self) -> io::Result<Cut> {
@@ -183,7 +187,7 @@ impl<'a> Survey<'a> {
         self.lost_vote = Some(self.next_number);
         let entries = DamagedEntries::From { first: self.next_index() };
         self.damage.push(DamagedFrame { path, offset: 0, frame: 0, entries });
-        self.wounds.push(Wound::Unknown);
+        self.wounds.push(Hurt { wound: Wound::Unknown, brink: self.last_place.clone() });
         self.is_broken = true;
     }
 
@@ -238,10 +242,12 @@ impl<'a> Survey<'a> {
         self.is_broken = true;
         let source = &self.sources[position];
         let mut entries = DamagedEntries::None;
+        let open = self.gap.as_ref().and_then(|gap| gap.brink.clone());
+        let brink = open.or_else(|| self.last_place.clone());
         if let Some(salt) = named {
-            self.wounds.push(self.lost_head(position, salt));
+            self.wounds.push(Hurt { wound: self.lost_head(position, salt), brink });
         } else {
-            self.wounds.push(Wound::Unknown);
+            self.wounds.push(Hurt { wound: Wound::Unknown, brink: brink.clone() });
             // Nothing is known of what held at its beginning, the vote included.
             self.lost_vote = Some(self.next_number);
             entries = DamagedEntries::From { first: self.next_index() };
@@ -252,6 +258,7 @@ impl<'a> Survey<'a> {
                 frames: 0,
                 may_be_vote: true,
                 run: None,
+                brink,
             });
         }
         self.damage.push(DamagedFrame { path: source.path.clone(), offset: 0, frame: 0, entries });
@@ -315,6 +322,7 @@ impl<'a> Survey<'a> {
             | FrameBody::TruncateAfter(_)
             | FrameBody::Purged(_)
             | FrameBody::Forgotten(_)
+            | FrameBody::GivenUp { .. }
             | FrameBody::DurableMark { .. } => true,
         };
         head.number == self.next_number && is_linked && is_in_order
@@ -355,7 +363,9 @@ impl<'a> Survey<'a> {
     ) {
         let source = &self.sources[position];
         let spot = Spot { segment: Arc::clone(&source.segment), salt, offset };
-        self.wounds.push(Wound::Payload { spot, number: frame, head: *entry, found: None });
+        let brink = Brink { spot: spot.clone(), number: frame, standing: self.standing };
+        let wound = Wound::Payload { spot, number: frame, head: *entry, found: None };
+        self.wounds.push(Hurt { wound, brink: Some(brink) });
         self.damage.push(DamagedFrame {
             path: source.path.clone(),
             offset,
@@ -409,8 +419,10 @@ impl<'a> Survey<'a> {
         let is_entry = frames == 1 && next.as_ref().is_some_and(|(at, _)| at - offset > head_bytes);
         let source = &self.sources[position];
         let is_told = frames > 0 && (next.is_some() || later.is_some());
+        let spot = Spot { segment: Arc::clone(&source.segment), salt, offset };
+        let brink = Some(Brink { spot: spot.clone(), number, standing: self.standing });
         let run = is_told.then(|| Run {
-            spot: Spot { segment: Arc::clone(&source.segment), salt, offset },
+            spot,
             number,
             frames,
             bytes: next.as_ref().map(|(at, _)| at - offset),
@@ -429,7 +441,7 @@ impl<'a> Survey<'a> {
         });
         let path = source.path.clone();
         self.is_broken = true;
-        self.gap = Some(Gap { path, offset, number, frames, may_be_vote: !is_entry, run });
+        self.gap = Some(Gap { path, offset, number, frames, may_be_vote: !is_entry, run, brink });
         match next {
             Some((at, head)) => {
                 self.go_on(&head);
@@ -465,7 +477,8 @@ impl<'a> Survey<'a> {
         let first = self.next_index();
         self.is_uncertain |= next.is_none();
         let cut_to = next.filter(|next| *next < first).and_then(|next| self.own_entry_before(next));
-        self.wounds.push(gap.run.map_or(Wound::Unknown, |run| run.closed(next, cut_to)));
+        let wound = gap.run.map_or(Wound::Unknown, |run| run.closed(next, cut_to));
+        self.wounds.push(Hurt { wound, brink: gap.brink });
         let next = next.unwrap_or(first + gap.frames);
         let entries = if next > first {
             DamagedEntries::Range { first, last: next - 1 }
@@ -492,6 +505,8 @@ impl<'a> Survey<'a> {
 
     /// A good frame that comes next.
     fn accept(&mut self, (position, offset, salt): (usize, u64, Salt), head: FrameHead) {
+        let spot = Spot { segment: Arc::clone(&self.sources[position].segment), salt, offset };
+        self.last_place = Some(Brink { spot, number: head.number, standing: self.standing });
         self.next_number = head.number + 1;
         self.known_durable = self.known_durable.max(head.known_durable);
         while self.uncovered.front().is_some_and(|placed| placed.head.number <= self.known_durable)
@@ -514,6 +529,11 @@ impl<'a> Survey<'a> {
             FrameBody::TruncateAfter(last) => self.accept_cut((position, offset), last, &head),
             FrameBody::Purged(purged) => self.accept_purge(purged),
             FrameBody::Forgotten(forgotten) => self.accept_forgotten(&forgotten, &head),
+            FrameBody::GivenUp { frames, vote } => {
+                self.next_number = head.number + frames.max(1);
+                self.standing.vote = vote;
+                self.vote_told = head.number;
+            }
         }
     }
 
@@ -548,7 +568,7 @@ impl<'a> Survey<'a> {
         self.hole = self.hole.map(|(first, behind)| (first, behind.min(until)));
         if self.hole.is_some_and(|(first, _)| until <= first) {
             self.hole = None;
-            self.is_broken = !self.wounds.iter().all(Wound::is_payload);
+            self.is_broken = !self.wounds.iter().all(|hurt| hurt.wound.is_payload());
         }
         self.forgive_cut(place, head.number, until);
     }
@@ -576,10 +596,10 @@ impl<'a> Survey<'a> {
         self.forgive_payloads(|index| index >= until);
         let segment = &self.sources[position].segment;
         let is_cut =
-            |wound: &Wound| matches!(wound, Wound::Run(run) if run.is_cut_by(segment, until));
+            |hurt: &Hurt| matches!(&hurt.wound, Wound::Run(run) if run.is_cut_by(segment, until));
         let Some(at) = self.wounds.iter().position(is_cut) else { return };
         self.wounds.truncate(at + 1);
-        if let Some(Wound::Run(run)) = self.wounds.last_mut() {
+        if let Some(Hurt { wound: Wound::Run(run), .. }) = self.wounds.last_mut() {
             run.frames = number - run.number;
             run.bytes = Some(offset - run.spot.offset);
             run.entries = Some(0);
@@ -595,7 +615,7 @@ impl<'a> Survey<'a> {
     /// Damage in these entries no longer counts.
     fn forgive_payloads(&mut self, is_needless: impl Fn(u64) -> bool) {
         self.wounds.retain(
-            |wound| !matches!(wound, Wound::Payload { head, .. } if is_needless(head.id.index)),
+            |hurt| !matches!(hurt.wound, Wound::Payload { head, .. } if is_needless(head.id.index)),
         );
         self.damage.retain(|frame| {
             !matches!(frame.entries, DamagedEntries::Payload { id, .. } if is_needless(id.index.get()))
@@ -663,7 +683,7 @@ impl<'a> Survey<'a> {
             let (offset, frame) = (cut.offset, self.next_number);
             self.lost_vote = Some(frame);
             self.damage.push(DamagedFrame { path, offset, frame, entries });
-            self.wounds.push(Wound::Unknown);
+            self.wounds.push(Hurt { wound: Wound::Unknown, brink: None });
         }
         Ok(())
     }

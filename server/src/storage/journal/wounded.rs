@@ -16,18 +16,20 @@ use migrations::latest::frames::{EntryRow, FRAME_HEAD_BYTES, FrameBody, FrameHea
 use super::catalog::{Catalog, Slot};
 use super::damage::DamagedJournal;
 use super::frame::{self, entry_id};
-use super::wounds::{Outlook, Spot, Wound};
+use super::wounds::{Brink, Hurt, Outlook, Spot};
 use super::{LinkedEntry, Vote};
 
 /// A damaged journal, open for repair.
 pub struct WoundedJournal {
     damage: DamagedJournal,
-    wounds: Mutex<Vec<Wound>>,
+    wounds: Mutex<Vec<Hurt>>,
     /// Good entries before the first damage.
     before: Catalog,
     /// Good entries behind it, in the order of their indexes.
     behind: Vec<(EntryRow, Spot, Slot)>,
     standing: Standing,
+    /// Number of the frame that would come next.
+    next_number: u64,
 }
 
 impl fmt::Debug for WoundedJournal {
@@ -45,12 +47,13 @@ impl fmt::Display for WoundedJournal {
 impl WoundedJournal {
     pub(super) fn new(
         damage: DamagedJournal,
-        wounds: Vec<Wound>,
+        wounds: Vec<Hurt>,
         before: Catalog,
         behind: Vec<(EntryRow, Spot, Slot)>,
         standing: Standing,
+        next_number: u64,
     ) -> Self {
-        Self { damage, wounds: Mutex::new(wounds), before, behind, standing }
+        Self { damage, wounds: Mutex::new(wounds), before, behind, standing, next_number }
     }
 
     /// What is damaged.
@@ -91,14 +94,14 @@ impl WoundedJournal {
         read_linked(&Spot { salt: segment.salt, offset: slot.offset(), segment }, slot).ok()
     }
 
-    fn wounds(&self) -> MutexGuard<'_, Vec<Wound>> {
+    fn wounds(&self) -> MutexGuard<'_, Vec<Hurt>> {
         self.wounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The entries that are lacking, as ranges of indexes, both ends included.
     pub fn lacking(&self) -> Vec<(u64, u64)> {
         let outlooks = self.wounds();
-        let wanted = outlooks.iter().filter_map(|wound| match wound.outlook() {
+        let wanted = outlooks.iter().filter_map(|hurt| match hurt.wound.outlook() {
             Outlook::Wants(first, last) => Some((first, last)),
             Outlook::Ready | Outlook::Later | Outlook::Hopeless => None,
         });
@@ -108,14 +111,14 @@ impl WoundedJournal {
     /// Whether something is damaged that nobody can help with.
     pub fn is_hopeless(&self) -> bool {
         let wounds = self.wounds();
-        let mut outlooks = wounds.iter().map(Wound::outlook);
+        let mut outlooks = wounds.iter().map(|hurt| hurt.wound.outlook());
         outlooks.clone().any(|outlook| outlook == Outlook::Hopeless)
             || outlooks.all(|outlook| outlook == Outlook::Later)
     }
 
     /// Takes an entry from another replica, if it is proved to be one that was here.
     pub fn take(&self, given: &LinkedEntry) -> bool {
-        self.wounds().iter_mut().any(|wound| wound.take(given))
+        self.wounds().iter_mut().any(|hurt| hurt.wound.take(given))
     }
 
     /// Gives up entries that nobody gives, if the state holds all that they did: it is flushed up to `flushed`, and the
@@ -123,9 +126,9 @@ impl WoundedJournal {
     pub fn forget(&self, flushed: &EntryId) -> bool {
         let kept = frame::row(flushed);
         let mut is_any = false;
-        for wound in self.wounds().iter_mut() {
-            if !matches!(wound.outlook(), Outlook::Ready | Outlook::Later) {
-                is_any |= wound.forget(kept);
+        for hurt in self.wounds().iter_mut() {
+            if !matches!(hurt.wound.outlook(), Outlook::Ready | Outlook::Later) {
+                is_any |= hurt.wound.forget(kept);
             }
         }
         is_any
@@ -136,11 +139,67 @@ impl WoundedJournal {
     pub fn mend(&self) -> io::Result<Option<u64>> {
         let wounds = self.wounds();
         let mut mended = None;
-        for wound in wounds.iter().filter(|wound| wound.outlook() == Outlook::Ready) {
-            mended = Some(mended.unwrap_or(0) + wound.close()?);
+        for hurt in wounds.iter().filter(|hurt| hurt.wound.outlook() == Outlook::Ready) {
+            mended = Some(mended.unwrap_or(0) + hurt.wound.close()?);
         }
         Ok(mended)
     }
+
+    /// The first entry that is lacking, or may be, and cannot be written again as things are. None if there is none, or
+    /// nothing before it is known.
+    pub fn first_lacking(&self) -> Option<u64> {
+        brink(&self.wounds()).map(Brink::index)
+    }
+
+    /// Whether the first entry that is lacking, and so all behind it, was never committed and never will be, since
+    /// others were committed in their place. `committed` is what another replica knows to be committed, and `there` what
+    /// it holds in place of the first entry that is lacking.
+    ///
+    /// What is committed is in the journal of every later leader. So it is the entry of a leader that was elected without
+    /// ours, if its term is later than ours can be and either it lies before ours, since that leader would have put it
+    /// behind; or it does not, and in our place another entry than ours is committed along with it. Where nothing
+    /// proves that it is another one, ours may be committed, and is waited for.
+    pub fn is_replaced(&self, committed: &EntryId, there: Option<&LinkedEntry>) -> bool {
+        let wounds = self.wounds();
+        let Some(first) = brink(&wounds).map(Brink::index) else { return false };
+        let hurt = wounds.iter().min_by_key(|hurt| hurt.number());
+        let (hash, term) = hurt.map_or((None, None), |hurt| hurt.wound.first_entry());
+        // Terms of entries only grow, and none is later than the vote.
+        let next = self.behind.iter().find(|(id, ..)| id.index > first).map(|(id, ..)| id.term);
+        let vote = self.standing.vote.map(|vote| vote.term);
+        let Some(term) = [term, next, vote].into_iter().flatten().min() else { return false };
+        let is_known_committed = self.standing.committed.is_some_and(|id| id.index >= first);
+        if self.damage.may_be_vote || is_known_committed || committed.term.get() <= term {
+            return false;
+        }
+        if committed.index.get() < first {
+            return true;
+        }
+        let there = there.filter(|there| there.entry.id.index.get() == first);
+        there.and_then(|there| frame::entry_head(&there.entry)).is_some_and(|there| {
+            there.id.term > term || hash.is_some_and(|hash| hash != there.back_hash())
+        })
+    }
+
+    /// Ends the journal before the first entry that is lacking; the vote stays, or becomes that of a leader of a later
+    /// term. Whether there was such an entry. The journal is to be opened again after that. Blocks.
+    pub fn give_up(&self, leader: Option<Vote>) -> io::Result<bool> {
+        let wounds = self.wounds();
+        let Some(brink) = brink(&wounds) else { return Ok(false) };
+        let vote = self.standing.vote;
+        let leader = leader.filter(|leader| vote.is_none_or(|vote| vote.term < leader.term));
+        brink.end(self.next_number, leader.as_ref().map(frame::vote_row).or(vote))?;
+        Ok(true)
+    }
+}
+
+/// Where the first damage begins that cannot be written again. None while any can be: what holds behind that is known
+/// only once it is whole.
+fn brink(wounds: &[Hurt]) -> Option<&Brink> {
+    if wounds.iter().any(Hurt::is_ready) {
+        return None;
+    }
+    wounds.iter().min_by_key(|hurt| hurt.number())?.brink.as_ref()
 }
 
 /// Reads one entry and what its frame says of the one before, and compares both with their checks.

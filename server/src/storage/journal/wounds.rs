@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use migrations::latest::frames::{
     EntryHead, EntryRow, FRAME_HEAD_BYTES, Forgotten, FrameBody, FrameHead, Hash, Salt,
-    SegmentHead, VoteRow, frame_bytes,
+    SegmentHead, Standing, VoteRow, frame_bytes,
 };
 
 use super::LinkedEntry;
@@ -33,6 +33,60 @@ pub(super) struct Spot {
     pub(super) segment: Arc<Segment>,
     pub(super) salt: Salt,
     pub(super) offset: u64,
+}
+
+/// Where what is good ends, and damage begins.
+#[derive(Debug, Clone)]
+pub(super) struct Brink {
+    /// The first place that is damaged, or the last frame before it.
+    pub(super) spot: Spot,
+    /// Number of the frame there.
+    pub(super) number: u64,
+    /// What holds before it.
+    pub(super) standing: Standing,
+}
+
+impl Brink {
+    /// Index of the first entry that may be damaged.
+    pub(super) fn index(&self) -> u64 {
+        self.standing.last.map_or(0, |last| last.index + 1)
+    }
+
+    /// Writes that this frame and all behind it, `behind` being the next number, no longer exist, and syncs. That is one
+    /// frame: whenever the power goes, the journal is damaged as before, or ends here.
+    pub(super) fn end(&self, behind: u64, vote: Option<VoteRow>) -> io::Result<()> {
+        // One more than there were: nothing that was torn can pass for the next one.
+        let frames = behind.saturating_sub(self.number) + 1;
+        let head = FrameHead {
+            number: self.number,
+            known_durable: self.number - 1,
+            back_hash: self.standing.back_hash,
+            body: FrameBody::GivenUp { frames, vote },
+        };
+        let Spot { segment, salt, offset } = &self.spot;
+        segment.file.write_at(&head.encode(salt, *offset), *offset)?;
+        segment.file.sync_data()
+    }
+}
+
+/// Something that is damaged, and where what is good ends before it. Nothing is known of that if all is damaged, or the
+/// journal is shorter than it must be.
+#[derive(Debug)]
+pub(super) struct Hurt {
+    pub(super) wound: Wound,
+    pub(super) brink: Option<Brink>,
+}
+
+impl Hurt {
+    /// Whether it can be written again now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.wound.outlook() == Outlook::Ready
+    }
+
+    /// Number of the frame where it begins.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.brink.as_ref().map(|brink| brink.number)
+    }
 }
 
 /// Something that is damaged.
@@ -122,6 +176,15 @@ impl Wound {
             Self::Run(run) => run.outlook(),
             Self::Later => Outlook::Later,
             Self::Unknown => Outlook::Hopeless,
+        }
+    }
+
+    /// What can be told of the first entry that is lacking: its hash, and the term up to which it can be.
+    pub(super) fn first_entry(&self) -> (Option<Hash>, Option<u64>) {
+        match self {
+            Self::Payload { head, .. } => (Some(head.back_hash()), Some(head.id.term)),
+            Self::Run(run) => run.first_entry(),
+            Self::Head { .. } | Self::Later | Self::Unknown => (None, None),
         }
     }
 
@@ -280,6 +343,20 @@ impl Run {
                 Some(0) => self.closing.is_none(),
                 Some(_) => self.is_vote_told,
             }
+    }
+
+    fn first_entry(&self) -> (Option<Hash>, Option<u64>) {
+        // A single frame that changed the hash of the last entry was an entry.
+        let is_one = self.entries == Some(1)
+            || (self.entries.is_none()
+                && self.frames == 1
+                && self.last_hash != Some(self.back_hash));
+        let told = self.expected.get(&self.first).copied();
+        let hash = told.or(self.last_hash.filter(|_| is_one));
+        // Entries are of no later term than the vote; none of the frames was one if all were entries.
+        let is_all_entries = self.entries == Some(self.frames) || is_one;
+        let term = self.vote.filter(|_| is_all_entries).map(|vote| vote.term);
+        (hash.filter(|hash| *hash != Hash::default()), term)
     }
 
     fn fits(&self) -> bool {

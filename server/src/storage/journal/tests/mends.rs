@@ -226,3 +226,152 @@ fn an_entry_of_another_leader_is_not_taken_for_what_was_here() {
         }
     }
 }
+
+/// Terms 1 and 2, the end of which nobody but this replica ever had: nothing behind entry 7 is known to be committed.
+fn unconfirmed() -> (FaultDisk, Held) {
+    let disk = FaultDisk::new(4);
+    let mut bench = Bench::open(&disk, small());
+    let mut story = Story::new();
+    let vote = |term| Op::Vote(Vote { term, leader: 1, committed: true });
+    let entries = |term, range: std::ops::Range<u64>| -> Vec<Op> {
+        range.flat_map(|index| [Op::Append(vec![entry(term, index, 900)]), Op::Step]).collect()
+    };
+    let script = [
+        vec![vote(1), Op::Step],
+        entries(1, 0..8),
+        vec![Op::Committed, vote(2), Op::Step],
+        entries(2, 8..20),
+        vec![Op::Mark],
+    ];
+    for op in script.concat() {
+        story.play(&mut bench, &op).unwrap();
+    }
+    assert!(segments(&disk).len() >= 3);
+    (disk, bench.held())
+}
+
+fn committed(term: u64, index: u64) -> EntryId {
+    EntryId::new(Term::new(term), 3, EntryIndex::new(index))
+}
+
+fn in_place(term: u64, index: u64) -> LinkedEntry {
+    LinkedEntry { entry: entry(term, index, 900), back_hash: [1; 32] }
+}
+
+/// One damaged entry behind what is known to be committed, its head or its payload.
+fn each_damaged(disk: &FaultDisk, mut judge: impl FnMut(&FaultDisk, &WoundedJournal, u64)) {
+    for (path, begin, _, index) in places(disk).into_iter().filter(|(.., index)| *index > 7) {
+        for at in [40, 140] {
+            let damaged = disk.snapshot().cut(|_| true);
+            assert!(damaged.flip(&path, usize::try_from(begin + at).unwrap(), 2));
+            let wounded = Bench::try_wounded(&damaged, small()).unwrap().err().expect("damaged");
+            judge(&damaged, &wounded, index);
+        }
+    }
+}
+
+#[test]
+fn a_tail_that_a_later_leader_replaced_is_cut_at_the_damage_and_the_vote_is_that_leaders() {
+    let (disk, held) = unconfirmed();
+    each_damaged(&disk, |damaged, wounded, index| {
+        assert_eq!(wounded.first_lacking(), Some(index));
+        assert!(
+            wounded.is_replaced(&committed(3, index - 1), None),
+            "its leader had nothing there"
+        );
+        assert!(wounded.is_replaced(&committed(3, 30), Some(&in_place(3, index))));
+        let leader = Vote { term: 3, leader: 3, committed: true };
+        assert!(wounded.give_up(Some(leader)).unwrap());
+        let mut kept = held.clone();
+        kept.entries.split_off(&index);
+        kept.last = kept.entries.values().next_back().map(|entry| entry.id);
+        kept.vote = Some(leader);
+        assert_eq!(Bench::open(&damaged.snapshot().kill(), small()).held(), kept, "entry {index}");
+        let mut bench = Bench::open(damaged, small());
+        assert_eq!(bench.held(), kept, "entry {index}");
+        let later = (index..index + 20).map(|index| entry(3, index, 900)).collect();
+        let op = Op::Append(later);
+        kept.apply(&op);
+        let mut story = Story::new();
+        story.states = vec![bench.held()];
+        story.play(&mut bench, &op).unwrap();
+        bench.step().unwrap();
+        drop(bench);
+        assert_eq!(
+            Bench::open(&damaged.snapshot().cut(|_| false), small()).held(),
+            kept,
+            "entry {index}"
+        );
+    });
+}
+
+#[test]
+fn what_may_have_been_committed_is_not_cut() {
+    let (disk, _) = unconfirmed();
+    let whole = oracle(&disk);
+    each_damaged(&disk, |_, wounded, index| {
+        let no_proof = |committed, there: Option<&LinkedEntry>| {
+            assert!(!wounded.is_replaced(&committed, there), "{committed}, entry {index}");
+        };
+        no_proof(committed(3, 30), None);
+        no_proof(committed(3, 30), whole.get(&index));
+        no_proof(committed(3, 30), whole.get(&(index - 1)));
+        no_proof(committed(2, 30), Some(&in_place(1, index)));
+        no_proof(committed(2, index - 1), None);
+        no_proof(committed(1, 3), None);
+    });
+    // What is known to be committed here was committed, whatever anybody says.
+    let (path, begin, ..) = places(&disk)[5].clone();
+    let damaged = disk.snapshot().cut(|_| true);
+    assert!(damaged.flip(&path, usize::try_from(begin + 140).unwrap(), 2));
+    let wounded = Bench::try_wounded(&damaged, small()).unwrap().err().expect("damaged");
+    assert_eq!(wounded.first_lacking(), Some(5));
+    assert!(!wounded.is_replaced(&committed(3, 30), Some(&in_place(3, 5))));
+}
+
+#[test]
+fn of_several_heads_only_what_is_later_than_all_of_them_proves_that_the_first_was_replaced() {
+    let (disk, held) = unconfirmed();
+    let places = places(&disk);
+    let damaged = disk.snapshot().cut(|_| true);
+    for (path, begin, ..) in &places[12..14] {
+        assert!(damaged.flip(path, usize::try_from(begin + 40).unwrap(), 2));
+    }
+    let wounded = Bench::try_wounded(&damaged, small()).unwrap().err().expect("damaged");
+    assert_eq!(wounded.lacking(), [(12, 13)]);
+    // Of the first, neither hash nor term is known: it may be the same, and acknowledged.
+    assert!(!wounded.is_replaced(&committed(3, 30), Some(&in_place(2, 12))));
+    assert!(wounded.is_replaced(&committed(3, 30), Some(&in_place(3, 12))));
+    assert!(wounded.give_up(None).unwrap());
+    let kept = Bench::open(&damaged, small()).held();
+    assert_eq!((kept.entries.len(), kept.vote), (12, held.vote));
+}
+
+#[test]
+fn a_power_cut_while_a_tail_is_given_up_leaves_it_damaged_or_cut() {
+    let (disk, held) = unconfirmed();
+    let (mut still, mut ended) = (0, 0);
+    each_damaged(&disk, |damaged, wounded, index| {
+        damaged.record(Arc::default());
+        assert!(wounded.give_up(None).unwrap());
+        drop(Bench::open(damaged, small()));
+        for (at, snapshot) in damaged.recorded().into_iter().enumerate() {
+            for again in snapshot.cuts(6, index).into_iter().chain([snapshot.kill()]) {
+                let found = Bench::try_wounded(&again, small()).unwrap();
+                if let Ok(bench) = found {
+                    let kept = bench.held();
+                    assert_eq!((kept.next(), kept.vote), (index, held.vote), "cut at sync {at}");
+                    ended += 1;
+                    continue;
+                }
+                let wounded = found.err().expect("it is one or the other");
+                assert_eq!(wounded.first_lacking(), Some(index), "cut at sync {at}");
+                assert!(wounded.give_up(None).unwrap());
+                let kept = Bench::open(&again, small()).held();
+                assert_eq!((kept.next(), kept.vote), (index, held.vote), "cut at sync {at}");
+                still += 1;
+            }
+        }
+    });
+    assert!(still > 10 && ended > 100, "{still} still damaged, {ended} ended");
+}
