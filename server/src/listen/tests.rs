@@ -1,7 +1,7 @@
 //! The accept loop over real sockets.
 //!
-//! Deadlines are fractions of a second; what is asserted is who is cut, who is not, and that the
-//! others are served meanwhile. Not here: the figures of thousands of connections (`e2e`).
+//! Deadlines are fractions of a second where they are to pass, and far away where they are not; what is asserted is who
+//! is cut and why, who is not, and that the others are served meanwhile. Not here: the figures of thousands of connections (`e2e`).
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::{Descriptors, ListenOptions, Listening, bind};
@@ -23,13 +23,39 @@ use crate::metrics::{Door, Metrics};
 use crate::world::Clock;
 
 const TICK: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Running {
     addr: SocketAddr,
     metrics: Metrics,
+    held: Held,
     stop: oneshot::Sender<()>,
     served: JoinHandle<usize>,
+}
+
+/// Requests that are answered once the test lets them go.
+#[derive(Clone, Default)]
+struct Held {
+    under_way: watch::Sender<usize>,
+    let_go: watch::Sender<bool>,
+}
+
+impl Held {
+    async fn hold(&self) {
+        self.under_way.send_modify(|count| *count += 1);
+        self.let_go.subscribe().wait_for(|let_go| *let_go).await.unwrap();
+    }
+
+    /// Waits until so many have come.
+    async fn have_come(&self, count: usize) {
+        let mut under_way = self.under_way.subscribe();
+        let come = under_way.wait_for(|come| *come == count);
+        tokio::time::timeout(PATIENCE, come).await.expect("they should have come").unwrap();
+    }
+
+    fn let_go(&self) {
+        self.let_go.send_replace(true);
+    }
 }
 
 fn options() -> ListenOptions {
@@ -58,18 +84,19 @@ fn start(options: ListenOptions) -> Running {
         metrics: metrics.clone(),
         clock: Clock::real(),
     };
+    let held = Held::default();
+    let holding = held.clone();
+    let answer = move |request| answer(request, holding.clone());
     let served = tokio::spawn(listening.serve(answer, async move {
         stopped.await.ok();
     }));
-    Running { addr, metrics, stop, served }
+    Running { addr, metrics, held, stop, served }
 }
 
-/// Answers by path: `/slow` after a while, `/never` not at all, `/large` with 64 MiB; anything else
-/// with the length of the body.
-async fn answer(request: Request<Body>) -> Response<Body> {
+/// Answers by path: `/held` once it is let go, `/large` with 64 MiB; anything else with the length of the body.
+async fn answer(request: Request<Body>, held: Held) -> Response<Body> {
     match request.uri().path() {
-        "/slow" => tokio::time::sleep(3 * TICK).await,
-        "/never" => std::future::pending().await,
+        "/held" => held.hold().await,
         "/large" => return Response::new(Body::from(vec![b'x'; 64 << 20])),
         _ => {}
     }
@@ -123,7 +150,7 @@ async fn read_answer(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Waits for the end of the connection and tells how long that took.
+/// Waits for the end of the connection, and tells how long that took.
 async fn until_closed(stream: &mut TcpStream) -> Duration {
     let began = tokio::time::Instant::now();
     let mut piece = [0; 4096];
@@ -149,7 +176,7 @@ async fn requests_are_answered_one_after_another() {
 
 #[tokio::test]
 async fn http2_is_recognised_by_its_first_bytes() {
-    let running = start(options());
+    let running = start(ListenOptions { head_timeout: PATIENCE, ..options() });
     let mut stream = running.connect().await;
     // The preface and an empty SETTINGS frame, in two pieces; a SETTINGS frame comes back.
     stream.write_all(b"PRI * HTTP/2.0\r\n\r").await.unwrap();
@@ -165,7 +192,7 @@ async fn who_sends_nothing_is_cut_after_the_deadline_of_the_head() {
     let running = start(options());
     let mut stream = running.connect().await;
     let waited = until_closed(&mut stream).await;
-    assert!(waited >= 3 * TICK && waited < 10 * TICK, "{waited:?}");
+    assert!(waited >= 3 * TICK, "{waited:?}");
     assert!(running.lost("head_late"));
 }
 
@@ -182,11 +209,9 @@ async fn a_head_that_dribbles_is_cut_and_others_are_served() {
     });
     let mut other = running.connect().await;
     assert!(ask(&mut other, "/").await.starts_with("HTTP/1.1 200"));
-    let began = tokio::time::Instant::now();
     let mut said = [0; 12];
     tokio::time::timeout(PATIENCE, reading.read_exact(&mut said)).await.unwrap().unwrap();
     assert_eq!(&said, b"HTTP/1.1 408");
-    assert!(began.elapsed() < 10 * TICK);
     dribble.await.unwrap();
     assert!(running.lost("head_late"));
 }
@@ -211,7 +236,7 @@ fn assert_told(said: &str, code: ErrorCode) {
 
 #[tokio::test]
 async fn a_head_that_cannot_be_taken_is_told_why() {
-    let running = start(options());
+    let running = start(ListenOptions { head_timeout: 20 * TICK, ..options() });
     let many = "x-a: b\r\n".repeat(200);
     let long = "x".repeat(1 << 20);
     for (head, code) in [
@@ -240,28 +265,33 @@ async fn a_second_head_has_the_same_deadline() {
     let mut stream = running.connect().await;
     ask(&mut stream, "/").await;
     // Bytes that come before the end of an answer was noticed only count once more of them come.
-    tokio::time::sleep(TICK / 2).await;
-    stream.write_all(b"GET / HT").await.unwrap();
-    let waited = until_closed(&mut stream).await;
-    assert!(waited < 9 * TICK, "{waited:?}");
+    let (reading, mut writing) = stream.into_split();
+    let dribble = tokio::spawn(async move {
+        while writing.write_all(b"G").await.is_ok() {
+            tokio::time::sleep(TICK / 2).await;
+        }
+    });
+    tokio::time::timeout(PATIENCE, dribble).await.expect("it should have been cut").unwrap();
+    drop(reading);
     assert!(running.lost("head_late"));
+    assert!(!running.lost("idle"));
 }
 
 #[tokio::test]
 async fn between_requests_a_connection_may_wait_longer() {
-    let running = start(options());
+    let running = start(ListenOptions { idle_timeout: 40 * TICK, ..options() });
     let mut stream = running.connect().await;
     ask(&mut stream, "/").await;
     tokio::time::sleep(8 * TICK).await;
     assert!(ask(&mut stream, "/").await.starts_with("HTTP/1.1 200"));
     let waited = until_closed(&mut stream).await;
-    assert!(waited >= 10 * TICK, "{waited:?}");
+    assert!(waited >= 30 * TICK, "{waited:?}");
     assert!(running.lost("idle"));
 }
 
 #[tokio::test]
 async fn a_body_that_dribbles_is_late_and_one_that_comes_in_pieces_is_not() {
-    let running = start(options());
+    let running = start(ListenOptions { body_gap_max: 20 * TICK, ..options() });
     let mut slow = running.connect().await;
     let head = b"POST / HTTP/1.1\r\nhost: q\r\ncontent-length: 100000\r\n\r\n";
     slow.write_all(head).await.unwrap();
@@ -307,7 +337,7 @@ async fn who_takes_no_answer_is_cut() {
 
 #[tokio::test]
 async fn idle_connections_make_room_for_those_who_ask() {
-    let running = start(ListenOptions { connections_max: 8, ..options() });
+    let running = start(ListenOptions { connections_max: 8, head_timeout: PATIENCE, ..options() });
     let mut idle = Vec::new();
     for _ in 0..40 {
         idle.push(running.connect().await);
@@ -326,15 +356,16 @@ async fn requests_under_way_do_not_make_room() {
     let mut busy = Vec::new();
     for _ in 0..4 {
         let mut stream = running.connect().await;
-        stream.write_all(b"GET /slow HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /held HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
         busy.push(stream);
     }
-    tokio::time::sleep(TICK).await;
+    running.held.have_come(4).await;
     let mut refused = running.connect().await;
     let said = last_words(&mut refused).await;
     assert_told(&said, ErrorCode::TooManyConnections);
     assert!(said.contains("retry-after: "), "{said}");
     assert!(running.lost("full"));
+    running.held.let_go();
     for stream in &mut busy {
         assert!(read_answer(stream).await.starts_with("HTTP/1.1 200"));
     }
@@ -346,25 +377,27 @@ async fn one_address_does_not_take_all_places() {
     let mut busy = Vec::new();
     for _ in 0..2 {
         let mut stream = running.connect().await;
-        stream.write_all(b"GET /slow HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /held HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
         busy.push(stream);
     }
-    tokio::time::sleep(TICK).await;
+    running.held.have_come(2).await;
     let mut refused = running.connect().await;
-    assert!(until_closed(&mut refused).await < TICK);
+    until_closed(&mut refused).await;
     assert!(running.lost("address_full"));
 }
 
 #[tokio::test]
 async fn a_stop_lets_requests_finish_and_closes_idle_connections() {
-    let running = start(options());
+    let far = ListenOptions { idle_timeout: 2 * PATIENCE, drain_max: 2 * PATIENCE, ..options() };
+    let running = start(far);
     let mut idle = running.connect().await;
     ask(&mut idle, "/").await;
     let mut busy = running.connect().await;
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
-    tokio::time::sleep(TICK).await;
+    busy.write_all(b"GET /held HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
+    running.held.have_come(1).await;
     running.stop.send(()).unwrap();
-    assert!(until_closed(&mut idle).await < 2 * TICK);
+    until_closed(&mut idle).await;
+    running.held.let_go();
     assert!(read_answer(&mut busy).await.starts_with("HTTP/1.1 200"));
     assert_eq!(running.served.await.unwrap(), 0);
     assert!(TcpStream::connect(running.addr).await.is_err());
@@ -374,8 +407,8 @@ async fn a_stop_lets_requests_finish_and_closes_idle_connections() {
 async fn a_stop_cuts_what_does_not_finish() {
     let running = start(options());
     let mut stuck = running.connect().await;
-    stuck.write_all(b"GET /never HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
-    tokio::time::sleep(TICK).await;
+    stuck.write_all(b"GET /held HTTP/1.1\r\nhost: q\r\n\r\n").await.unwrap();
+    running.held.have_come(1).await;
     running.stop.send(()).unwrap();
     assert_eq!(running.served.await.unwrap(), 1);
 }
@@ -404,6 +437,7 @@ async fn out_of_descriptors_the_listener_makes_room_and_goes_on() {
         metrics: metrics.clone(),
         clock: Clock::real(),
     };
+    let answer = |request| answer(request, Held::default());
     let served = tokio::spawn(listening.serve(answer, std::future::pending()));
     // The last one in the queue is served, because those before it are let go.
     let last = clients.last_mut().unwrap();

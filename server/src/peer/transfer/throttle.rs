@@ -96,11 +96,20 @@ mod tests {
     async fn bytes_take_their_time_one_after_the_other() {
         let (_sender, throttle) =
             throttle(Pace { bytes_per_second: Some(10_000), is_paused: false });
-        assert!(passed_after(&throttle, 500).await < Duration::from_millis(40));
-        let first = passed_after(&throttle, 2000).await;
-        assert!(first >= Duration::from_millis(40), "{first:?}");
-        let second = passed_after(&throttle, 1).await;
-        assert!(second >= Duration::from_millis(190), "{second:?}");
+        let before = throttle.clock.now();
+        throttle.pass(500).await;
+        throttle.pass(2000).await;
+        let first = throttle.clock.since(before);
+        assert!(first >= Duration::from_millis(50), "{first:?}");
+        throttle.pass(1).await;
+        let second = throttle.clock.since(before);
+        assert!(second >= Duration::from_millis(250), "{second:?}");
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_first_does_not_wait() {
+        let (_sender, throttle) = throttle(Pace { bytes_per_second: Some(1), is_paused: false });
+        assert!(passed_after(&throttle, 3000).await < Duration::from_mins(1));
     }
 
     #[tokio::test]
