@@ -5,7 +5,7 @@
 
 use crate::cluster::Cluster;
 use crate::folder;
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 use crate::workload;
 use anyhow::Result;
 use client::Client;
@@ -35,7 +35,8 @@ pub const BATCH_RECORDS: u64 = 400;
 pub const RECORD_BYTES: u64 = 1_000 + 2 + 12;
 
 const LOG: &str = "orders";
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a page may take. One that cannot be read ends the replica, and then there is nobody to wait for.
+const READ_MAX: Duration = Duration::from_secs(10);
 /// With these settings: what is kept, and segments that are being filled, prepared or let go.
 const JOURNAL_BYTES_MAX: u64 = 8 << 20;
 
@@ -67,7 +68,7 @@ pub async fn purged(cluster: &Cluster, number: usize) -> Result<()> {
 
 /// Every record of so many batches is what it should be at this replica.
 pub async fn check_records(cluster: &Cluster, number: usize, batches: u64) -> Result<()> {
-    let log = workload::client(&[cluster.url(number)])?.log(LOG.parse()?);
+    let log = workload::client_within(&[cluster.url(number)], READ_MAX)?.log(LOG.parse()?);
     let tail = Position::new(batches * BATCH_RECORDS);
     let mut next = Position::ZERO;
     while next < tail {

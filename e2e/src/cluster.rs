@@ -7,7 +7,7 @@
 //! Not here: cut links (`link`), load (`workload`).
 
 use crate::process::{Process, Recipe, print};
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 use anyhow::{Context, Result};
 use client::api::{
     cluster::{ClusterStatus, Lag, StateDigest},
@@ -18,8 +18,19 @@ use client::types::LogName;
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 
-/// How long a group may take to form, to elect, to heal.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a single request may take.
+const CALL_MAX: Duration = Duration::from_secs(30);
+/// How long a replica may take to tell its status, before it is looked at again.
+const STATUS_MAX: Duration = Duration::from_secs(5);
+/// A replica may wait for a processor, or for its disk, longer than by default before it is taken for dead.
+pub const CALM: [&str; 6] = [
+    "--set",
+    "timings.heartbeat=200ms",
+    "--set",
+    "timings.election_min=1500ms",
+    "--set",
+    "timings.election_max=2500ms",
+];
 
 /// Replicas, numbered from 0 in the order in which they were started.
 #[derive(Debug)]
@@ -36,6 +47,12 @@ impl Cluster {
         Self::start_with(count, &[]).await
     }
 
+    /// The same, each replica told `arguments` besides, with timings under which a busy machine elects nobody: for tests
+    /// in which each call is made once.
+    pub async fn calm(count: usize, arguments: &[&str]) -> Result<Self> {
+        Self::start_with(count, &[&CALM, arguments].concat()).await
+    }
+
     /// The same, each replica told `arguments` besides.
     pub async fn start_with(count: usize, arguments: &[&str]) -> Result<Self> {
         let mut cluster = Self::empty()?;
@@ -48,7 +65,7 @@ impl Cluster {
 
     /// A group without a replica yet.
     pub fn empty() -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
+        let http = reqwest::Client::builder().timeout(CALL_MAX).build()?;
         let folder = Some(TempDir::with_prefix("quorate-e2e-")?);
         Ok(Self { replicas: Vec::new(), http, folder, is_finished: false })
     }
@@ -119,8 +136,14 @@ impl Cluster {
     /// The cluster as one replica sees it; none if it does not answer.
     pub async fn status(&self, number: usize) -> Option<ClusterStatus> {
         let url = format!("{}{}", self.url(number), paths::CLUSTER);
-        let answer = self.http.get(url).timeout(Duration::from_secs(2)).send().await.ok()?;
+        let answer = self.http.get(url).timeout(STATUS_MAX).send().await.ok()?;
         serde_json::from_slice(&answer.bytes().await.ok()?).ok()
+    }
+
+    /// The cluster as one replica sees it, once it answers.
+    pub async fn answered(&self, number: usize) -> Result<ClusterStatus> {
+        let what = format!("{} tells its status", self.url(number));
+        until(&what, PATIENCE, async || Ok(self.status(number).await)).await
     }
 
     /// What every replica says of its own state, at an entry that all of them have applied last: in
@@ -141,6 +164,14 @@ impl Cluster {
             Ok((digests.len() == self.len()).then_some(digests))
         })
         .await
+    }
+
+    /// What one replica shows of a metric: its name, with labels if it has some, and a whole number.
+    pub async fn metric(&self, number: usize, name: &str) -> Result<u64> {
+        let url = format!("{}{}", self.url(number), paths::METRICS);
+        let text = self.http.get(url).send().await?.text().await?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("{name} is in no line"))?.parse()?)
     }
 
     /// A log as one replica describes it, once it exists there.

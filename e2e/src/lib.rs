@@ -9,6 +9,7 @@
 pub mod bulk;
 pub mod chance;
 pub mod check;
+pub mod checkpoint;
 pub mod cluster;
 pub mod figures;
 pub mod folder;

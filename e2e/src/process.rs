@@ -6,7 +6,7 @@
 //!
 //! Not here: how processes form a group (`cluster`).
 
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
@@ -19,10 +19,8 @@ use std::{
     time::Duration,
 };
 
-/// How long a process may take until it serves.
-const READY_MAX: Duration = Duration::from_mins(1);
-/// How long an orderly stop may take.
-const STOP_MAX: Duration = Duration::from_secs(30);
+/// How long it may take to say whether it serves, before it is looked at again.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// How much of what a process printed is quoted.
 const QUOTED_LINES: usize = 40;
 
@@ -150,9 +148,9 @@ impl Process {
         let url = format!("{}/readyz", self.url());
         let what = format!("{url} answers 200");
         let http = self.http.clone();
-        let ready = until(&what, READY_MAX, async || {
+        let ready = until(&what, PATIENCE, async || {
             self.look_whether_alive()?;
-            let answer = http.get(&url).timeout(Duration::from_secs(1)).send().await;
+            let answer = http.get(&url).timeout(LOOK_MAX).send().await;
             Ok(answer.is_ok_and(|answer| answer.status().is_success()).then_some(()))
         });
         ready.await.with_context(|| self.quoted())
@@ -169,7 +167,7 @@ impl Process {
     /// Asks it to stop (SIGTERM) and waits until it has.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM)?;
-        self.ended(STOP_MAX).await
+        self.ended(PATIENCE).await
     }
 
     /// Asks it to stop, without waiting.

@@ -6,6 +6,8 @@
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
+/// Longer than anything takes that comes at all, on a busy machine too, and shorter than a whole test may.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -13,7 +13,7 @@ use crate::cluster::Cluster;
 use crate::history::{
     Action, Appended, Final, History, Level, Moment, Outcome, Page, Recorder, Stamp, Value,
 };
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 use anyhow::{Context, Error, Result, bail, ensure};
 use client::api::cluster::StateDigest;
 use client::api::logs::ListQuery;
@@ -29,14 +29,12 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-/// How long the SDK waits for one answer before it asks again.
+/// How long the SDK waits for one answer, as part of a load, before it asks again.
 const ATTEMPT_MAX: Duration = Duration::from_secs(1);
-/// How long the SDK goes on by itself before a call is told as not done or unknown.
+/// How long the SDK goes on by itself, as part of a load, before a call is told as not done or unknown.
 const CALL_DEADLINE: Duration = Duration::from_secs(3);
 /// A follower sets its cursor after one in so many pages.
 const CURSOR_ONE_IN: u64 = 20;
-/// How long followers may take to see the end, and an unknown batch to be answered.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is asked of the service.
 #[derive(Debug, Clone)]
@@ -155,16 +153,16 @@ impl Workload {
     fn start_all(&mut self, cluster: &Cluster, stop: &watch::Receiver<Stop>) -> Result<()> {
         let urls = cluster.urls();
         for number in 0..self.load.producers {
-            let caller = self.caller(format!("producer-{number}"), &client(&urls)?, stop);
+            let caller = self.caller(format!("producer-{number}"), &caller(&urls)?, stop);
             self.producers.spawn(caller.produce());
         }
         for number in 0..self.load.readers {
-            let caller = self.caller(format!("reader-{number}"), &client(&urls)?, stop);
+            let caller = self.caller(format!("reader-{number}"), &caller(&urls)?, stop);
             let replicas = urls.iter().map(|url| single(url)).collect::<Result<_>>()?;
             self.others.spawn(caller.read(replicas));
         }
         for number in 0..self.load.followers {
-            let caller = self.caller(format!("follower-{number}"), &client(&urls)?, stop);
+            let caller = self.caller(format!("follower-{number}"), &caller(&urls)?, stop);
             self.others.spawn(caller.follow());
         }
         Ok(())
@@ -186,7 +184,7 @@ impl Workload {
     /// Takes down what one replica holds, and the root it claims.
     async fn read_to_the_end(&self, cluster: &Cluster, number: usize) -> Result<()> {
         let asked = self.recorder.now();
-        let log = single(&cluster.url(number))?.log(self.load.log.clone());
+        let log = client(&[cluster.url(number)])?.log(self.load.log.clone());
         let described = log.describe().await?;
         let mut records = Vec::new();
         let mut next = described.first;
@@ -405,11 +403,25 @@ impl Caller {
     }
 }
 
-/// A client that knows all replicas and tries again for a while.
+/// A client that knows all replicas, for calls that have to be done: it bears a busy machine and an election.
 pub fn client(urls: &[String]) -> Result<Client> {
-    let retry = RetryPolicy { deadline: CALL_DEADLINE, ..RetryPolicy::default() };
+    client_within(urls, PATIENCE)
+}
+
+/// The same, for calls that may fail, which is to be known after this time.
+pub fn client_within(urls: &[String], deadline: Duration) -> Result<Client> {
+    build(urls, deadline / 2, deadline)
+}
+
+/// A client of the load: what became of a call is soon told, and what was not done is part of the history.
+fn caller(urls: &[String]) -> Result<Client> {
+    build(urls, ATTEMPT_MAX, CALL_DEADLINE)
+}
+
+fn build(urls: &[String], attempt_max: Duration, deadline: Duration) -> Result<Client> {
+    let retry = RetryPolicy { deadline, ..RetryPolicy::default() };
     let builder = Client::builder().seeds(&urls.join(","))?.retry(retry);
-    Ok(builder.attempt_timeout(ATTEMPT_MAX).build()?)
+    Ok(builder.attempt_timeout(attempt_max).build()?)
 }
 
 /// A client of one replica alone, that tries once.

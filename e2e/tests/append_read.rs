@@ -13,16 +13,15 @@ use futures_util::StreamExt;
 use quorate_e2e::{
     cluster::Cluster,
     rest::{self, Answer},
+    wait::PATIENCE,
 };
 use reqwest::RequestBuilder;
-use std::time::Duration;
 use tokio::time::timeout;
 
 const RECORDS: &str = "/v1/logs/orders/records";
-const PATIENCE: Duration = Duration::from_secs(15);
 
 async fn with_orders(replicas: usize) -> Result<Cluster> {
-    let cluster = Cluster::start(replicas).await?;
+    let cluster = Cluster::calm(replicas, &[]).await?;
     rest::put(cluster.http(), &cluster.url(0), "/v1/logs/orders", "{}").await?.succeeded()?;
     Ok(cluster)
 }
@@ -121,7 +120,7 @@ async fn a_record_is_as_large_as_the_limits_allow() -> Result<()> {
         "limits.append_bytes_max=15MiB",
     ];
     let arguments: Vec<_> = limits.iter().flat_map(|limit| ["--set", *limit]).collect();
-    let cluster = Cluster::start_with(3, &arguments).await?;
+    let cluster = Cluster::calm(3, &arguments).await?;
     rest::put(cluster.http(), &cluster.url(0), "/v1/logs/orders", "{}").await?.succeeded()?;
     let body: Vec<u8> = (0..=255).cycle().take(14 << 20).collect();
     append(&cluster, cluster.follower().await?, media::BYTES, body.clone()).await?;
@@ -165,10 +164,9 @@ async fn a_long_poll_ends_when_a_record_comes() -> Result<()> {
     // Position 0 is the tail until the record comes, and then the record: either order will do.
     let waiting = read(&cluster, 2, "from=0&wait=30s");
     let coming = append(&cluster, 1, media::BYTES, b"at last".to_vec());
-    let (shown, appended) =
-        timeout(Duration::from_secs(15), async { tokio::join!(waiting, coming) })
-            .await
-            .context("the long poll did not end by itself")?;
+    let (shown, appended) = timeout(PATIENCE, async { tokio::join!(waiting, coming) })
+        .await
+        .context("the long poll did not end by itself")?;
     assert_eq!(appended?.first.get(), 0);
     assert_eq!(bodies(&shown?), [b"at last"]);
 
@@ -211,7 +209,7 @@ async fn events_until(word: &str, request: RequestBuilder) -> Result<String> {
     let answer = request.header("accept", media::EVENTS).send().await?;
     let mut stream = answer.bytes_stream();
     let mut text = String::new();
-    let complete = timeout(Duration::from_secs(15), async {
+    let complete = timeout(PATIENCE, async {
         while !text.contains(word) || !text.ends_with("\n\n") {
             let bytes = stream.next().await.context("the stream ended")??;
             text.push_str(std::str::from_utf8(&bytes)?);

@@ -14,7 +14,7 @@ use quorate_e2e::{
     cluster::Cluster,
     process::{Process, Recipe, program},
     rest::{self, Answer},
-    wait::until,
+    wait::{PATIENCE, until},
     workload,
 };
 use serde_json::Value;
@@ -22,9 +22,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs a command of the command line to its end.
 async fn quorate(arguments: &[&str]) -> Result<Output> {
@@ -111,7 +108,7 @@ fn same(left: &LogDescription, right: &LogDescription) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_under_load_is_proved_and_becomes_a_new_cluster() -> Result<()> {
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     let client = workload::client(&cluster.urls())?;
     let (still, busy): (LogName, LogName) = ("shop/orders".parse()?, "busy".parse()?);
     for log in [&still, &busy] {
@@ -192,7 +189,7 @@ async fn a_backup_under_load_is_proved_and_becomes_a_new_cluster() -> Result<()>
     assert_eq!(retried, (first, true));
     let next = copy.log(busy.clone()).append("new").await?;
     assert_eq!(next.first, described.tail);
-    let other = cluster.status(0).await.context("it answers")?.cluster;
+    let other = cluster.answered(0).await?.cluster;
     assert_ne!(
         serde_json::to_value(other)?,
         answer(&["cluster", "status", "--endpoint", &process.url()]).await?["cluster"]

@@ -390,7 +390,7 @@ async fn wrong_with(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_request_is_answered_by_its_problem_and_changes_nothing() -> Result<()> {
-    let cluster = Cluster::start(3).await?;
+    let cluster = Cluster::calm(3, &[]).await?;
     prepare(&cluster).await?;
     let before = everything(&cluster).await?;
     let (leader, follower) = (cluster.leader().await?, cluster.follower().await?);
@@ -524,8 +524,8 @@ fn start(recipe: &Recipe) -> Result<(u64, u64)> {
 
 /// A message from the replica `sender` to the replica `target`, as only they can know.
 async fn envelope(cluster: &Cluster, sender: usize, target: usize) -> Result<Envelope> {
-    let status = cluster.status(target).await.context("the target answers")?;
-    let own = cluster.status(sender).await.context("the sender answers")?;
+    let status = cluster.answered(target).await?;
+    let own = cluster.answered(sender).await?;
     let id = own.this_replica.context("it is a replica")?;
     let generation = status.generation.context("it belongs to a cluster")?;
     Ok(Envelope {
@@ -540,7 +540,7 @@ async fn envelope(cluster: &Cluster, sender: usize, target: usize) -> Result<Env
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_message_with_a_wrong_identity_is_refused_and_changes_nothing() -> Result<()> {
-    let cluster = Cluster::start(3).await?;
+    let cluster = Cluster::calm(3, &[]).await?;
     prepare(&cluster).await?;
     let (leader, follower) = (cluster.leader().await?, cluster.follower().await?);
     let before = everything(&cluster).await?;

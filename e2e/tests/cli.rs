@@ -6,7 +6,7 @@ use quorate_e2e::{
     cluster::Cluster,
     process::{Process, Recipe, print, program},
     scale::short_or_long,
-    wait::until,
+    wait::{PATIENCE, until},
 };
 use std::{
     io::{BufRead, BufReader, Write},
@@ -88,7 +88,7 @@ fn a_demo_takes_an_append_within_seconds_and_survives_its_leader() -> Result<()>
     let (mut demo, took) =
         Demo::start(home.path(), &["demo", "--port", "17171", "--keep", folder])?;
     print(&format!("first acknowledged append {took:.1?} after the start of the process"));
-    assert!(took < short_or_long(Duration::from_secs(15), Duration::from_secs(3)), "{took:?}");
+    assert!(took < short_or_long(PATIENCE, Duration::from_secs(3)), "{took:?}");
 
     succeed(home.path(), &["demo", "kill", "leader"], b"")?;
     succeed(home.path(), &["append", "demo"], b"hello\n")?;
@@ -262,7 +262,7 @@ async fn waiting(recipe: Recipe, what: &str) -> Result<Process> {
     let process = Process::spawn(recipe)?;
     let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build()?;
     let ready = format!("{}/readyz", process.url());
-    until(&format!("{ready} says {what}"), Duration::from_mins(1), async || {
+    until(&format!("{ready} says {what}"), PATIENCE, async || {
         let Ok(answer) = http.get(&ready).send().await else { return Ok(None) };
         let status = answer.status().as_u16();
         let text = answer.text().await?;
@@ -316,7 +316,7 @@ async fn a_joiner_that_finds_no_room_among_those_who_wait_goes_on_asking() -> Re
     let mut second = waiting(join("second")?, "waiting to join").await?;
     // The member names the one, and refuses the other for now, which must not take it for the end.
     let metrics = format!("{}/metrics", cluster.url(0));
-    until("the refused one has asked again", Duration::from_secs(30), async || {
+    until("the refused one has asked again", PATIENCE, async || {
         let text = reqwest::get(&metrics).await?.text().await?;
         let is_refusal = |line: &&str| line.contains(paths::JOINERS) && line.contains("429");
         let counts = text.lines().filter(is_refusal);

@@ -13,7 +13,7 @@ use quorate_e2e::{
     process::{Process, Recipe, print},
     rest,
     scale::{is_long, short_or_long},
-    wait::until,
+    wait::{PATIENCE, until},
     workload::{self, Load, Workload},
 };
 use std::{
@@ -80,7 +80,7 @@ async fn a_replica_with_much_to_open_serves_again_soon() -> Result<()> {
     let start = Instant::now();
     cluster.start_all()?;
     let url = cluster.url(0);
-    until("an append is acknowledged", Duration::from_mins(1), async || {
+    until("an append is acknowledged", PATIENCE, async || {
         let answer = rest::append(cluster.http(), &url, "orders", b"after").await;
         Ok(answer.ok().filter(|answer| answer.status == 200).map(|_| ()))
     })
@@ -128,7 +128,7 @@ async fn a_leader_back_without_its_unsynced_tail_neither_leads_on_nor_overwrites
     cluster.replica(leader).pause()?;
     folder::copy(&groups, &kept)?;
     cluster.replica(leader).resume()?;
-    let term = cluster.status(leader).await.map(|status| status.term);
+    let term = cluster.answered(leader).await?.term;
     rest::append(cluster.http(), &url, "orders", b"acknowledged").await?.succeeded()?;
     cluster.healed().await?;
 
@@ -136,19 +136,19 @@ async fn a_leader_back_without_its_unsynced_tail_neither_leads_on_nor_overwrites
     folder::put_back(&kept, &groups)?;
     // It is back before the others miss it.
     cluster.replica_mut(leader).start()?;
-    let back = until("it answers", Duration::from_secs(20), async || {
+    let back = until("it answers", PATIENCE, async || {
         Ok(cluster.status(leader).await.filter(|status| status.this_replica.is_some()))
     })
     .await?;
-    let leads_on = back.leader == back.this_replica && Some(back.term) == term;
-    assert!(!leads_on, "it leads on in term {:?}", back.term);
-    until("an append is acknowledged", Duration::from_mins(1), async || {
+    let leads_on = back.leader == back.this_replica && back.term == term;
+    assert!(!leads_on, "it leads on in term {term}");
+    until("an append is acknowledged", PATIENCE, async || {
         let answer = rest::append(cluster.http(), &url, "orders", b"after").await;
         Ok(answer.ok().filter(|answer| answer.status == 200).map(|_| ()))
     })
     .await?;
     let elected = cluster.leader().await?;
-    assert!(cluster.status(elected).await.map(|status| status.term) > term, "by an election");
+    assert!(cluster.answered(elected).await?.term > term, "by an election");
     cluster.healed().await?;
     for number in 0..cluster.len() {
         let path = "/v1/logs/orders/records?from=0&consistency=local";
@@ -177,7 +177,7 @@ async fn a_replica_whose_disk_refuses_a_write_ends_with_its_code_and_nothing_is_
     *cluster.replica_mut(victim) = Process::spawn(limited)?;
     cluster.healed().await?;
     fill(&cluster, "orders", 20_000).await?;
-    let status = cluster.replica_mut(victim).ended(Duration::from_mins(1)).await?;
+    let status = cluster.replica_mut(victim).ended(PATIENCE).await?;
     assert_eq!(status.code(), Some(STORAGE), "{}", cluster.replica(victim).quoted());
     *cluster.replica_mut(victim) = Process::spawn(whole)?;
     cluster.healed().await?;

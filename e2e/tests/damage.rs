@@ -11,14 +11,13 @@ use quorate_e2e::{
     cluster::Cluster,
     link::{Links, Shape},
     rest,
-    wait::until,
+    wait::{PATIENCE, until},
     workload,
 };
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 /// Long and odd enough to lie in the journal only once.
 const BODY: &str = "a needle in the journal, and nowhere else in any of its files";
-const LIMIT: Duration = Duration::from_mins(1);
 
 /// Flips a bit of the body wherever it lies in the journal.
 fn flip(journal: &Path) -> Result<()> {
@@ -72,7 +71,7 @@ async fn fill(cluster: &Cluster, count: usize) -> Result<()> {
 
 /// Waits until every replica has applied so many records.
 async fn held_by_all(cluster: &Cluster, count: usize) -> Result<()> {
-    until("everybody holds everything", LIMIT, async || {
+    until("everybody holds everything", PATIENCE, async || {
         for number in 0..3 {
             let tail = cluster.describe(number, &"a".parse()?).await?.tail.get();
             if tail < count as u64 {
@@ -88,7 +87,7 @@ async fn held_by_all(cluster: &Cluster, count: usize) -> Result<()> {
 async fn check_records(cluster: &Cluster, number: usize, count: usize) -> Result<()> {
     for position in 0..count {
         let url = format!("{}/v1/logs/a/records/{position}", cluster.url(number));
-        until("a record is read", LIMIT, async || {
+        until("a record is read", PATIENCE, async || {
             let Ok(answer) = reqwest::get(&url).await else { return Ok(None) };
             let text = answer.error_for_status().ok();
             let Some(text) = text else { return Ok(None) };
@@ -109,18 +108,13 @@ async fn stop_all(cluster: &mut Cluster) -> Result<()> {
 }
 
 async fn repaired(cluster: &Cluster, number: usize) -> Result<u64> {
-    let metrics = reqwest::get(format!("{}/metrics", cluster.url(number))).await?.text().await?;
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("quorate_journal_repaired_entries_total "))
-        .context("the metric is there")?;
-    Ok(line.parse()?)
+    cluster.metric(number, "quorate_journal_repaired_entries_total").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_acknowledged_entry_that_rotted_on_one_replica_survives_the_leader() -> Result<()> {
     const COUNT: usize = 12;
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     fill(&cluster, COUNT).await?;
     let victim = cluster.follower().await?;
     assert!(cluster.replica_mut(victim).stop().await?.success());
@@ -143,7 +137,7 @@ async fn an_acknowledged_entry_that_rotted_on_one_replica_survives_the_leader() 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_each_entry_rotted_on_another_replica_all_of_them_become_whole() -> Result<()> {
     const COUNT: usize = 15;
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     fill(&cluster, COUNT).await?;
     held_by_all(&cluster, COUNT).await?;
     stop_all(&mut cluster).await?;
@@ -165,7 +159,7 @@ async fn when_each_entry_rotted_on_another_replica_all_of_them_become_whole() ->
 async fn what_rotted_long_after_it_was_flushed_is_repaired_while_the_replica_serves() -> Result<()>
 {
     const COUNT: usize = 12;
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     fill(&cluster, COUNT).await?;
     let victim = cluster.follower().await?;
     assert!(cluster.replica_mut(victim).stop().await?.success());
@@ -174,11 +168,11 @@ async fn what_rotted_long_after_it_was_flushed_is_repaired_while_the_replica_ser
     }
     cluster.replica_mut(victim).start()?;
     cluster.replica_mut(victim).ready().await?;
-    until("all of it is written again", LIMIT, async || {
+    until("all of it is written again", PATIENCE, async || {
         Ok((repaired(&cluster, victim).await? == 4).then_some(()))
     })
     .await?;
-    until("the status shows no damage any more", LIMIT, async || {
+    until("the status shows no damage any more", PATIENCE, async || {
         let status = cluster.status(victim).await;
         let id = status.as_ref().and_then(|status| status.this_replica);
         let own = status.and_then(|it| it.replicas.into_iter().find(|it| Some(it.id) == id));
@@ -189,7 +183,7 @@ async fn what_rotted_long_after_it_was_flushed_is_repaired_while_the_replica_ser
     assert!(cluster.replica_mut(victim).stop().await?.success());
     cluster.replica_mut(victim).start()?;
     cluster.replica_mut(victim).ready().await?;
-    until("old payloads are looked at", LIMIT, async || {
+    until("old payloads are looked at", PATIENCE, async || {
         let said = cluster.replica(victim).quoted();
         let looked = said.rsplit("payloads of the journal verified").next();
         Ok(looked.filter(|rest| rest.contains(r#""damaged":0"#)).map(drop))
@@ -202,7 +196,7 @@ async fn what_rotted_long_after_it_was_flushed_is_repaired_while_the_replica_ser
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_rotted_everywhere_once_it_was_flushed_costs_nobody_anything() -> Result<()> {
     const COUNT: usize = 6;
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     fill(&cluster, COUNT).await?;
     stop_all(&mut cluster).await?;
     for number in 0..3 {
@@ -232,7 +226,7 @@ async fn a_damaged_entry_that_a_later_leader_replaced_is_cut_and_the_replica_goe
     let (http, url) = (cluster.http().clone(), cluster.url(victim));
     let lonely =
         tokio::spawn(async move { rest::append(&http, &url, "a", LONELY.as_bytes()).await });
-    until("it stands in the journal", LIMIT, async || {
+    until("it stands in the journal", PATIENCE, async || {
         let is_there = fs::read_dir(journal(&cluster, victim))?
             .filter_map(|file| fs::read(file.ok()?.path()).ok())
             .any(|bytes| bytes.windows(LONELY.len()).any(|window| window == LONELY.as_bytes()));
@@ -263,7 +257,7 @@ async fn a_damaged_entry_that_a_later_leader_replaced_is_cut_and_the_replica_goe
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_that_nobody_holds_is_named_and_nothing_is_served_without_it() -> Result<()> {
     let never = ["--set", "state.flush_interval=1h", "--set", "checkpoints.interval=1h"];
-    let mut cluster = Cluster::start_with(3, &never).await?;
+    let mut cluster = Cluster::calm(3, &never).await?;
     fill(&cluster, 5).await?;
     held_by_all(&cluster, 5).await?;
     // A write of its own behind them says that they are durable: without it, rot would look like a torn write.
@@ -276,7 +270,7 @@ async fn an_entry_that_nobody_holds_is_named_and_nothing_is_served_without_it() 
     cluster.start_all()?;
     for number in 0..3 {
         let url = format!("{}/v1/cluster", cluster.url(number));
-        until("what is lost is named", LIMIT, async || {
+        until("what is lost is named", PATIENCE, async || {
             let Ok(answer) = reqwest::get(&url).await else { return Ok(None) };
             let text = answer.text().await?;
             let is_named = text.contains("lacks entries") && text.contains("does not hold");
@@ -302,7 +296,7 @@ async fn a_byte_that_flipped_in_an_old_frame_is_found_shown_and_not_served() -> 
     cluster.replica_mut(0).start()?;
     cluster.replica_mut(0).ready().await?;
 
-    until("the status shows the damage", Duration::from_mins(1), async || {
+    until("the status shows the damage", PATIENCE, async || {
         let status = cluster.status(0).await;
         let damaged = status.and_then(|status| status.replicas.first()?.damaged_entries);
         Ok((damaged == Some(1)).then_some(()))

@@ -40,7 +40,7 @@ fn browse(url: &str, folder: &Path) -> Result<(String, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_overview_says_how_many_may_fail_and_changes_when_one_does() -> Result<()> {
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     let answer = rest::get(cluster.http(), &cluster.url(1), "/").await?.succeeded()?;
     let page = String::from_utf8_lossy(&answer.body).into_owned();
     assert!(page.contains("data-test=\"verdict\""), "{page}");
@@ -66,7 +66,7 @@ async fn a_browser_shows_the_overview() -> Result<()> {
         print("no chromium here: the page was not looked at in a browser");
         return Ok(());
     }
-    let cluster = Cluster::start(3).await?;
+    let cluster = Cluster::calm(3, &[]).await?;
     let (document, picture) = browse(&cluster.url(0), cluster.folder())?;
     assert!(document.contains("data-test=\"verdict\""), "{document}");
     assert_eq!(document.matches("data-test=\"replica-").count(), 3, "{document}");

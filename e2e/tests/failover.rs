@@ -101,6 +101,7 @@ async fn after_a_leader_is_killed_appends_go_on_soon() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_asked_to_stop_hands_over_first() -> Result<()> {
     let stops = short_or_long(2, 10);
+    let mut handed_over = 0;
     let mut cluster = Cluster::start(3).await?;
     let load = Load { producers: 4, pace: Duration::from_millis(2), ..Load::on("orders", 3)? };
     let workload = Workload::start(&cluster, load).await?;
@@ -110,6 +111,8 @@ async fn a_leader_asked_to_stop_hands_over_first() -> Result<()> {
         workload.recorder().record_fault(STOP_LEADER);
         let status = cluster.replica_mut(leader).stop().await?;
         assert!(status.success(), "a replica that was asked to stop ended with {status}");
+        let told = cluster.replica(leader).quoted();
+        handed_over += usize::from(!told.contains("leadership not handed over"));
         workload.progress(APPENDS_BETWEEN).await?;
         cluster.replica_mut(leader).start()?;
         cluster.healed().await?;
@@ -119,7 +122,9 @@ async fn a_leader_asked_to_stop_hands_over_first() -> Result<()> {
 
     let gaps = Gaps::around(&history, STOP_LEADER);
     assert_eq!(gaps.count(), stops, "appends went on after each stop");
-    let worst = short_or_long(Duration::from_secs(2), Duration::from_millis(200));
+    assert!(handed_over >= stops.div_ceil(2), "of {stops} stops, {handed_over} handed over");
+    // What of these gaps is due to the service, and what to a busy machine, only the long run tells.
+    let worst = short_or_long(Duration::from_secs(10), Duration::from_millis(200));
     ensure!(gaps.worst() <= Some(worst), "{gaps}");
     cluster.finish();
     Ok(())

@@ -13,21 +13,19 @@ use quorate_e2e::{
     cluster::Cluster,
     process::{Process, Recipe},
     rest::Answer,
-    wait::until,
+    wait::{PATIENCE, until},
 };
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 /// A refused command.
 const USAGE: i32 = 2;
 /// A failed or lost disk.
 const STORAGE: i32 = 74;
-/// How long a process may take to end by itself.
-const ENDED_MAX: Duration = Duration::from_secs(30);
 
 /// The exit code of a start that is refused.
 async fn refused(recipe: &Recipe) -> Result<(Option<i32>, String)> {
     let mut process = Process::spawn(recipe.clone())?;
-    let status = process.ended(ENDED_MAX).await?;
+    let status = process.ended(PATIENCE).await?;
     Ok((status.code(), process.quoted()))
 }
 
@@ -64,7 +62,7 @@ async fn a_replica_whose_journal_is_gone_does_not_come_back_under_its_id() -> Re
 async fn cut_off(recipe: &Recipe, is_reached: impl Fn(&Path) -> bool) -> Result<()> {
     let mut process = Process::spawn(recipe.clone())?;
     let reached = async || Ok(is_reached(&recipe.folder).then_some(()));
-    until("the folder has come so far", ENDED_MAX, reached).await?;
+    until("the folder has come so far", PATIENCE, reached).await?;
     process.kill()
 }
 
@@ -123,7 +121,7 @@ async fn an_empty_folder_becomes_nobody_by_itself() -> Result<()> {
         // As often as it is started: what it found out in one life does not make it somebody later.
         for _ in 0..2 {
             let ready = format!("{}/readyz", process.url());
-            until(&format!("{ready} says {says}"), ENDED_MAX, async || {
+            until(&format!("{ready} says {says}"), PATIENCE, async || {
                 let Ok(answer) = cluster.http().get(&ready).send().await else { return Ok(None) };
                 Ok(answer.text().await?.contains(says).then_some(()))
             })
@@ -132,7 +130,7 @@ async fn an_empty_folder_becomes_nobody_by_itself() -> Result<()> {
             if number == 2 {
                 let joiners = format!("{}{}", cluster.url(0), paths::JOINERS);
                 let addr = process.url();
-                until("the member has been asked", ENDED_MAX, async || {
+                until("the member has been asked", PATIENCE, async || {
                     let text = cluster.http().get(&joiners).send().await?.text().await?;
                     Ok(text.contains(&addr).then_some(()))
                 })
@@ -151,7 +149,7 @@ async fn an_empty_folder_becomes_nobody_by_itself() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_first_folder_of_a_group_founds_it_and_only_once() -> Result<()> {
-    let mut cluster = Cluster::start(2).await?;
+    let mut cluster = Cluster::calm(2, &[]).await?;
     cluster.kill_all()?;
     for number in 0..2 {
         let mut recipe = cluster.replica(number).recipe().clone();
@@ -179,7 +177,7 @@ async fn the_first_process_of_a_group_runs_with_the_timings_it_was_given() -> Re
     let nonce = "1".repeat(32);
     let request =
         format!(r#"{{"nonce":"{nonce}","addr":"{addr}","peer_addr":"{addr}","version":"0"}}"#);
-    let told = until("a newcomer is admitted", ENDED_MAX, async || {
+    let told = until("a newcomer is admitted", PATIENCE, async || {
         let ask = cluster.http().post(format!("{}{}", cluster.url(0), paths::JOINERS));
         let answer = Answer::to(ask.header("content-type", media::JSON).body(request.clone()));
         match answer.await?.succeeded()?.json()? {

@@ -13,6 +13,7 @@ use client::types::{
 };
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use quorate_e2e::{
+    checkpoint::certified,
     cluster::Cluster,
     process::{Process, Recipe},
     rest::Answer,
@@ -86,8 +87,7 @@ async fn write() -> Result<()> {
         .set_cursor(&CursorName::new("billing")?, Position::new(CURSOR))
         .await?;
     let label = CheckpointLabel::new("for ever")?;
-    let made = client.make_checkpoint(Some(label)).await?;
-    ensure!(made.certificate.is_some(), "{made:?}");
+    certified(&client, Some(label)).await?;
     produce(cluster.http(), &cluster.url(0)).await?;
     client.log("orders".parse()?).append(body(RECORDS)).await?;
     let told = told(&client, cluster.http(), &cluster.url(0)).await?;

@@ -11,14 +11,12 @@ use quorate_e2e::{
     folder::{copy, put_back},
     process::{Process, Recipe},
     rest::Answer,
-    wait::until,
+    wait::{PATIENCE, until},
 };
 use std::{fs, path::Path, time::Duration};
 
 /// A folder that must not run.
 const IDENTITY: i32 = 75;
-/// How long the group may take to find out.
-const FOUND_OUT_MAX: Duration = Duration::from_secs(20);
 
 async fn append(cluster: &Cluster, number: usize, body: &str) -> Result<()> {
     let url = cluster.url(number);
@@ -41,7 +39,7 @@ fn journal(folder: &Path) -> Result<Vec<Vec<u8>>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolled_back_folder_ends_and_has_voted_for_nobody() -> Result<()> {
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     append(&cluster, 0, "before").await?;
     let follower = cluster.follower().await?;
     let folder = cluster.replica(follower).recipe().folder.clone();
@@ -56,14 +54,14 @@ async fn a_rolled_back_folder_ends_and_has_voted_for_nobody() -> Result<()> {
     let before = journal(&folder)?;
     // No caller asks it anything.
     cluster.replica_mut(follower).start()?;
-    let status = cluster.replica_mut(follower).ended(FOUND_OUT_MAX).await?;
+    let status = cluster.replica_mut(follower).ended(PATIENCE).await?;
     let told = cluster.replica(follower).quoted();
     assert_eq!(status.code(), Some(IDENTITY), "{told}");
     assert_eq!(journal(&folder)?.len(), before.len());
     assert!(told.contains("it must not run again"), "{told}");
     // Marked for good, while the others go on.
     let mut again = Process::spawn(cluster.replica(follower).recipe().clone())?;
-    assert_eq!(again.ended(FOUND_OUT_MAX).await?.code(), Some(IDENTITY));
+    assert_eq!(again.ended(PATIENCE).await?.code(), Some(IDENTITY));
     let leader = cluster.leader().await?;
     append(&cluster, leader, "after").await?;
     cluster.finish();
@@ -83,7 +81,7 @@ async fn a_journal_rolled_back_within_its_last_start_waits_and_says_so() -> Resu
     cluster.healed().await?;
     append(&cluster, leader, "since").await?;
     // A quorum may have done without it: what counts is that it acknowledged the record, too.
-    until("the follower to acknowledge the record", FOUND_OUT_MAX, async || {
+    until("the follower to acknowledge the record", PATIENCE, async || {
         let status = cluster.status(leader).await;
         let is_level = |lag: Option<Lag>| lag.is_none_or(|lag| lag.entries == 0);
         Ok(status.filter(|status| status.replicas.iter().all(|replica| is_level(replica.lag))))
@@ -93,7 +91,7 @@ async fn a_journal_rolled_back_within_its_last_start_waits_and_says_so() -> Resu
     // The marker stays, so that every start that was met is shown.
     put_back(&kept, &folder.join("groups"))?;
     cluster.replica_mut(follower).start()?;
-    let says = until("the replica says that it is refused", FOUND_OUT_MAX, async || {
+    let says = until("the replica says that it is refused", PATIENCE, async || {
         let told = cluster.replica(follower).quoted();
         Ok(told.contains("another replica refuses this folder").then_some(told))
     });
@@ -118,7 +116,7 @@ async fn a_journal_rolled_back_within_its_last_start_waits_and_says_so() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_folder_and_its_copy_only_one_runs() -> Result<()> {
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     append(&cluster, 0, "x").await?;
     let follower = cluster.follower().await?;
     cluster.replica_mut(follower).stop().await?;
@@ -128,7 +126,7 @@ async fn of_a_folder_and_its_copy_only_one_runs() -> Result<()> {
     cluster.replica_mut(follower).start()?;
     cluster.healed().await?;
     let mut twin = Process::spawn(free)?;
-    let status = twin.ended(FOUND_OUT_MAX).await?;
+    let status = twin.ended(PATIENCE).await?;
     assert_eq!(status.code(), Some(IDENTITY), "{}", twin.quoted());
     cluster.healed().await?;
     append(&cluster, follower, "y").await?;
@@ -138,7 +136,7 @@ async fn of_a_folder_and_its_copy_only_one_runs() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn healthy_replicas_are_accepted_in_whatever_order_they_come_back() -> Result<()> {
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     for (round, order) in orders.into_iter().enumerate() {
         append(&cluster, order[0], &format!("round {round}")).await?;

@@ -11,17 +11,15 @@ use quorate_e2e::{
     bulk::{SMALL, check_records, fill, purged},
     cluster::Cluster,
     process::print,
-    wait::until,
+    wait::{PATIENCE, until},
     workload,
 };
 use std::{
     fs::{self, OpenOptions},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_mins(1);
 /// The exit code of storage that is broken.
 const BROKEN: i32 = 74;
 /// A replica that is not whole after so many starts will not be.
@@ -46,7 +44,7 @@ fn refills(cluster: &Cluster, number: usize) -> Result<usize> {
 async fn three() -> Result<(Cluster, usize)> {
     // So little stays in memory that what is read comes from the disk.
     let settings = [&SMALL[..], &["--set", "state.cache_bytes=1MiB"]].concat();
-    let cluster = Cluster::start_with(3, &settings).await?;
+    let cluster = Cluster::calm(3, &settings).await?;
     fill(&cluster, 40).await?;
     for number in 0..cluster.len() {
         purged(&cluster, number).await?;

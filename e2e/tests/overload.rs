@@ -14,7 +14,7 @@ use quorate_e2e::{
     cluster::Cluster,
     process::print,
     rest::{self, Answer},
-    wait::until,
+    wait::{PATIENCE, until},
     workload::{self, Load, Workload},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -36,7 +36,6 @@ const MIB: u64 = 1 << 20;
 /// What a replica may hold more under the flood than before it: up to 90 MiB were seen, and 180 without the limits on
 /// appends.
 const GROWTH_MAX: u64 = 128 * MIB;
-const PATIENCE: Duration = Duration::from_secs(90);
 const CONNECTIONS: u64 = 5_000;
 /// Descriptors that a process of the test needs beside connections.
 const DESCRIPTORS_KEPT: u64 = 500;
@@ -142,7 +141,7 @@ async fn assert_kept(cluster: &Cluster, held: Vec<(Position, String)>) -> Result
 
 async fn assert_nobody_was_elected(cluster: &Cluster, before: &[(usize, u64)]) -> Result<()> {
     for (replica, term) in before {
-        let status = cluster.status(*replica).await.context("every replica answers")?;
+        let status = cluster.answered(*replica).await?;
         assert_eq!(status.term.get(), *term, "replica {replica} stays in its term");
     }
     Ok(())
@@ -151,7 +150,7 @@ async fn assert_nobody_was_elected(cluster: &Cluster, before: &[(usize, u64)]) -
 async fn terms(cluster: &Cluster) -> Result<Vec<(usize, u64)>> {
     let mut terms = Vec::new();
     for replica in 0..cluster.len() {
-        let status = cluster.status(replica).await.context("every replica answers")?;
+        let status = cluster.answered(replica).await?;
         terms.push((replica, status.term.get()));
     }
     Ok(terms)

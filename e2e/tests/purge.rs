@@ -7,15 +7,12 @@ use quorate_e2e::{
     bulk::{BATCH_RECORDS, RECORD_BYTES, SMALL, check_records, fill, purged, received},
     cluster::Cluster,
     process::print,
-    wait::until,
+    wait::{PATIENCE, until},
 };
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn journals_stay_small_and_every_record_is_there_after_a_restart() -> Result<()> {
-    let mut cluster = Cluster::start_with(3, &SMALL).await?;
+    let mut cluster = Cluster::calm(3, &SMALL).await?;
     fill(&cluster, 60).await?;
     for number in 0..cluster.len() {
         purged(&cluster, number).await?;
@@ -34,7 +31,7 @@ async fn journals_stay_small_and_every_record_is_there_after_a_restart() -> Resu
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_was_away_past_the_purge_gets_what_it_lacks_and_no_more() -> Result<()> {
-    let mut cluster = Cluster::start_with(3, &SMALL).await?;
+    let mut cluster = Cluster::calm(3, &SMALL).await?;
     fill(&cluster, 30).await?;
     let away = cluster.follower().await?;
     cluster.healed().await?;

@@ -14,16 +14,11 @@ use quorate_e2e::{
     cluster::Cluster,
     process::print,
     scale::short_or_long,
-    wait::until,
+    wait::{PATIENCE, until},
     workload::{client, single},
 };
 use sha2::{Digest, Sha256};
-use std::{
-    collections::VecDeque,
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, fs, path::PathBuf, time::Instant};
 
 /// At least so many lines: the paths of files, as they are found, and again if there are too few.
 fn listing(lines_min: usize) -> Vec<Bytes> {
@@ -114,7 +109,7 @@ async fn feed(cluster: &mut Cluster, log: &LogName, bodies: &[Bytes]) -> Result<
             killed = Some(leader);
         }
         let (batch, taken) = next_batch(&bodies[fed..])?;
-        until("a batch is stored", Duration::from_mins(1), async || {
+        until("a batch is stored", PATIENCE, async || {
             // One whose outcome is unknown goes again under its number; so it is stored once.
             let answer = match producer.resend().await {
                 Ok(None) => producer.append(batch.clone()).await.map(Some),

@@ -5,10 +5,14 @@
 
 use anyhow::Result;
 use client::types::{Batch, BatchLimits, LogName, LogSettings, NewRecord};
-use quorate_e2e::{cluster::Cluster, rest, wait::until, workload};
+use quorate_e2e::{
+    cluster::Cluster,
+    rest,
+    wait::{PATIENCE, until},
+    workload,
+};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const KEPT_BYTES: u64 = 100_000;
 
 /// Waits until every replica shows a log as wished.
@@ -29,7 +33,7 @@ async fn all_show(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_beyond_the_retention_of_a_log_goes_on_every_replica_whoever_leads() -> Result<()> {
-    let mut cluster = Cluster::start_with(3, &["--set", "state.retention_interval=50ms"]).await?;
+    let mut cluster = Cluster::calm(3, &["--set", "state.retention_interval=50ms"]).await?;
     let client = workload::client(&cluster.urls())?;
     let (by_bytes, by_age) = (LogName::new("by-bytes")?, LogName::new("by-age")?);
     let age = Duration::from_secs(3);

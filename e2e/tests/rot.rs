@@ -9,15 +9,19 @@
 use anyhow::{Context, Result, bail, ensure};
 use client::types::{Batch, BatchLimits, LogSettings, NewRecord};
 use quorate_e2e::{
-    chance::Chance, cluster::Cluster, process::print, scale::short_or_long, wait::until, workload,
+    chance::Chance,
+    checkpoint::certified,
+    cluster::Cluster,
+    process::print,
+    scale::short_or_long,
+    wait::{PATIENCE, until},
+    workload,
 };
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const RECORDS: usize = 700;
 /// A byte is flipped in a block of so many in which something was written.
 const BLOCK: usize = 64;
@@ -122,7 +126,7 @@ async fn whichever_byte_of_a_folder_flips_it_is_repaired_or_refused_by_name_and_
 -> Result<()> {
     let seed = 20_261_126;
     let (mut chance, flips) = (Chance::new(seed), short_or_long(15, 400));
-    let mut cluster = Cluster::start_with(3, &["--set", "journal.segment_bytes=8MiB"]).await?;
+    let mut cluster = Cluster::calm(3, &["--set", "journal.segment_bytes=8MiB"]).await?;
     let client = workload::client(&cluster.urls())?;
     let log = client.log("orders".parse()?);
     log.create(&LogSettings::default()).await?;
@@ -130,7 +134,7 @@ async fn whichever_byte_of_a_folder_flips_it_is_repaired_or_refused_by_name_and_
     for some in records.chunks(50) {
         log.append_batch(&Batch::new(some, &BatchLimits::default())?).await?;
     }
-    ensure!(client.make_checkpoint(None).await?.certificate.is_some(), "it is certified");
+    certified(&client, None).await?;
     let victim = cluster.follower().await?;
     reads_all(&cluster, victim).await?;
     ensure!(cluster.replica_mut(victim).stop().await?.success());

@@ -7,10 +7,15 @@
 
 use anyhow::{Context, Result, ensure};
 use client::types::{Batch, BatchLimits, LogSettings, NewRecord};
-use quorate_e2e::{cluster::Cluster, process, wait::until, workload};
-use std::{fs, path::Path, time::Duration};
+use quorate_e2e::{
+    checkpoint::certified,
+    cluster::Cluster,
+    process,
+    wait::{PATIENCE, until},
+    workload,
+};
+use std::{fs, path::Path};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const RECORDS: usize = 700;
 /// In the first tile, in the second, and in the one that is not complete.
 const HARMED: [usize; 3] = [10, 300, 690];
@@ -38,15 +43,14 @@ fn flip(folder: &Path, records: &[usize]) -> Result<()> {
 
 /// Three replicas with records that a majority has flushed.
 async fn filled() -> Result<Cluster> {
-    let cluster = Cluster::start(3).await?;
+    let cluster = Cluster::calm(3, &[]).await?;
     let client = workload::client(&cluster.urls())?;
     let log = client.log("orders".parse()?);
     log.create(&LogSettings::default()).await?;
     let records: Vec<_> = (0..RECORDS).map(|number| NewRecord::new(body(number))).collect();
     log.append_batch(&Batch::new(&records, &BatchLimits::default())?).await?;
     // Others give what they have flushed: a majority has, so one of them.
-    let made = client.make_checkpoint(None).await?;
-    ensure!(made.certificate.is_some(), "{made:?}");
+    certified(&client, None).await?;
     Ok(cluster)
 }
 
@@ -78,13 +82,6 @@ async fn read(cluster: &Cluster, number: usize, record: usize) -> Result<()> {
     anyhow::bail!("refused: {text}")
 }
 
-async fn metric(cluster: &Cluster, number: usize, name: &str) -> Result<u64> {
-    let url = format!("{}/metrics", cluster.url(number));
-    let text = cluster.http().get(url).send().await?.text().await?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    Ok(line.with_context(|| format!("{name} is in no line"))?.parse()?)
-}
-
 async fn reads_all(cluster: &Cluster, number: usize) -> Result<()> {
     for record in 0..RECORDS {
         read(cluster, number, record).await?;
@@ -106,11 +103,11 @@ async fn scrub(cluster: &Cluster, number: usize) -> Result<String> {
 async fn a_scrub_finds_what_has_rotted_and_repairs_it_from_the_others() -> Result<()> {
     let (cluster, victim) = harmed().await?;
     let said = scrub(&cluster, victim).await?;
-    assert_eq!(metric(&cluster, victim, "quorate_scrub_damaged_tiles_total").await?, 3, "{said}");
-    assert_eq!(metric(&cluster, victim, "quorate_scrub_repaired_tiles_total").await?, 3, "{said}");
-    assert_eq!(metric(&cluster, victim, "quorate_scrub_unrepaired_tiles").await?, 0, "{said}");
+    assert_eq!(cluster.metric(victim, "quorate_scrub_damaged_tiles_total").await?, 3, "{said}");
+    assert_eq!(cluster.metric(victim, "quorate_scrub_repaired_tiles_total").await?, 3, "{said}");
+    assert_eq!(cluster.metric(victim, "quorate_scrub_unrepaired_tiles").await?, 0, "{said}");
     reads_all(&cluster, victim).await?;
-    assert_eq!(metric(&cluster, victim, "quorate_state_damages_total").await?, 0);
+    assert_eq!(cluster.metric(victim, "quorate_state_damages_total").await?, 0);
     cluster.finish();
     Ok(())
 }
@@ -124,7 +121,7 @@ async fn a_read_that_meets_what_has_rotted_is_refused_and_has_it_repaired() -> R
         until("it is repaired", PATIENCE, async || Ok(read(&cluster, victim, record).await.ok()))
             .await?;
     }
-    assert_eq!(metric(&cluster, victim, "quorate_scrub_repaired_tiles_total").await?, 3);
+    assert_eq!(cluster.metric(victim, "quorate_scrub_repaired_tiles_total").await?, 3);
     reads_all(&cluster, victim).await?;
     cluster.finish();
     Ok(())
@@ -143,7 +140,7 @@ async fn tiles_that_rotted_on_one_replica_each_are_repaired_from_one_another() -
     for number in 0..3 {
         let said = scrub(&cluster, number).await?;
         for name in ["quorate_scrub_damaged_tiles_total", "quorate_scrub_repaired_tiles_total"] {
-            assert_eq!(metric(&cluster, number, name).await?, 1, "{name}: {said}");
+            assert_eq!(cluster.metric(number, name).await?, 1, "{name}: {said}");
         }
     }
     for number in 0..3 {

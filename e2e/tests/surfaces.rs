@@ -15,18 +15,16 @@ use client::types::Position;
 use quorate_e2e::{
     cluster::Cluster,
     rest::{self, Answer},
-    wait::until,
+    wait::{PATIENCE, until},
 };
 use reqwest::{Method, RequestBuilder};
-use std::time::Duration;
 
 const ORDERS: &str = "/v1/logs/orders";
 const RECORDS: &str = "/v1/logs/orders/records";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A group with the log `orders` of three records.
 async fn with_orders(replicas: usize) -> Result<Cluster> {
-    let cluster = Cluster::start(replicas).await?;
+    let cluster = Cluster::calm(replicas, &[]).await?;
     rest::put(cluster.http(), &cluster.url(0), ORDERS, "{}").await?.succeeded()?;
     for body in [b"a", b"b", b"c"] {
         rest::append(cluster.http(), &cluster.url(0), "orders", body).await?.succeeded()?;

@@ -15,13 +15,11 @@ use quorate_e2e::{
     process::print,
     scale::{is_long, short_or_long},
     volume::Volume,
-    wait::until,
+    wait::{PATIENCE, until},
     workload,
 };
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_mins(1);
-const NAMED_WITHIN: Duration = Duration::from_secs(10);
 const SEED: u64 = 20_261_126;
 /// A hash moves for so many records.
 const TILE_RECORDS: u64 = 256;
@@ -93,7 +91,7 @@ impl Scene {
     }
 
     async fn id(&self, number: usize) -> Result<ReplicaId> {
-        let status = self.cluster.status(number).await.context("it answers")?;
+        let status = self.cluster.answered(number).await?;
         status.this_replica.context("it is a replica")
     }
 
@@ -114,14 +112,15 @@ impl Scene {
             .with_context(|| self.cluster.replica(receiver).quoted())
     }
 
-    /// Waits for whoever holds it up to be named, within ten seconds.
+    /// Waits for whoever holds it up to be named: within ten seconds, beside nothing else.
     async fn await_named(
         &self,
         receiver: usize,
         what: &str,
         is_named: impl Fn(&TransferInfo) -> bool,
     ) -> Result<TransferInfo> {
-        until(what, NAMED_WITHIN, async || Ok(self.newest(receiver).await.filter(&is_named)))
+        let within = short_or_long(PATIENCE, Duration::from_secs(10));
+        until(what, within, async || Ok(self.newest(receiver).await.filter(&is_named)))
             .await
             .with_context(|| format!("{:?}", self.cluster.replica(receiver).url()))
     }
@@ -228,7 +227,7 @@ async fn a_transfer_goes_on_whoever_is_killed_whenever() -> Result<()> {
 /// A transfer, looked at until it is over.
 async fn watch(scene: &Scene, receiver: usize) -> Result<Vec<(Instant, TransferInfo)>> {
     let mut seen = Vec::new();
-    until("the transfer is over", 2 * PATIENCE, async || {
+    until("the transfer is over", PATIENCE, async || {
         let Some(transfer) = scene.newest(receiver).await else { return Ok(None) };
         let is_over = transfer.ended.is_some();
         seen.push((Instant::now(), transfer));
