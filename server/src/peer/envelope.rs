@@ -79,6 +79,9 @@ pub enum Refusal {
     /// Another life of this cluster.
     #[error("the message is from another generation of this cluster")]
     Generation,
+    /// A generation of this cluster that ended: without its sender, a later one was begun.
+    #[error("a later generation of this cluster was begun without this replica")]
+    Superseded,
     /// Meant for another replica: the address is wrong.
     #[error("the message is for another replica")]
     Target,
@@ -107,11 +110,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::Version,
         Self::Cluster,
         Self::Generation,
+        Self::Superseded,
         Self::Target,
         Self::OlderIncarnation,
         Self::CopiedIncarnation,
@@ -129,6 +133,7 @@ impl Refusal {
             Self::Version => "version",
             Self::Cluster => "cluster",
             Self::Generation => "generation",
+            Self::Superseded => "superseded",
             Self::Target => "target",
             Self::OlderIncarnation => "older_incarnation",
             Self::CopiedIncarnation => "copied_incarnation",
@@ -145,12 +150,14 @@ impl Refusal {
         Self::ALL.into_iter().find(|refusal| refusal.name() == name)
     }
 
-    /// The sender's folder must not serve if a majority says so: it is a copy, or rolled back.
+    /// The sender's folder must not serve if a majority says so: it is a copy, was rolled back, or is of a group that
+    /// goes on without it.
     pub fn condemns(self) -> bool {
         match self {
             Self::OlderIncarnation
             | Self::CopiedIncarnation
             | Self::NotContinued
+            | Self::Superseded
             | Self::Behind => true,
             Self::Malformed
             | Self::Version
@@ -225,6 +232,9 @@ impl Envelope<Unchecked> {
         if self.sender.cluster != ours.cluster {
             return Err(Refusal::Cluster);
         }
+        if self.sender.generation.number < ours.generation.number {
+            return Err(Refusal::Superseded);
+        }
         if self.sender.generation != ours.generation {
             return Err(Refusal::Generation);
         }
@@ -283,7 +293,9 @@ mod tests {
         let foreign = Identity { cluster: ClusterId::new([8; 16]), ..identity(1) };
         assert_eq!(received(sent(foreign, 2)), Err(Refusal::Cluster));
         let older = Identity { generation: Generation { number: 0, random: 9 }, ..identity(1) };
-        assert_eq!(received(sent(older, 2)), Err(Refusal::Generation));
+        assert_eq!(received(sent(older, 2)), Err(Refusal::Superseded));
+        let later = Identity { generation: Generation { number: 2, random: 9 }, ..identity(1) };
+        assert_eq!(received(sent(later, 2)), Err(Refusal::Generation));
         let other_history =
             Identity { generation: Generation { number: 1, random: 8 }, ..identity(1) };
         assert_eq!(received(sent(other_history, 2)), Err(Refusal::Generation));
