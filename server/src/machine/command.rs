@@ -192,7 +192,7 @@ impl Command {
     }
 }
 
-/// The first command of a group: who it is, and what all its replicas must hold alike.
+/// The first command of a group, and of each generation of it: who it is, and what all its replicas must hold alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// The leader's clock.
@@ -214,6 +214,13 @@ pub struct Founding {
     pub limits: MachineLimits,
     /// Newcomers are admitted by themselves until there are so many voters.
     pub expect_voters: u8,
+}
+
+impl Founding {
+    /// Whether this is the same cluster, in a later generation.
+    pub fn is_later_generation_of(&self, before: &Self) -> bool {
+        self.cluster == before.cluster && self.generation.number > before.generation.number
+    }
 }
 
 /// Timings of consensus: leader and followers must reckon alike. Whole milliseconds.

@@ -304,10 +304,16 @@ impl Machine {
         Ok(done)
     }
 
-    /// Founding again with the same is no error: whoever asked may not have heard the answer.
+    /// Founding again with the same is no error: whoever asked may not have heard the answer. A later generation of the
+    /// same cluster begins where a majority was lost: nothing else of what the group was founded with changes.
     fn found(&mut self, founding: Founding) -> Result<(), Rejection> {
         match self.founding {
             Some(current) if current == founding => Ok(()),
+            Some(current) if founding.is_later_generation_of(&current) => {
+                self.founding = Some(Founding { generation: founding.generation, ..current });
+                self.changed.is_founding_changed = true;
+                Ok(())
+            }
             Some(current) => Err(Rejection::AlreadyFounded { cluster: current.cluster }),
             None => {
                 self.founding = Some(founding);

@@ -366,7 +366,11 @@ impl Story {
                 format!("{:?} by entry {}", row.configs, id.index)
             }),
             ("cluster", _) => self.machine.cluster().map_or("none".to_owned(), |founding| {
-                format!("{} for {} voters", founding.cluster, founding.expect_voters)
+                let generation = match founding.generation.number {
+                    1 => String::new(),
+                    later => format!(", generation {later}"),
+                };
+                format!("{} for {} voters{generation}", founding.cluster, founding.expect_voters)
             }),
             ("clock", _) => self.machine.last_stamp().as_millis().to_string(),
             ("digest", _) => self.machine.rolling_digest().to_string(),
@@ -480,7 +484,10 @@ fn founding(words: &Words<'_>) -> Founding {
     let cluster: u8 = words.plain(0).parse().unwrap();
     Founding {
         cluster: ClusterId::new([cluster; 16]),
-        generation: GenerationRow { number: 1, random: 1 },
+        generation: GenerationRow {
+            number: u32::try_from(words.number("generation").unwrap_or(1)).unwrap(),
+            random: 1,
+        },
         timings: Timings::default(),
         limits: limits(words),
         expect_voters: u8::try_from(words.number("voters").unwrap_or(1)).unwrap(),
