@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use client::types::{LogName, LogSettings};
 use quorate_e2e::{
     cluster::Cluster,
+    folder::{flip_head, flip_near},
     link::{Links, Shape},
     rest,
     wait::{PATIENCE, until},
@@ -22,33 +23,6 @@ const BODY: &str = "a needle in the journal, and nowhere else in any of its file
 /// Flips a bit of the body wherever it lies in the journal.
 fn flip(journal: &Path) -> Result<()> {
     flip_near(journal, BODY, |_, place| Some(place))
-}
-
-/// Flips a bit in the head of the frame that carries this body. A head repeats half of its segment's salt.
-fn flip_head(journal: &Path, body: &str) -> Result<()> {
-    flip_near(journal, body, |bytes, place| {
-        let salt = &bytes[48..56];
-        let at = bytes[..place].windows(salt.len()).rposition(|window| window == salt)?;
-        // In its index, which lies 24 bytes behind.
-        Some(at + 24)
-    })
-}
-
-fn flip_near(
-    journal: &Path,
-    body: &str,
-    choose: impl Fn(&[u8], usize) -> Option<usize>,
-) -> Result<()> {
-    for file in fs::read_dir(journal)? {
-        let path = file?.path();
-        let mut bytes = fs::read(&path)?;
-        let place = bytes.windows(body.len()).position(|window| window == body.as_bytes());
-        if let Some(place) = place.and_then(|place| choose(&bytes, place)) {
-            bytes[place] ^= 1;
-            return Ok(fs::write(&path, bytes)?);
-        }
-    }
-    anyhow::bail!("the body is in no segment")
 }
 
 fn journal(cluster: &Cluster, number: usize) -> std::path::PathBuf {

@@ -67,6 +67,15 @@ pub enum OpenError {
         /// Why, as it was told.
         reason: String,
     },
+    /// A recovery of this folder was begun and not finished: it is of the new generation, but not yet its first replica.
+    #[error(
+        "{folder} is half recovered: run `quorate recover` on it again, as before",
+        folder = folder.display()
+    )]
+    HalfRecovered {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The system refused a call.
     #[error("could not {act} {path}", path = path.display())]
     Io {

@@ -105,11 +105,68 @@ fn open_in(dir: &Path, formats: &Formats) -> Result<Current, OpenError> {
     if let Some(reason) = marker.removed {
         return Err(OpenError::Removed { reason });
     }
+    if marker.is_half_recovered {
+        return Err(OpenError::HalfRecovered { folder: dir.to_owned() });
+    }
     make_private(dir)?;
     formats.upgrade(&layout, &mut marker)?;
     let start = marker.begin(draw()?);
     marker.write(&layout)?;
     Ok(Current { layout, marker, start, _lock: lock })
+}
+
+/// Opens the folder of a replica that does not run, to look at it and perhaps recover it; that is no start of it.
+pub fn open_stopped(dir: &Path) -> Result<Stopped, OpenError> {
+    let layout = Layout::new(dir);
+    Marker::read(&layout, 0, u32::MAX)?;
+    let lock = take_lock(&layout)?;
+    let marker = Marker::read(&layout, SHIPPED.newest, SHIPPED.newest)?;
+    if let Some(reason) = marker.removed {
+        return Err(OpenError::Removed { reason });
+    }
+    Ok(Stopped { layout, marker, _lock: lock })
+}
+
+/// The folder of a replica that does not run, and cannot be started as long as this lives.
+#[derive(Debug)]
+pub struct Stopped {
+    layout: Layout,
+    marker: Marker,
+    _lock: File,
+}
+
+impl Stopped {
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// What the marker says.
+    pub fn marker(&self) -> &Marker {
+        &self.marker
+    }
+
+    /// Begins the recovery of a cluster that lost a majority: from now on this replica is of that generation, or of the
+    /// one that an unfinished recovery began. It cannot be started before [`Stopped::finish_recovery`]. Durable when it
+    /// returns, which is the generation that holds.
+    pub fn begin_recovery(&mut self, generation: Generation) -> Result<Generation, OpenError> {
+        if !self.marker.is_half_recovered {
+            let mut marker = self.marker.clone();
+            marker.identity.generation = generation;
+            marker.is_half_recovered = true;
+            marker.write(&self.layout)?;
+            self.marker = marker;
+        }
+        Ok(self.marker.identity.generation)
+    }
+
+    /// Journal and state are those of the new generation: from now on the replica can be started. Durable when it
+    /// returns.
+    pub fn finish_recovery(&mut self) -> Result<(), OpenError> {
+        self.marker.is_half_recovered = false;
+        self.marker.is_founded = self.marker.beginning.voters_expected.is_some();
+        self.marker.write(&self.layout)
+    }
 }
 
 impl Current {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   0  magic "QUORATE\n"    8  u32 format version      these and the check stay so for ever
-//!  12  u32 flags: 1 replica known, 2 removed, 4 journal begun, 8 first of its group, 16 group founded
+//!  12  u32 flags: 1 replica known, 2 removed, 4 journal begun, 8 first of its group, 16 group founded,
+//!                 32 half recovered
 //!  16  cluster [16]        32  u32 generation, u64 its random part     44  u64 replica
 //!  52  u64 starts that are no longer kept              60  u32 count of starts kept
 //!  64  u32 heartbeat, u32 shortest and u32 longest time without a leader, in milliseconds
@@ -45,6 +46,7 @@ const IS_REMOVED: u32 = 2;
 const HAS_JOURNAL: u32 = 4;
 const IS_FIRST: u32 = 8;
 const IS_FOUNDED: u32 = 16;
+const IS_HALF_RECOVERED: u32 = 32;
 
 /// Which line of history a cluster is in: raised when it was recovered after the loss of a majority.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +110,8 @@ pub struct Marker {
     pub has_journal: bool,
     /// The group was founded; never set but in its first replica.
     pub is_founded: bool,
+    /// The generation is that of a recovery that is not finished: until it is, nobody may start from this folder.
+    pub is_half_recovered: bool,
     /// Set when the replica may never serve again: why.
     pub removed: Option<String>,
     forgotten: u64,
@@ -123,6 +127,7 @@ impl Marker {
             beginning,
             has_journal: false,
             is_founded: false,
+            is_half_recovered: false,
             removed: None,
             forgotten: 0,
             starts: Vec::new(),
@@ -203,6 +208,7 @@ impl Marker {
             (self.has_journal, HAS_JOURNAL),
             (self.beginning.voters_expected.is_some(), IS_FIRST),
             (self.is_founded, IS_FOUNDED),
+            (self.is_half_recovered, IS_HALF_RECOVERED),
         ]
         .iter()
         .fold(0, |flags, (is_set, flag)| if *is_set { flags | flag } else { flags })
@@ -257,6 +263,7 @@ impl Marker {
             },
             has_journal: flags & HAS_JOURNAL != 0,
             is_founded: flags & IS_FOUNDED != 0,
+            is_half_recovered: flags & IS_HALF_RECOVERED != 0,
             removed: (flags & IS_REMOVED != 0).then_some(reason),
             forgotten: u64_at(fixed, 52),
             starts: starts.chunks_exact(8).map(|random| u64_at(random, 0)).collect(),

@@ -7,7 +7,6 @@
 //! Not here: what is sent (`api`).
 
 mod client;
-mod endpoints;
 mod error;
 mod retry;
 mod transport;

@@ -19,6 +19,7 @@ mod logs;
 mod output;
 mod profile;
 mod records;
+mod recover;
 mod rehearse;
 mod serve;
 mod service;
@@ -137,6 +138,12 @@ enum Command {
     Verify(backup::VerifyArguments),
     /// Make a new cluster of a backup: the folder of its first replica.
     Restore(Box<backup::RestoreArguments>),
+    /// After the loss of a majority: make a survivor's folder the first replica of a new generation, without the others.
+    ///
+    /// The replica must be stopped. With --dry-run it says what each survivor holds and what may be lost; where they are
+    /// on several machines, run that on each and recover the one with the latest last entry: by term, then by index.
+    /// Also the way out where every replica has lost the same entry.
+    Recover(Box<recover::Arguments>),
     /// Do all replicas hold the same? Ends with exit code 1 if one differs.
     Audit,
     /// Have the replicas named by --endpoint read all again that they keep, and repair what is damaged.
@@ -225,6 +232,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Backup(arguments) => single()?.block_on(backup::backup(arguments, context)),
         Command::Verify(arguments) => backup::verify(&arguments, context.output),
         Command::Restore(arguments) => backup::restore(&arguments, context.output),
+        Command::Recover(arguments) => recover::run(&arguments, context.output),
         Command::Audit => single()?.block_on(checkpoints::audit(context)),
         Command::Scrub => single()?.block_on(checkpoints::scrub(context)),
         Command::Transfers(command) => single()?.block_on(transfers::run(command, context)),

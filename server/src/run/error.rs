@@ -125,7 +125,9 @@ pub fn folder_kind(error: &migrations::OpenError) -> RunErrorKind {
     use migrations::OpenError;
     match error {
         OpenError::Unmarked { .. } | OpenError::Taken { .. } => RunErrorKind::Usage,
-        OpenError::NotOurs { .. } | OpenError::Removed { .. } => RunErrorKind::Identity,
+        OpenError::NotOurs { .. } | OpenError::Removed { .. } | OpenError::HalfRecovered { .. } => {
+            RunErrorKind::Identity
+        }
         OpenError::TooNew { .. }
         | OpenError::TooOld { .. }
         | OpenError::Corrupt { .. }

@@ -268,7 +268,7 @@ fn watch_storage(journal: &Journal, broken: &Broken) {
 
 /// How state and journal lie to one another, if they can be of one replica.
 #[derive(Debug, PartialEq, Eq)]
-enum Fit {
+pub(super) enum Fit {
     /// The journal goes on from the state.
     GoesOn,
     /// The state lies before what the journal begins with, in words: it is lost.
@@ -278,7 +278,7 @@ enum Fit {
 /// `purged <= flushed <= durable`, and the entry flushed last is the journal's own; or it was installed beyond the
 /// journal's end, which agreement then purges up to there. A journal that does not hold what was flushed has lost what
 /// it acknowledged: that is refused, whatever the state is worth.
-fn check_fit(
+pub(super) fn check_fit(
     flushed: Option<EntryId>,
     installed: Option<EntryId>,
     journal: &Journal,

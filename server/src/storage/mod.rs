@@ -9,6 +9,7 @@ mod error;
 pub(crate) mod faults;
 pub mod journal;
 pub mod met;
+pub mod overlay;
 pub mod state;
 
 pub use self::error::StorageError;

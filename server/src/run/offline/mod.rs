@@ -1,9 +1,11 @@
-//! What needs no running replica: a backup is verified, and made into a new cluster.
+//! What needs no running replica: a backup is verified, and made into a new cluster; a cluster that lost its majority is
+//! recovered.
 //!
 //! Not here: how a backup is made (`node::backup`), and what its bytes are (`migrations`).
 
 mod chain;
 mod examine;
+mod recover;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use client::types::{LogId, Position};
 
 pub use self::chain::{Chain, Verified};
 pub use self::examine::{Examiner, Flaw};
+pub use self::recover::{Addresses, Loss, RecoverError, Recovered, Survivor, recover, survey};
 pub use self::restore::{Restored, restore};
 use crate::machine::MachineError;
 use crate::storage::StorageError;
