@@ -99,6 +99,20 @@ impl Service {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Adds to the script.
+    fn then(&self, steps: impl IntoIterator<Item = Step>) {
+        self.steps.lock().unwrap().extend(steps);
+    }
+
+    /// Waits until it was asked so often.
+    async fn is_asked(&self, times: usize) {
+        let until = Instant::now() + Duration::from_secs(10);
+        while self.asked().len() < times {
+            assert!(Instant::now() < until, "asked {} times only", self.asked().len());
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn log(&self) -> Log {
         client(&[self]).log("orders".parse().unwrap())
     }
@@ -294,6 +308,57 @@ async fn appends_go_to_the_leader_once_it_is_known() {
         assert_eq!(log.append("x").await.unwrap().first, Position::new(first));
     }
     assert_eq!((follower.asked().len(), leader.asked().len()), (1, 2));
+}
+
+/// An answer to an append that names the epoch of the membership.
+fn appended_in(epoch: u64, first: u64) -> Step {
+    let Step::Answer { status, body, .. } = appended(first) else { unreachable!() };
+    Step::Answer { status, headers: vec![("quorate-epoch", epoch.to_string())], body }
+}
+
+/// The members of an epoch, as a replica tells them.
+fn members(epoch: u64, services: &[&Service]) -> Step {
+    let replicas = services.iter().zip(1..).map(|(service, id)| {
+        format!(
+            r#"{{"id":{id},"role":"follower","is_reachable":true,"addr":"{0}","peer_addr":"{0}"}}"#,
+            service.addr
+        )
+    });
+    let body = format!(
+        r#"{{"verdict":{{"can_append":true,"tolerance":1,"sentence":"x"}},"epoch":{epoch},"term":1,"expected_voters":3,"replicas":[{}],"as_of":"2026-11-23T20:15:57Z"}}"#,
+        replicas.collect::<Vec<_>>().join(",")
+    );
+    Step::Answer { status: 200, headers: Vec::new(), body: body.into() }
+}
+
+#[tokio::test]
+async fn a_client_outlives_all_addresses_that_it_was_given() {
+    let (second, third) = (Service::start([]).await, Service::start([]).await);
+    // The seed is asked for the members, beside the appends, and is gone then.
+    let seed = Service::start([appended_in(5, 0), members(5, &[&second]), Step::BreakOff]).await;
+    let log = client(&[&seed]).log("orders".parse().unwrap());
+    log.append("x").await.unwrap();
+    seed.is_asked(2).await;
+    assert_eq!(seed.asked()[1].line, "GET /v1/cluster HTTP/1.1");
+    second.then([appended_in(5, 1), appended_in(5, 2)]);
+    assert_eq!(log.append("x").await.unwrap().first, Position::new(1));
+    assert_eq!(log.append("x").await.unwrap().first, Position::new(2));
+    assert_eq!(second.asked().len(), 2, "nobody asks for what is known");
+    // So is the member that was learned of.
+    second.then([appended_in(9, 3), members(9, &[&third]), Step::BreakOff]);
+    log.append("x").await.unwrap();
+    second.is_asked(4).await;
+    third.then([appended_in(9, 4)]);
+    assert_eq!(log.append("x").await.unwrap().first, Position::new(4));
+}
+
+#[tokio::test]
+async fn a_client_of_one_replica_asks_for_no_others() {
+    let service = Service::start([appended_in(5, 0), appended_in(5, 1)]).await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    log.append("x").await.unwrap();
+    log.append("x").await.unwrap();
+    assert!(service.asked().iter().all(|asked| asked.line.starts_with("POST")));
 }
 
 #[tokio::test]

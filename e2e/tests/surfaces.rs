@@ -209,6 +209,7 @@ async fn events_and_metrics_come_in_the_forms_of_others() -> Result<()> {
     assert!(open.body.ends_with(b"# EOF\n"));
     let plain = Answer::to(ask("application/openmetrics-text;q=0, */*")).await?.succeeded()?;
     assert!(plain.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")));
+    assert!(plain.header(header::EPOCH).is_some(), "every answer tells the epoch");
 
     let follow = reqwest::Client::new().get(format!("{}{RECORDS}", cluster.url(0)));
     let follow = follow.header("accept", media::EVENTS).send().await?;

@@ -50,7 +50,7 @@ impl Client {
     pub async fn connect(seeds: &str) -> Result<Self, Error> {
         let client = Self::builder().seeds(seeds)?.build()?;
         let status = client.status().await?;
-        client.transport.learn(status.replicas.into_iter().map(|replica| replica.addr));
+        client.transport.learn(&status);
         Ok(client)
     }
 

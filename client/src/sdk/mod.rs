@@ -7,6 +7,7 @@
 //! Not here: what is sent (`api`).
 
 mod client;
+mod endpoints;
 mod error;
 mod retry;
 mod transport;

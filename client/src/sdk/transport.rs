@@ -5,27 +5,27 @@
 //! or if the call is safe to repeat. Leader hints of answers are followed; a replica that cannot be
 //! reached is left alone for a while, whoever names it.
 //!
-//! Not here: what is asked (`client`, `log`), how long to wait (`retry`).
+//! Not here: what is asked (`client`, `log`), who there is to ask (`endpoints`), how long to wait
+//! (`retry`).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::endpoints::{Endpoints, Members};
 use super::error::{Error, Failure, Outcome, is_passing_status};
 use super::retry::{RetryBudget, RetryPolicy};
+use crate::api::cluster::ClusterStatus;
 use crate::api::error::{ErrorCode, Problem, SideEffects};
-use crate::api::{header, media};
+use crate::api::{header, media, paths};
 use crate::types::ReplicaAddr;
 
-/// How long a replica of the seeds that could not be reached is left alone.
-const SHUN_SEED: Duration = Duration::from_millis(500);
-/// The same for an address that is only known by hint: it may be none that works from here.
-const SHUN_HINT: Duration = Duration::from_secs(30);
 /// How long a connection is kept for further use: shorter than any replica keeps it, so that none is
 /// closed at the moment of its use.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -179,7 +179,9 @@ pub(super) struct Transport {
     http: reqwest::Client,
     options: TransportOptions,
     budget: RetryBudget,
-    endpoints: Mutex<Endpoints>,
+    endpoints: Arc<Mutex<Endpoints>>,
+    /// A question for the members that is under way. It ends with the client.
+    asking: Mutex<JoinSet<()>>,
 }
 
 impl Transport {
@@ -196,21 +198,18 @@ impl Transport {
             .build()
             .map_err(|error| Error::of(Failure::Transport(error), Outcome::NotDone))?;
         let budget = RetryBudget::new(&options.retry);
-        let endpoints = Mutex::new(Endpoints::new(options.seeds.clone()));
-        Ok(Self { http, options, budget, endpoints })
+        let endpoints = Arc::new(Mutex::new(Endpoints::new(options.seeds.clone())));
+        Ok(Self { http, options, budget, endpoints, asking: Mutex::default() })
     }
 
     pub(super) const fn retry(&self) -> &RetryPolicy {
         &self.options.retry
     }
 
-    /// Adds addresses that a replica told.
-    pub(super) fn learn(&self, addrs: impl IntoIterator<Item = ReplicaAddr>) {
-        let mut endpoints = self.endpoints();
-        for addr in addrs {
-            if !endpoints.seeds.contains(&addr) {
-                endpoints.seeds.push(addr);
-            }
+    /// Takes over who the members are, as a replica told.
+    pub(super) fn learn(&self, status: &ClusterStatus) {
+        if let Some(members) = Members::of(status) {
+            self.endpoints().learn(members);
         }
     }
 
@@ -322,7 +321,7 @@ impl Transport {
         response: reqwest::Response,
         endpoint: &ReplicaAddr,
     ) -> Result<reqwest::Response, Failed> {
-        self.follow_hint(response.headers());
+        self.follow_hints(response.headers(), endpoint);
         if response.status().is_success() {
             return Ok(response);
         }
@@ -347,19 +346,50 @@ impl Transport {
         })
     }
 
-    fn follow_hint(&self, headers: &HeaderMap) {
+    fn follow_hints(&self, headers: &HeaderMap, endpoint: &ReplicaAddr) {
         if self.options.leader == LeaderHints::Ignored {
             return;
         }
-        let hint = headers.get(header::LEADER).and_then(|value| value.to_str().ok());
-        if let Some(hint) = hint {
-            self.endpoints().hint(hint);
+        let epoch = header_text(headers, header::EPOCH).and_then(|epoch| epoch.parse().ok());
+        let mut endpoints = self.endpoints();
+        if let Some(hint) = header_text(headers, header::LEADER) {
+            endpoints.hint(hint);
+        }
+        if endpoints.answered(endpoint, epoch) {
+            drop(endpoints);
+            self.ask_for_members(endpoint);
         }
     }
 
-    fn endpoints(&self) -> std::sync::MutexGuard<'_, Endpoints> {
-        self.endpoints.lock().expect("nothing panics while it holds the endpoints")
+    /// Asks whoever answered just now for the members, beside the call that is under way.
+    fn ask_for_members(&self, endpoint: &ReplicaAddr) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        while asking.try_join_next().is_some() {}
+        if !asking.is_empty() {
+            return;
+        }
+        let question = self.http.get(format!("{endpoint}{}", paths::CLUSTER));
+        let question = question.timeout(self.options.attempt_timeout);
+        let endpoints = Arc::clone(&self.endpoints);
+        asking.spawn(async move {
+            // Without an answer, the next call that is answered brings the next question.
+            let Ok(answer) = question.send().await else { return };
+            let Ok(body) = answer.bytes().await else { return };
+            let status = serde_json::from_slice::<ClusterStatus>(&body).ok();
+            if let Some(members) = status.as_ref().and_then(Members::of) {
+                tracing::debug!(?members, "learned who the members are");
+                locked(&endpoints).learn(members);
+            }
+        });
     }
+
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        locked(&self.endpoints)
+    }
+}
+
+fn locked(endpoints: &Mutex<Endpoints>) -> MutexGuard<'_, Endpoints> {
+    endpoints.lock().expect("nothing panics while it holds the endpoints")
 }
 
 /// A good answer that is taken piece by piece.
@@ -418,13 +448,13 @@ impl Failed {
     fn unread(error: reqwest::Error, headers: &HeaderMap) -> Self {
         Self {
             may_have_happened: true,
-            request_id: header_text(headers, header::REQUEST_ID),
+            request_id: header_text(headers, header::REQUEST_ID).map(str::to_owned),
             ..Self::unsent(error)
         }
     }
 
     fn answered(status: u16, headers: &HeaderMap, body: &Bytes) -> Self {
-        let request_id = header_text(headers, header::REQUEST_ID);
+        let request_id = header_text(headers, header::REQUEST_ID).map(str::to_owned);
         let seconds = header_text(headers, header::RETRY_AFTER).and_then(|text| text.parse().ok());
         let by_header = Duration::from_secs(seconds.unwrap_or(0));
         if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
@@ -464,77 +494,8 @@ impl LaterProblem {
     }
 }
 
-fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
-}
-
-/// Whom to ask.
-#[derive(Debug)]
-struct Endpoints {
-    seeds: Vec<ReplicaAddr>,
-    /// Which seed is asked when the leader is not known or not needed.
-    current: usize,
-    leader: Option<ReplicaAddr>,
-    /// Who could not be reached, until when it is left alone.
-    shunned: Vec<(ReplicaAddr, Instant)>,
-}
-
-impl Endpoints {
-    fn new(seeds: Vec<ReplicaAddr>) -> Self {
-        let mut seeds_once = Vec::with_capacity(seeds.len());
-        for seed in seeds {
-            if !seeds_once.contains(&seed) {
-                seeds_once.push(seed);
-            }
-        }
-        Self { seeds: seeds_once, current: 0, leader: None, shunned: Vec::new() }
-    }
-
-    fn choose(&self, aim: Aim) -> ReplicaAddr {
-        match (&self.leader, aim) {
-            (Some(leader), Aim::Leader) => leader.clone(),
-            _ => self.seeds[self.current].clone(),
-        }
-    }
-
-    /// An answer named the leader.
-    fn hint(&mut self, leader: &str) {
-        if self.leader.as_ref().is_some_and(|known| known.as_str() == leader) {
-            return;
-        }
-        let Ok(leader) = ReplicaAddr::new(leader) else { return };
-        self.shunned.retain(|(_, until)| Instant::now() < *until);
-        if !self.shunned.iter().any(|(addr, _)| *addr == leader) {
-            self.leader = Some(leader);
-        }
-    }
-
-    /// It could not be reached, or broke off.
-    fn leave(&mut self, endpoint: &ReplicaAddr) {
-        let is_seed = self.seeds.contains(endpoint);
-        let until = Instant::now() + if is_seed { SHUN_SEED } else { SHUN_HINT };
-        self.shunned.retain(|(addr, _)| addr != endpoint);
-        self.shunned.push((endpoint.clone(), until));
-        self.turn_from(endpoint);
-    }
-
-    /// It answered, but somebody else may do better.
-    fn turn_from(&mut self, endpoint: &ReplicaAddr) {
-        if self.leader.as_ref() == Some(endpoint) {
-            self.leader = None;
-        }
-        if self.seeds[self.current] != *endpoint {
-            return;
-        }
-        let now = Instant::now();
-        let is_shunned = |addr: &ReplicaAddr| {
-            self.shunned.iter().any(|(other, until)| other == addr && now < *until)
-        };
-        let count = self.seeds.len();
-        let mut others = (1..count).map(|step| (self.current + step) % count);
-        let next = others.find(|index| !is_shunned(&self.seeds[*index]));
-        self.current = next.unwrap_or((self.current + 1) % count);
-    }
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// Reads an answer that may also be "there is none".
@@ -546,54 +507,5 @@ pub(super) fn unless(
         Ok(answer) => Ok(Some(answer)),
         Err(error) if error.code() == Some(code) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addr(port: u16) -> ReplicaAddr {
-        ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap()
-    }
-
-    fn endpoints() -> Endpoints {
-        Endpoints::new(vec![addr(1), addr(2), addr(3), addr(1)])
-    }
-
-    #[test]
-    fn changes_go_to_the_leader_and_reads_stay_where_they_are() {
-        let mut endpoints = endpoints();
-        endpoints.hint("http://127.0.0.1:3");
-        assert_eq!(endpoints.choose(Aim::Leader), addr(3));
-        assert_eq!(endpoints.choose(Aim::Anyone), addr(1));
-    }
-
-    #[test]
-    fn a_dead_leader_is_not_asked_again_because_somebody_still_names_it() {
-        let mut endpoints = endpoints();
-        endpoints.hint("http://127.0.0.1:3");
-        endpoints.leave(&addr(3));
-        endpoints.hint("http://127.0.0.1:3");
-        assert_eq!(endpoints.choose(Aim::Leader), addr(1));
-        endpoints.hint("http://127.0.0.1:2");
-        assert_eq!(endpoints.choose(Aim::Leader), addr(2));
-    }
-
-    #[test]
-    fn a_seed_that_is_left_alone_is_passed_over() {
-        let mut endpoints = endpoints();
-        endpoints.leave(&addr(2));
-        endpoints.leave(&addr(1));
-        assert_eq!(endpoints.choose(Aim::Anyone), addr(3));
-        endpoints.leave(&addr(3));
-        assert_eq!(endpoints.choose(Aim::Anyone), addr(1));
-    }
-
-    #[test]
-    fn a_hint_that_is_no_address_is_ignored() {
-        let mut endpoints = endpoints();
-        endpoints.hint("elsewhere");
-        assert_eq!(endpoints.choose(Aim::Leader), addr(1));
     }
 }

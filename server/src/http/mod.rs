@@ -173,6 +173,7 @@ impl Front {
         let headers = response.headers_mut();
         // An answer that was carried here says who made it.
         headers.entry(header::SERVED_BY).or_insert_with(|| self.ourselves.replica.clone());
+        headers.entry(header::EPOCH).or_insert_with(|| self.api.node.epoch().get().into());
         match self.api.node.route() {
             Route::Here => {
                 headers.insert(header::LEADER, self.ourselves.front.clone());

@@ -115,7 +115,7 @@ impl Node {
         let core = &*self.core;
         self.check_leads()?;
         self.check_room()?;
-        if core.pulse.still_for() >= core.options.stall_max {
+        if core.pulse.still_for() >= core.stall_max() {
             return Err(Unserved::NoQuorum { retry_after: NO_LEADER_RETRY }.into());
         }
         let bytes = u64::try_from(batch.run().len()).unwrap_or(u64::MAX);

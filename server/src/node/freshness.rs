@@ -73,17 +73,22 @@ impl Node {
         node.raft.wait_applied(index, limit).await.map_err(behind)
     }
 
+    /// The epoch of the newest membership that is known here.
+    pub fn epoch(&self) -> Epoch {
+        let entry = self.core.membership.borrow().entry;
+        Epoch::new(entry.map_or(0, |entry| entry.index.get()))
+    }
+
     /// What an answer made now is drawn from.
     pub(super) fn as_of(&self) -> AsOf {
         let node = &*self.core;
         let applied = *node.applied.borrow();
-        let epoch = node.membership.borrow().entry.map_or(0, |entry| entry.index.get());
         let progress = node.raft.progress();
         let reached = applied.map_or(0, EntryIndex::get);
         let lag = progress.committed.map(|committed| committed.get().saturating_sub(reached));
         AsOf {
             applied,
-            epoch: Epoch::new(epoch),
+            epoch: self.epoch(),
             served_by: self.replica(),
             lag_entries: lag.filter(|_| node.raft.is_led()),
             age: progress.heard.map(|at| node.world.clock.since(at)),

@@ -59,7 +59,7 @@ async fn watch_stalls(node: Node) {
             (applied, moved) = (applied_now, clock.now());
         }
         let still = core.pulse.still_for().min(clock.since(moved));
-        if still >= core.options.stall_max {
+        if still >= core.stall_max() {
             match node.give_up_leadership().await {
                 Ok(leader) => warn!(?still, %leader, "nothing was committed, leadership given up"),
                 Err(reason) => debug!(?still, %reason, "nothing is committed"),

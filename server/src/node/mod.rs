@@ -164,6 +164,11 @@ impl Core {
     fn generation(&self) -> Generation {
         self.identity.generation
     }
+
+    /// How long a leader may get nowhere: no shorter than the time after which the others would miss it.
+    fn stall_max(&self) -> Duration {
+        self.options.stall_max.max(self.raft.timings().election_max)
+    }
 }
 
 impl Node {

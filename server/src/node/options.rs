@@ -21,7 +21,8 @@ pub struct NodeOptions {
     pub append_bytes_max: u64,
     /// Appends that are admitted and not yet answered.
     pub appends_max: u64,
-    /// A leader whose proposals get nowhere for so long refuses further appends, and hands over.
+    /// A leader whose proposals get nowhere for so long refuses further appends, and hands over. Where the group's
+    /// elections wait for longer, so does it.
     pub stall_max: Duration,
     /// Appends are refused while the disk has less room than this; a quarter of it must be enough for a
     /// segment of the journal and a full flush.

@@ -285,7 +285,7 @@ impl Core {
 
     /// Whether the disk of this replica is not fit for a leader: it has been slow for too long.
     pub(super) fn is_limping(&self) -> bool {
-        (self.probes.slow_for)() >= self.options.stall_max
+        (self.probes.slow_for)() >= self.stall_max()
     }
 
     /// Whether this replica is full and a majority is not.

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{LogName, LogSettings, ReplicaId};
+use quorate::machine::Timings;
 use quorate::node::error::{AppendError, Unserved};
 use quorate::node::{FollowEvent, FollowRequest, Node, Route, Start};
 use quorate::world::World;
@@ -117,7 +118,11 @@ async fn leadership_moves_and_every_append_is_done_or_certainly_not() {
 
 /// Appends until the stall is over: it must have caught a sync, and have left leader and term alone.
 /// Answers with how many appends were acknowledged during it.
-async fn append_during_stall(group: &[Replica; 3], stalled: &[&Replica]) -> usize {
+async fn append_during_stall(
+    group: &[Replica; 3],
+    stalled: &[&Replica],
+    length: Duration,
+) -> usize {
     let leads = |replica: &Replica| {
         let leadership = replica.raft.leadership();
         let leadership = leadership.borrow();
@@ -126,7 +131,7 @@ async fn append_during_stall(group: &[Replica; 3], stalled: &[&Replica]) -> usiz
     let before = leads(&group[0]);
     assert_eq!(before.0, Some(ReplicaId::FIRST));
     for replica in stalled {
-        replica.disk.stall(STALL);
+        replica.disk.stall(length);
     }
     let mut acknowledged = 0;
     let is_over = || stalled.iter().all(|one| !one.disk.is_stalled() && one.disk.has_stalled());
@@ -148,12 +153,22 @@ async fn a_sync_that_stalls_for_half_a_second_changes_no_leader() {
     let group = three().await;
     let [first, second, third] = &group;
     for _ in 0..3 {
-        assert!(append_during_stall(&group, &[second]).await > 1, "two others acknowledge");
-        assert!(append_during_stall(&group, &[first]).await > 1, "two others acknowledge");
+        assert!(append_during_stall(&group, &[second], STALL).await > 1, "two others acknowledge");
+        assert!(append_during_stall(&group, &[first], STALL).await > 1, "two others acknowledge");
         // No majority can acknowledge, and still nobody takes the leader for dead.
-        append_during_stall(&group, &[second, third]).await;
-        append_during_stall(&group, &[first, second, third]).await;
+        append_during_stall(&group, &[second, third], STALL).await;
+        append_during_stall(&group, &[first, second, third], STALL).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_told_to_be_patient_keeps_its_leader_in_a_longer_stall() {
+    let (heartbeat, election_min) = (Duration::from_millis(200), Duration::from_secs(4));
+    let timings = Timings { heartbeat, election_min, election_max: Duration::from_secs(5) };
+    let group = three_in([(); 3].map(|()| World::real()), timings).await;
+    let [first, second, _] = &group;
+    // The third could lead, and would not commit anything sooner either.
+    append_during_stall(&group, &[first, second], 4 * STALL).await;
 }
 
 /// The median of how long these took.
@@ -240,7 +255,7 @@ async fn one_bad_clock_lets_no_record_go_and_the_next_leader_keeps_to_the_retent
     const BEGIN: u64 = 1_700_000_000_000;
     const DAY: u64 = 86_400_000;
     let worlds = [1, 2, 3].map(|seed| World::for_test(seed, BEGIN));
-    let [first, second, third] = three_in(worlds).await;
+    let [first, second, third] = three_in(worlds, Timings::default()).await;
     let (old, canary) = (LogName::new("old").unwrap(), LogName::new("canary").unwrap());
     let age = Some(Duration::from_secs(80));
     let settings = LogSettings { retention_age: age, ..LogSettings::default() };

@@ -63,6 +63,7 @@ pub(crate) struct Home {
     front_addr: SocketAddr,
     /// Every start so far.
     starts: Vec<Incarnation>,
+    timings: Timings,
 }
 
 impl Replica {
@@ -137,13 +138,14 @@ impl Door {
     }
 
     /// Becomes the replica of this id.
-    async fn become_replica(self, replica: ReplicaId, world: World) -> Replica {
+    async fn become_replica(self, replica: ReplicaId, world: World, timings: Timings) -> Replica {
         let home = Home {
             folder: Arc::new(tempfile::tempdir().unwrap()),
             replica,
             peer_addr: self.listener.local_addr().unwrap(),
             front_addr: self.front_listener.local_addr().unwrap(),
             starts: vec![Incarnation { start: 1, random: 90 + replica.get() }],
+            timings,
         };
         home.run((self.listener, self.front_listener), world, None).await
     }
@@ -205,7 +207,8 @@ async fn parts(
     let identity = Identity { incarnation: *home.starts.last().unwrap(), ..identity(replica) };
     let acquaintances = Acquaintances::open(MetFile::new(disk, folder.join("met"))).unwrap();
     let detours = Detours::default();
-    let timings = quorate::raft::Timings::default();
+    let Timings { heartbeat, election_min, election_max } = home.timings;
+    let timings = quorate::raft::Timings { heartbeat, election_min, election_max };
     let peers = Peers::new(
         Http::new(detours.clone(), world.clock.clone()),
         Myself { identity, starts: home.starts.clone().into(), journal: journal.clone().into() },
@@ -276,7 +279,7 @@ fn identity(replica: ReplicaId) -> Identity {
 }
 
 /// A group of one that wants to be three.
-pub(crate) async fn found(world: World) -> Replica {
+pub(crate) async fn found(world: World, timings: Timings) -> Replica {
     let door = Door::open().await;
     let generation = identity(ReplicaId::FIRST).generation_row();
     let myself = NodeRow {
@@ -289,17 +292,17 @@ pub(crate) async fn found(world: World) -> Replica {
     let founding = Founding {
         cluster: ClusterId::new(CLUSTER),
         generation,
-        timings: Timings::default(),
+        timings,
         limits: MachineLimits::default(),
         expect_voters: 3,
     };
-    let replica = door.become_replica(ReplicaId::FIRST, world).await;
+    let replica = door.become_replica(ReplicaId::FIRST, world, timings).await;
     bootstrap(&replica.raft, &replica.world, myself, founding, LIMIT).await.unwrap();
     replica
 }
 
 /// Asks until it is let in, and becomes who it is told to be.
-pub(crate) async fn join(leader: &Node, number: u64, world: World) -> Replica {
+pub(crate) async fn join(leader: &Node, number: u64, world: World, timings: Timings) -> Replica {
     let door = Door::open().await;
     let request = JoinRequest {
         nonce: JoinNonce::new(u128::from(number)),
@@ -318,18 +321,19 @@ pub(crate) async fn join(leader: &Node, number: u64, world: World) -> Replica {
     };
     let Admission { cluster, replica, .. } = admission;
     assert_eq!(cluster, ClusterId::new(CLUSTER));
-    door.become_replica(replica, world).await
+    door.become_replica(replica, world, timings).await
 }
 
 /// Three voters, the first of which leads.
 pub(crate) async fn three() -> [Replica; 3] {
-    three_in([(); 3].map(|()| World::real())).await
+    three_in([(); 3].map(|()| World::real()), Timings::default()).await
 }
 
-/// The same, each in a world of its own.
-pub(crate) async fn three_in([one, two, three]: [World; 3]) -> [Replica; 3] {
-    let first = found(one).await;
-    let (second, third) = tokio::join!(join(&first.node, 2, two), join(&first.node, 3, three));
+/// The same, each in a world of its own, with these timings.
+pub(crate) async fn three_in([one, two, three]: [World; 3], timings: Timings) -> [Replica; 3] {
+    let first = found(one, timings).await;
+    let node = &first.node;
+    let (second, third) = tokio::join!(join(node, 2, two, timings), join(node, 3, three, timings));
     let mut membership = first.raft.membership();
     let formed = membership.wait_for(|membership| {
         membership.is_committed
