@@ -140,13 +140,16 @@ async fn read_request(stream: &mut TcpStream) -> Option<Asked> {
     Some(asked)
 }
 
+/// How long a service here may take to answer: one that answers does so at once, but a machine may be busy.
+const ATTEMPT_MAX: Duration = Duration::from_secs(2);
+
 fn client(services: &[&Service]) -> Client {
     let policy = RetryPolicy {
         backoff_max: Duration::from_millis(20),
-        deadline: Duration::from_secs(3),
+        deadline: 3 * ATTEMPT_MAX,
         ..RetryPolicy::default()
     };
-    let mut builder = Client::builder().retry(policy).attempt_timeout(Duration::from_millis(300));
+    let mut builder = Client::builder().retry(policy).attempt_timeout(ATTEMPT_MAX);
     for service in services {
         builder = builder.seed(service.addr.clone());
     }
@@ -377,7 +380,7 @@ async fn a_call_ends_at_its_deadline() {
     let begun = Instant::now();
     let error = service.log().append("x").await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown);
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < 10 * ATTEMPT_MAX, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
