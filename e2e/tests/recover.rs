@@ -10,7 +10,7 @@ use quorate_e2e::{
     folder::flip_head,
     process::{Process, Recipe, program},
     rest::get,
-    wait::until,
+    wait::{PATIENCE, until},
     workload,
 };
 use serde_json::Value;
@@ -18,9 +18,7 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_mins(1);
 /// Refused because it would not be safe.
 const UNSAFE: i32 = 6;
 /// A folder that must not run.
@@ -63,7 +61,7 @@ async fn fill(urls: &[String], numbers: std::ops::Range<usize>) -> Result<()> {
 }
 
 async fn held_by(cluster: &Cluster, number: usize, count: usize) -> Result<()> {
-    until("it holds everything", LIMIT, async || {
+    until("it holds everything", PATIENCE, async || {
         let tail = cluster.describe(number, &log()).await?.tail.get();
         Ok((tail == count as u64).then_some(()))
     })
@@ -104,7 +102,7 @@ async fn voters(cluster: &Cluster, number: usize) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_survivor_goes_on_with_all_it_holds_and_two_new_replicas_join_it() -> Result<()> {
     const COUNT: usize = 40;
-    let mut cluster = Cluster::start(3).await?;
+    let mut cluster = Cluster::calm(3, &[]).await?;
     fill(&cluster.urls(), 0..COUNT).await?;
     let survivor = cluster.follower().await?;
     held_by(&cluster, survivor, COUNT).await?;
@@ -142,7 +140,7 @@ async fn a_survivor_goes_on_with_all_it_holds_and_two_new_replicas_join_it() -> 
 
     // Of the old group nobody is heard, and told so.
     cluster.replica_mut(old).start()?;
-    until("an old member says that it is refused", LIMIT, async || {
+    until("an old member says that it is refused", PATIENCE, async || {
         let said = cluster.replica(old).quoted();
         let is_told = said.contains("another replica refuses this folder");
         Ok((is_told && said.contains("superseded")).then_some(()))
@@ -152,8 +150,12 @@ async fn a_survivor_goes_on_with_all_it_holds_and_two_new_replicas_join_it() -> 
 
     let first = joined(&cluster, "new-1", cluster.replica(survivor)).await?;
     let second = joined(&cluster, "new-2", cluster.replica(survivor)).await?;
-    until("both vote", LIMIT, async || Ok((voters(&cluster, survivor).await == 3).then_some(())))
-        .await?;
+    until(
+        "both vote",
+        PATIENCE,
+        async || Ok((voters(&cluster, survivor).await == 3).then_some(())),
+    )
+    .await?;
     fill(&[first.url(), second.url()], COUNT + 5..COUNT + 10).await?;
     for process in [&first, &second] {
         check_records(&cluster, process, COUNT + 10).await?;
@@ -171,7 +173,7 @@ async fn an_entry_that_every_replica_lost_is_given_up_by_its_name_and_nothing_be
     const COUNT: usize = 10;
     const LOST: usize = 6;
     let never = ["--set", "state.flush_interval=1h", "--set", "checkpoints.interval=1h"];
-    let mut cluster = Cluster::start_with(3, &never).await?;
+    let mut cluster = Cluster::calm(3, &never).await?;
     fill(&cluster.urls(), 0..COUNT).await?;
     for number in 0..3 {
         held_by(&cluster, number, COUNT).await?;
@@ -183,7 +185,7 @@ async fn an_entry_that_every_replica_lost_is_given_up_by_its_name_and_nothing_be
     cluster.start_all()?;
     for number in 0..3 {
         let url = format!("{}/v1/cluster", cluster.url(number));
-        until("what is lost is named, and nothing served", LIMIT, async || {
+        until("what is lost is named, and nothing served", PATIENCE, async || {
             let Ok(answer) = reqwest::get(&url).await else { return Ok(None) };
             let text = answer.text().await?;
             let is_named = text.contains("lacks entries") && text.contains("does not hold");
@@ -220,7 +222,7 @@ async fn an_entry_that_every_replica_lost_is_given_up_by_its_name_and_nothing_be
     fill(&[cluster.url(number)], LOST..COUNT).await?;
     let first = joined(&cluster, "new-1", cluster.replica(number)).await?;
     let _second = joined(&cluster, "new-2", cluster.replica(number)).await?;
-    until("both vote", LIMIT, async || Ok((voters(&cluster, number).await == 3).then_some(())))
+    until("both vote", PATIENCE, async || Ok((voters(&cluster, number).await == 3).then_some(())))
         .await?;
     check_records(&cluster, &first, COUNT).await?;
     cluster.finish();
@@ -255,7 +257,7 @@ async fn a_replica_that_runs_is_not_recovered_and_one_half_recovered_does_not_st
 
     half_recover(&data)?;
     cluster.replica_mut(0).start()?;
-    assert_eq!(cluster.replica_mut(0).ended(LIMIT).await?.code(), Some(IDENTITY));
+    assert_eq!(cluster.replica_mut(0).ended(PATIENCE).await?.code(), Some(IDENTITY));
     let said = cluster.replica(0).quoted();
     assert!(said.contains("run `quorate recover` on it again"), "{said}");
     let done = answer(&["recover", "--data", text(&data), "--yes"]).await?;
