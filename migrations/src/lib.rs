@@ -40,6 +40,9 @@ pub struct Current {
     _lock: File,
 }
 
+/// The format of the folders that are written and served.
+pub const FORMAT_VERSION: u32 = SHIPPED.newest;
+
 /// Opens the folder of a replica.
 pub fn open(dir: &Path) -> Result<Current, OpenError> {
     open_in(dir, &SHIPPED)
@@ -94,6 +97,11 @@ pub fn check_vacant(dir: &Path) -> Result<(), OpenError> {
     let layout = Layout::new(dir);
     refuse_taken(&layout)?;
     if dir.exists() { refuse_foreign(&layout) } else { Ok(()) }
+}
+
+/// Whose folder this is, whether or not somebody has it open. Changes nothing.
+pub fn owner(dir: &Path) -> Result<Identity, OpenError> {
+    Ok(Marker::read(&Layout::new(dir), SHIPPED.oldest(), SHIPPED.newest)?.identity)
 }
 
 fn open_in(dir: &Path, formats: &Formats) -> Result<Current, OpenError> {

@@ -7,10 +7,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use super::object::Object;
-use super::plans::{CheckId, Wish, few};
+use super::plans::{CheckId, Wish, few_objects};
 use super::text;
 use crate::types::{ChangeId, Epoch, Reason, ReplicaId, Timestamp, Typed};
 
@@ -35,15 +34,6 @@ pub struct Override {
     pub typed: Typed,
     /// Why.
     pub reason: Reason,
-}
-
-fn few_objects<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    let all: Vec<Object<T>> = few(from)?;
-    Ok(all.into_iter().map(|Object(one)| one).collect())
 }
 
 /// How far a change is. It only goes forward.

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::plans::few_objects;
 use crate::types::{
     ClusterId, Digest, EntryIndex, Epoch, Generation, ReplicaAddr, ReplicaId, Term, Timestamp, Zone,
 };
@@ -298,6 +299,80 @@ pub struct JoinRequest {
     /// Free bytes on its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
+    /// It wants to receive everything and never vote, so the policy given at bootstrap leaves it waiting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_learner: bool,
+    /// Which behaviour of replicated commands it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_version: Option<u32>,
+    /// Which format of a data folder it writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<u32>,
+    /// What its clock shows as it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+    /// What it found in its folder as it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<JoinFolder>,
+    /// How it reaches the members that the last answer named; at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "few_objects")]
+    pub reaches: Vec<Reach>,
+}
+
+impl JoinRequest {
+    /// A process that tells no more of itself than it must.
+    pub fn new(
+        nonce: JoinNonce,
+        addr: ReplicaAddr,
+        peer_addr: ReplicaAddr,
+        version: impl Into<String>,
+    ) -> Self {
+        Self {
+            nonce,
+            addr,
+            peer_addr,
+            zone: Zone::default(),
+            version: version.into(),
+            cluster: None,
+            free_bytes: None,
+            as_learner: false,
+            machine_version: None,
+            format_version: None,
+            time: None,
+            folder: None,
+            reaches: Vec::new(),
+        }
+    }
+}
+
+/// What a process that waits to join found in its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinFolder {
+    /// Nothing: a new replica can begin there.
+    Empty,
+    /// A replica that once began there.
+    Replica {
+        /// Of which cluster.
+        cluster: ClusterId,
+        /// Its id, if it had one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replica: Option<ReplicaId>,
+    },
+    /// Something else.
+    Foreign,
+}
+
+/// How one process reaches a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reach {
+    /// The member.
+    pub id: ReplicaId,
+    /// Microseconds until a connection to where it answers replicas was there; none: it was not there within a
+    /// second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u64>,
 }
 
 /// Answer to POST on joiners.
@@ -308,6 +383,9 @@ pub enum JoinAnswer {
     Waiting {
         /// After this long.
         retry_after_ms: u64,
+        /// The members: how it reaches them is what it tells when it asks again.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        peers: Vec<PeerAddr>,
     },
     /// It is a replica now.
     Admitted(Admission),
@@ -363,6 +441,24 @@ pub struct Joiner {
     /// Free bytes on its disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<u64>,
+    /// It wants to receive everything and never vote.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_learner: bool,
+    /// Which behaviour of replicated commands it has, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_version: Option<u32>,
+    /// Which format of a data folder it writes, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format_version: Option<u32>,
+    /// Milliseconds by which its clock is ahead of the leader's, if it told; behind, if negative.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead_ms: Option<i64>,
+    /// What it found in its folder, if it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<JoinFolder>,
+    /// How it reaches the members, as far as it has tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reaches: Vec<Reach>,
     /// Since when it waits.
     pub since: Timestamp,
 }

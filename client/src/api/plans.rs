@@ -143,7 +143,7 @@ impl From<WishForm> for Wish {
 }
 
 /// A list of at most [`WISH_MEMBERS_MAX`].
-pub(super) fn few<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+fn few<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
@@ -156,6 +156,16 @@ where
         )));
     }
     Ok(all)
+}
+
+/// The same of objects.
+pub(super) fn few_objects<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let all: Vec<Object<T>> = few(from)?;
+    Ok(all.into_iter().map(|Object(one)| one).collect())
 }
 
 /// Who is or will be a replica: by its id, or where it waits to join. A number or a text in JSON.
@@ -473,7 +483,11 @@ mod tests {
             "{}",
         ] {
             assert!(read(text).is_err(), "{text}");
+            assert!(serde_json::from_str::<Object<Wish>>(text).is_err(), "{text}");
         }
+        let text = r#"{"lead":{"replica":2}}"#;
+        let Object(wish): Object<Wish> = serde_json::from_str(text).unwrap();
+        assert_eq!(wish, read(text).unwrap());
     }
 
     #[test]

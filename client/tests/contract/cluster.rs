@@ -1,9 +1,9 @@
 //! Bodies about the cluster: its status, its beginning, who joins, who is ready.
 
 use quorate_client::api::cluster::{
-    Admission, BootstrapAnswer, BootstrapRequest, ClusterStatus, JoinAnswer, JoinNonce,
-    JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Readiness, ReadinessCheck, ReplicaStatus, Role,
-    StateDigest, SyncLatency, Timings, Verdict,
+    Admission, BootstrapAnswer, BootstrapRequest, ClusterStatus, JoinAnswer, JoinFolder, JoinNonce,
+    JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Reach, Readiness, ReadinessCheck,
+    ReplicaStatus, Role, StateDigest, SyncLatency, Timings, Verdict,
 };
 use quorate_client::types::{ClusterId, Digest, EntryIndex, Epoch, ReplicaId, Term, Zone};
 
@@ -141,6 +141,12 @@ pub(super) fn joiner() -> Joiner {
         zone: Zone::new("b").unwrap(),
         version: "0.1.0".into(),
         free_bytes: None,
+        as_learner: false,
+        machine_version: None,
+        format_version: None,
+        clock_ahead_ms: None,
+        folder: None,
+        reaches: Vec::new(),
         since: time(),
     }
 }
@@ -155,6 +161,12 @@ fn joining() {
         version: "0.1.0".into(),
         cluster: None,
         free_bytes: Some(5),
+        as_learner: false,
+        machine_version: None,
+        format_version: None,
+        time: None,
+        folder: None,
+        reaches: Vec::new(),
     };
     assert_golden(
         &request,
@@ -167,14 +179,70 @@ fn joining() {
   "free_bytes": 5
 }"#,
     );
+    let replica = JoinFolder::Replica {
+        cluster: ClusterId::new([0x11; 16]),
+        replica: Some(ReplicaId::FIRST),
+    };
+    let told = JoinRequest {
+        as_learner: true,
+        machine_version: Some(1),
+        format_version: Some(2),
+        time: Some(time()),
+        folder: Some(replica),
+        reaches: vec![
+            Reach { id: ReplicaId::FIRST, round_trip_us: Some(250) },
+            Reach { id: ReplicaId::new(2).unwrap(), round_trip_us: None },
+        ],
+        ..request
+    };
     assert_golden(
-        &JoinAnswer::Waiting { retry_after_ms: 500 },
+        &told,
+        r#"
+{
+  "nonce": "000000000000000000000000000000ff",
+  "addr": "http://127.0.0.1:7002",
+  "peer_addr": "http://127.0.0.1:8002",
+  "version": "0.1.0",
+  "free_bytes": 5,
+  "as_learner": true,
+  "machine_version": 1,
+  "format_version": 2,
+  "time": "2026-11-23T20:15:57.042Z",
+  "folder": {
+    "replica": {
+      "cluster": "11111111-1111-1111-1111-111111111111",
+      "replica": 1
+    }
+  },
+  "reaches": [
+    {
+      "id": 1,
+      "round_trip_us": 250
+    },
+    {
+      "id": 2
+    }
+  ]
+}"#,
+    );
+    let peers = vec![PeerAddr { id: ReplicaId::FIRST, peer_addr: replica_addr(8001) }];
+    assert_golden(
+        &JoinAnswer::Waiting { retry_after_ms: 500, peers },
         r#"
 {
   "state": "waiting",
-  "retry_after_ms": 500
+  "retry_after_ms": 500,
+  "peers": [
+    {
+      "id": 1,
+      "peer_addr": "http://127.0.0.1:8001"
+    }
+  ]
 }"#,
     );
+    let early: JoinAnswer =
+        serde_json::from_str(r#"{"state":"waiting","retry_after_ms":500}"#).unwrap();
+    assert_eq!(early, JoinAnswer::Waiting { retry_after_ms: 500, peers: Vec::new() });
     let admission = Admission {
         cluster: ClusterId::new([0x11; 16]),
         generation: generation(),
@@ -206,8 +274,17 @@ fn joining() {
   ]
 }"#,
     );
+    let told = Joiner {
+        as_learner: true,
+        machine_version: Some(1),
+        format_version: Some(2),
+        clock_ahead_ms: Some(-3),
+        folder: Some(JoinFolder::Empty),
+        reaches: vec![Reach { id: ReplicaId::FIRST, round_trip_us: Some(250) }],
+        ..joiner()
+    };
     assert_golden(
-        &JoinerList { joiners: vec![joiner()] },
+        &JoinerList { joiners: vec![joiner(), told] },
         r#"
 {
   "joiners": [
@@ -216,6 +293,24 @@ fn joining() {
       "peer_addr": "http://127.0.0.1:8002",
       "zone": "b",
       "version": "0.1.0",
+      "since": "2026-11-23T20:15:57.042Z"
+    },
+    {
+      "addr": "http://127.0.0.1:7002",
+      "peer_addr": "http://127.0.0.1:8002",
+      "zone": "b",
+      "version": "0.1.0",
+      "as_learner": true,
+      "machine_version": 1,
+      "format_version": 2,
+      "clock_ahead_ms": -3,
+      "folder": "empty",
+      "reaches": [
+        {
+          "id": 1,
+          "round_trip_us": 250
+        }
+      ],
       "since": "2026-11-23T20:15:57.042Z"
     }
   ]

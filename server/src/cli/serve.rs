@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use client::types::ReplicaAddr;
 use tokio::runtime::Handle;
 
@@ -34,12 +34,24 @@ pub(super) struct Arguments {
     /// Ask a member of a group to be admitted; a folder that was admitted before just goes on.
     #[arg(long, value_name = "URL", value_delimiter = ',', help_heading = "Start")]
     join: Vec<String>,
+    /// With --join: what to become. A learner receives everything and never votes; only a plan lets it in.
+    #[arg(long, value_name = "ROLE", requires = "join", help_heading = "Start")]
+    join_as: Option<JoinAs>,
     /// Dial the right address wherever the left one is meant: `host:port=host:port`, with commas.
     #[arg(long, hide = true, value_name = "PAIRS", value_delimiter = ',')]
     peer_map: Vec<String>,
     /// Stop when standard input ends.
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
+}
+
+/// What a process that asks to join wants to become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum JoinAs {
+    /// One that votes.
+    Voter,
+    /// One that receives everything and does not vote.
+    Learner,
 }
 
 /// The settings of a replica, as flags; shared with `quorate config`.
@@ -137,7 +149,8 @@ impl Arguments {
                 })
             })
             .collect();
-        Ok(Start::Join { doors: doors? })
+        let as_learner = self.join_as == Some(JoinAs::Learner);
+        Ok(Start::Join { doors: doors?, as_learner })
     }
 }
 

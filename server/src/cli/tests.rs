@@ -27,6 +27,7 @@ fn documented_command_lines_are_taken() {
         "quorate demo stop",
         "quorate serve --data d --bootstrap --expect 3",
         "quorate serve --data d --join http://a:7001,http://b:7001 --listen 127.0.0.1:7002",
+        "quorate serve --data d --join http://a:7001 --join-as learner",
         "quorate serve --config q.toml --set limits.record_bytes_max=2MiB --zone z",
         "quorate serve --exit-with-stdin --peer-map 127.0.0.1:1=127.0.0.1:2,127.0.0.1:3=127.0.0.1:4",
         "quorate append demo",
@@ -235,7 +236,7 @@ fn a_serve_line_becomes_a_checked_config() {
     assert_eq!(config.peer_listen.to_string(), "127.0.0.1:10001");
     assert_eq!(config.timings.heartbeat, Duration::from_millis(50));
     let doors = vec!["http://127.0.0.1:7001".parse().unwrap()];
-    assert_eq!(config.start, crate::config::Start::Join { doors });
+    assert_eq!(config.start, crate::config::Start::Join { doors, as_learner: false });
     assert_eq!(config.rehearsal.detours["127.0.0.1:8001"], "127.0.0.1:40001");
     assert!(config.rehearsal.ends_with_stdin);
 }

@@ -85,6 +85,8 @@ pub enum Start {
     Join {
         /// Where members can be reached.
         doors: Vec<ReplicaAddr>,
+        /// Never to vote.
+        as_learner: bool,
     },
 }
 

@@ -69,8 +69,8 @@ use logs::Logs;
 use members::Members;
 use state_digest::StateDigest;
 
-/// Which behaviour `apply` has, and which bytes its outcomes.
-const MACHINE_VERSION: u32 = 1;
+/// Which behaviour `apply` has, and which bytes its outcomes: the same on all replicas of a group.
+pub const MACHINE_VERSION: u32 = 1;
 
 /// Whether entries may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,6 +58,8 @@ struct State {
 #[derive(Clone, Debug)]
 struct Waiting {
     request: JoinRequest,
+    /// How far its clock is ahead of ours, in milliseconds, if it told.
+    clock_ahead_ms: Option<i64>,
     since: Timestamp,
     began: Instant,
     asked: Instant,
@@ -73,7 +75,7 @@ impl Joiners {
     fn asked(
         &self,
         request: JoinRequest,
-        since: Timestamp,
+        wall: Timestamp,
         now: Instant,
     ) -> Result<Option<ReplicaId>, JoinError> {
         let mut state = self.state();
@@ -83,6 +85,7 @@ impl Joiners {
         state.waiting.retain(|_, waiting| now - waiting.asked <= self.silence_max);
         if let Some(waiting) = state.waiting.get_mut(&request.nonce) {
             waiting.asked = now;
+            waiting.clock_ahead_ms = ahead_ms(&request, wall);
             waiting.request = request;
             return Ok(None);
         }
@@ -90,7 +93,9 @@ impl Joiners {
             return Err(JoinError::TooManyWaiting { retry_after: FULL_RETRY });
         }
         let nonce = request.nonce;
-        state.waiting.insert(nonce, Waiting { request, since, began: now, asked: now });
+        let clock_ahead_ms = ahead_ms(&request, wall);
+        let waiting = Waiting { request, clock_ahead_ms, since: wall, began: now, asked: now };
+        state.waiting.insert(nonce, waiting);
         drop(state);
         self.changed.send_modify(|count| *count += 1);
         Ok(None)
@@ -121,6 +126,13 @@ impl Joiners {
         waiting
     }
 
+    /// Those of them that the policy given at bootstrap makes voters.
+    fn wanting_a_vote(&self, now: Instant) -> Vec<Waiting> {
+        let mut waiting = self.waiting(now);
+        waiting.retain(|one| !one.request.as_learner);
+        waiting
+    }
+
     /// Those admitted so lately that they may still show up.
     fn arriving(&self, now: Instant) -> BTreeSet<ReplicaId> {
         let state = self.state();
@@ -145,9 +157,9 @@ impl Node {
         }
         let nonce = request.nonce;
         let clock = &core.world.clock;
-        let since = Timestamp::new(clock.wall_millis());
+        let wall = Timestamp::new(clock.wall_millis());
         let mut changed = core.joiners.changed.subscribe();
-        let mut replica = core.joiners.asked(request, since, clock.now())?;
+        let mut replica = core.joiners.asked(request, wall, clock.now())?;
         let deadline = clock.after(HELD_FOR);
         while replica.is_none()
             && matches!(clock.until(deadline, changed.changed()).await, Ok(Ok(())))
@@ -156,7 +168,9 @@ impl Node {
         }
         Ok(match replica {
             Some(replica) => JoinAnswer::Admitted(self.admission(replica)),
-            None => JoinAnswer::Waiting { retry_after_ms: millis(ASK_AGAIN) },
+            None => {
+                JoinAnswer::Waiting { retry_after_ms: millis(ASK_AGAIN), peers: self.members() }
+            }
         })
     }
 
@@ -164,12 +178,18 @@ impl Node {
     pub fn joiners(&self) -> JoinerList {
         let now = self.core.world.clock.now();
         let waiting = self.core.joiners.waiting(now).into_iter();
-        let joiners = waiting.map(|Waiting { request, since, .. }| Joiner {
+        let joiners = waiting.map(|Waiting { request, since, clock_ahead_ms, .. }| Joiner {
             addr: request.addr,
             peer_addr: request.peer_addr,
             zone: request.zone,
             version: request.version,
             free_bytes: request.free_bytes,
+            as_learner: request.as_learner,
+            machine_version: request.machine_version,
+            format_version: request.format_version,
+            clock_ahead_ms,
+            folder: request.folder,
+            reaches: request.reaches,
             since,
         });
         JoinerList { joiners: joiners.collect() }
@@ -179,12 +199,8 @@ impl Node {
     fn admission(&self, replica: ReplicaId) -> Admission {
         let core = &*self.core;
         let timings = core.raft.timings();
-        let membership = core.membership.borrow();
-        let nodes = membership.row.nodes.iter();
-        let peers = nodes.filter_map(|(id, node)| {
-            let id = ReplicaId::new(*id).filter(|id| *id != replica)?;
-            Some(PeerAddr { id, peer_addr: ReplicaAddr::new(&node.peer_addr).ok()? })
-        });
+        let mut peers = self.members();
+        peers.retain(|peer| peer.id != replica);
         Admission {
             cluster: core.identity.cluster,
             generation: core.generation(),
@@ -194,8 +210,18 @@ impl Node {
                 election_min_ms: millis(timings.election_min),
                 election_max_ms: millis(timings.election_max),
             },
-            peers: peers.collect(),
+            peers,
         }
+    }
+
+    /// Every replica, and where it answers the others.
+    fn members(&self) -> Vec<PeerAddr> {
+        let membership = self.core.membership.borrow();
+        let members = membership.row.nodes.iter().filter_map(|(id, node)| {
+            let peer_addr = ReplicaAddr::new(&node.peer_addr).ok()?;
+            Some(PeerAddr { id: ReplicaId::new(*id)?, peer_addr })
+        });
+        members.collect()
     }
 
     /// Starts the task that admits and promotes while this replica leads.
@@ -312,7 +338,7 @@ impl Core {
         let replication = self.raft.replication();
         let voters: BTreeSet<_> = replica_ids(membership.row.configs.iter().flatten()).collect();
         let mut scene =
-            Scene { waiting: self.joiners.waiting(now).len(), expected, ..Scene::default() };
+            Scene { waiting: self.joiners.wanting_a_vote(now).len(), expected, ..Scene::default() };
         for learner in replica_ids(membership.row.nodes.keys()).filter(|id| !voters.contains(id)) {
             let progress = replication.get(&learner).copied().unwrap_or_default();
             let is_here =
@@ -333,7 +359,8 @@ impl Core {
 
     /// Gives the longest waiting process an id and lets it in as a learner.
     async fn admit_next(&self, membership: &MembershipState, now: Instant) {
-        let Some(Waiting { request, .. }) = self.joiners.waiting(now).into_iter().next() else {
+        let Some(Waiting { request, .. }) = self.joiners.wanting_a_vote(now).into_iter().next()
+        else {
             return;
         };
         let node = NodeRow {
@@ -380,6 +407,12 @@ impl Core {
     }
 }
 
+/// How far the clock of a process was ahead of ours when it asked.
+fn ahead_ms(request: &JoinRequest, ours: Timestamp) -> Option<i64> {
+    let theirs = request.time?.as_millis().cast_signed();
+    Some(theirs.saturating_sub(ours.as_millis().cast_signed()))
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -400,8 +433,6 @@ fn told(reason: &MembershipError, what: &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use client::types::Zone;
-
     use super::*;
 
     fn ids(numbers: &[u64]) -> BTreeSet<ReplicaId> {
@@ -442,15 +473,8 @@ mod tests {
     }
 
     fn request(nonce: u128) -> JoinRequest {
-        JoinRequest {
-            nonce: JoinNonce::new(nonce),
-            addr: ReplicaAddr::new("http://127.0.0.1:7002").unwrap(),
-            peer_addr: ReplicaAddr::new("http://127.0.0.1:8002").unwrap(),
-            zone: Zone::default(),
-            version: "0.1.0".to_owned(),
-            cluster: None,
-            free_bytes: None,
-        }
+        let addr = |port: u16| ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap();
+        JoinRequest::new(JoinNonce::new(nonce), addr(1), addr(2), "0.1.0")
     }
 
     #[test]
@@ -481,5 +505,20 @@ mod tests {
         assert_eq!(joiners.arriving(now), ids(&[2]));
         assert_eq!(joiners.asked(request(1), Timestamp::EPOCH, now), Ok(Some(replica)));
         assert!(joiners.arriving(now + Duration::from_mins(1)).is_empty());
+    }
+
+    #[test]
+    fn who_wants_no_vote_waits_for_a_plan_and_tells_its_clock() {
+        let joiners = Joiners::new(2, Duration::from_secs(15));
+        let (now, wall) = (Instant::now(), Timestamp::new(10_000));
+        let learner =
+            JoinRequest { as_learner: true, time: Some(Timestamp::new(9_200)), ..request(1) };
+        assert_eq!(joiners.asked(learner.clone(), wall, now), Ok(None));
+        assert!(joiners.wanting_a_vote(now).is_empty());
+        assert_eq!(joiners.waiting(now)[0].clock_ahead_ms, Some(-800));
+        let later = Timestamp::new(9_000);
+        assert_eq!(joiners.asked(learner, later, now), Ok(None));
+        let waiting = joiners.waiting(now);
+        assert_eq!((waiting[0].clock_ahead_ms, waiting[0].since), (Some(200), wall));
     }
 }

@@ -9,8 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::api::cluster::{Admission, JoinAnswer, JoinRequest};
+use client::api::cluster::{Admission, JoinAnswer, JoinRequest, PeerAddr, Reach};
+use client::api::plans::WISH_MEMBERS_MAX;
 use client::types::{ReplicaAddr, Timestamp};
+use futures_util::future::join_all;
 use migrations::latest::NodeRow;
 
 use super::error::{AskError, BootstrapError};
@@ -18,6 +20,7 @@ use super::gate::Gate;
 use super::propose::{Proposer, Stamps};
 use crate::machine::{Found, Founding, Rejection};
 use crate::peer::join::{self, JoinError};
+use crate::peer::reach::round_trip;
 use crate::raft::{BuildError, Raft};
 use crate::world::{Instant, World};
 
@@ -79,19 +82,24 @@ async fn wait_until_leading(
     }
 }
 
-/// Asks these members, one after the other, until one says that this process is a replica.
+/// Asks these members, one after the other, until one says that this process is a replica. Each time it tells what its
+/// clock shows, whom it reaches, and what `look` finds.
 pub async fn ask_to_join(
     world: &World,
     members: &[ReplicaAddr],
-    request: &JoinRequest,
+    mut request: JoinRequest,
+    look: impl AsyncFn(&mut JoinRequest),
     patience: Duration,
 ) -> Result<Admission, AskError> {
     let deadline = world.clock.after(patience);
     let mut last = "no member was named".to_owned();
     for member in members.iter().cycle() {
-        let (pause, reason) = match join::ask(member, request).await {
+        look(&mut request).await;
+        request.time = Some(Timestamp::new(world.clock.wall_millis()));
+        let (pause, reason) = match join::ask(member, &request).await {
             Ok(JoinAnswer::Admitted(admission)) => return Ok(admission),
-            Ok(JoinAnswer::Waiting { retry_after_ms }) => {
+            Ok(JoinAnswer::Waiting { retry_after_ms, peers }) => {
+                request.reaches = try_to_reach(world, &peers).await;
                 (Duration::from_millis(retry_after_ms), "not admitted yet".to_owned())
             }
             Err(JoinError::Refused { reason, .. }) => return Err(AskError::Refused { reason }),
@@ -109,4 +117,14 @@ pub async fn ask_to_join(
         }
     }
     Err(AskError::GaveUp { last })
+}
+
+/// How this process reaches the members, all tried at once.
+async fn try_to_reach(world: &World, peers: &[PeerAddr]) -> Vec<Reach> {
+    let tried = peers.iter().take(WISH_MEMBERS_MAX).map(async |peer| {
+        let took = round_trip(&world.clock, &peer.peer_addr).await;
+        let micros = |took: Duration| u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        Reach { id: peer.id, round_trip_us: took.map(micros) }
+    });
+    join_all(tried).await
 }

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
-//! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest, what a state
-//! transfer asks (`transfer`), and entries that somebody lost (`entries`). Nothing is decoded before the envelope was
+//! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest, whether somebody new is reached
+//! (`reach`), what a state transfer asks (`transfer`), and entries that somebody lost (`entries`). Nothing is decoded before the envelope was
 //! compared; nothing is listened to between two starts that have not accepted each other. Two things
 //! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
 //! to join (`join`) enter a member by its front door.
@@ -27,6 +27,7 @@ mod intake;
 pub mod join;
 mod mending;
 mod paths;
+pub mod reach;
 mod reception;
 mod repair;
 mod routes;

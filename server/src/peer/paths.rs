@@ -8,6 +8,7 @@ pub(super) const TAKE_LEADERSHIP: &str = "/peer/1/take-leadership";
 pub(super) const READ_INDEX: &str = "/peer/1/read-index";
 pub(super) const ATTESTATION: &str = "/peer/1/attestation";
 pub(super) const ROLLING_DIGEST: &str = "/peer/1/rolling-digest";
+pub(super) const REACH: &str = "/peer/1/reach";
 pub(super) const OFFER: &str = "/peer/1/offer";
 pub(super) const MANIFEST: &str = "/peer/1/manifest";
 pub(super) const CONFIRMED: &str = "/peer/1/confirmed";
@@ -27,6 +28,7 @@ pub(super) fn name(path: &str) -> &'static str {
         READ_INDEX => "read_index",
         ATTESTATION => "attestation",
         ROLLING_DIGEST => "rolling_digest",
+        REACH => "reach",
         OFFER => "offer",
         MANIFEST => "manifest",
         CONFIRMED => "confirmed",

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::post;
-use client::types::{EntryIndex, ReplicaId};
+use client::types::{EntryIndex, ReplicaAddr, ReplicaId};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 
@@ -17,6 +17,7 @@ use super::client::Peers;
 use super::codec::Message;
 use super::intake::MESSAGE_BYTES_MAX;
 use super::paths;
+use super::reach::{RoundTrip, round_trip};
 use super::reception::{NoAnswer, Reception, answer, answer_in_parts};
 use super::transfer::Transfers;
 use super::transfer::wire::{
@@ -55,6 +56,7 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::READ_INDEX, post(read_index))
         .route(paths::ATTESTATION, post(attestation))
         .route(paths::ROLLING_DIGEST, post(rolling_digest))
+        .route(paths::REACH, post(reach))
         .route(paths::OFFER, post(offer))
         .route(paths::MANIFEST, post(manifest))
         .route(paths::CONFIRMED, post(confirmed))
@@ -157,6 +159,11 @@ async fn attestation(State(desk): State<Desk>, body: Body) -> Result<Response, N
 async fn rolling_digest(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     let entry: EntryIndex = desk.receive(body).await?;
     Ok(answer(&desk.state.rolling_digest(entry)))
+}
+
+async fn reach(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let addr: ReplicaAddr = desk.receive(body).await?;
+    Ok(answer(&RoundTrip(round_trip(desk.peers().clock(), &addr).await)))
 }
 
 async fn offer(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {

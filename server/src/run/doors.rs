@@ -7,8 +7,10 @@
 //!
 //! Not here: what is answered (`http`, `peer`).
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -21,6 +23,9 @@ use super::RunError;
 use crate::http::{Front, WaitingFront};
 use crate::listen::{self, Listening};
 use crate::world::Tasks;
+
+/// Between two tries to take a connection that is turned away.
+const TURNED_AWAY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds an address.
 pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, RunError> {
@@ -74,6 +79,21 @@ impl PeerDoor {
     pub(super) fn new(tasks: &Tasks, listening: Listening) -> Self {
         let (tasks, listening) = (tasks.clone(), Some(listening));
         Self { tasks, router: Arc::default(), listening, served: None }
+    }
+
+    /// Takes connections and ends them at once, until it is dropped: whoever tries sees that this process is reached.
+    /// Untaken, they would fill the queue, and after that nobody would get through.
+    pub(super) fn turn_away(&self) -> impl Future<Output = Infallible> {
+        let listening = self.listening.as_ref();
+        async move {
+            let Some(listening) = listening else { return std::future::pending().await };
+            loop {
+                if listening.listener.accept().await.is_err() {
+                    // Out of descriptors, perhaps.
+                    listening.clock.sleep(TURNED_AWAY_PAUSE).await;
+                }
+            }
+        }
     }
 
     /// From now on these routes answer.

@@ -16,7 +16,6 @@ use super::doors::PeerDoor;
 use super::folder::Entered;
 use crate::config::Config;
 use crate::http::{Standing, WaitingFront};
-use crate::listen::Listening;
 use crate::metrics::Metrics;
 use crate::peer::{
     Acquaintances, Detours, HeldJournal, Http, Identity, Myself, Peers, mending_router,
@@ -47,7 +46,7 @@ impl Early {
         world: &World,
         metrics: &Metrics,
         front: WaitingFront,
-        listening: Listening,
+        door: PeerDoor,
     ) -> Result<Self, RunError> {
         let unreadable =
             |error: io::Error| RunError::Io { what: "cannot read whom this replica met", error };
@@ -61,7 +60,7 @@ impl Early {
             metrics: metrics.clone(),
             world: world.clone(),
             front,
-            door: PeerDoor::new(&world.tasks, listening),
+            door,
         })
     }
 

@@ -7,10 +7,12 @@
 //!
 //! Not here: the marker's bytes (`migrations`), and who is admitted (`node`).
 
+use std::convert::Infallible;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use client::api::cluster::{BootstrapAnswer, JoinNonce, JoinRequest};
+use client::api::cluster::{BootstrapAnswer, JoinFolder, JoinNonce, JoinRequest};
 use client::api::error::{ErrorCode, Problem};
 use client::types::{ClusterId, Generation, Incarnation, ReplicaAddr, ReplicaId};
 use migrations::latest::GenerationRow;
@@ -20,10 +22,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::RunError;
 use crate::config::{Config, Start};
 use crate::http::{BootstrapCall, Standing, WaitingFront};
-use crate::machine::{Founding, MachineLimits};
+use crate::machine::{Founding, MACHINE_VERSION, MachineLimits};
 use crate::node;
 use crate::peer::Identity;
 use crate::raft::Timings;
+use crate::storage::disk::{Disk as _, RealDisk};
 use crate::world::{World, tasks};
 
 /// How long a process asks to be admitted before it gives up.
@@ -77,12 +80,14 @@ impl Founder {
     }
 }
 
-/// Goes into the folder as the start is meant; while it waits, `front` says what for.
+/// Goes into the folder as the start is meant; while it waits, `front` says what for. While a process asks to be
+/// admitted, who comes to its other door is `turned_away`.
 pub(super) async fn enter(
     config: &Config,
     world: &World,
     front: &WaitingFront,
     calls: mpsc::Receiver<BootstrapCall>,
+    turned_away: impl Future<Output = Infallible>,
 ) -> Result<Entered, RunError> {
     let entered = match (migrations::open(&config.data), &config.start) {
         (Ok(current), Start::Bootstrap { voters_expected }) => {
@@ -101,7 +106,7 @@ pub(super) async fn enter(
         (Err(OpenError::Unmarked { .. }), start) => {
             // Better now than after hours of waiting.
             migrations::check_vacant(&config.data)?;
-            begin(config, world, front, calls, start).await
+            begin(config, world, front, calls, turned_away, start).await
         }
         (Err(error), _) => Err(error.into()),
     }?;
@@ -116,16 +121,20 @@ async fn begin(
     world: &World,
     front: &WaitingFront,
     calls: mpsc::Receiver<BootstrapCall>,
+    turned_away: impl Future<Output = Infallible>,
     start: &Start,
 ) -> Result<Entered, RunError> {
     match start {
         Start::Bootstrap { voters_expected } => {
             found(config, world, Founder::by_command(*voters_expected))
         }
-        Start::Join { doors } => {
+        Start::Join { doors, as_learner } => {
             drop(calls);
             front.say(Standing::Joining);
-            join(config, world, doors).await
+            tokio::select! {
+                entered = join(config, world, doors, *as_learner) => entered,
+                never = turned_away => match never {},
+            }
         }
         Start::Resume => {
             front.say(Standing::Unfounded);
@@ -171,18 +180,30 @@ fn found(config: &Config, world: &World, founder: Founder) -> Result<Entered, Ru
     }
 }
 
-async fn join(config: &Config, world: &World, doors: &[ReplicaAddr]) -> Result<Entered, RunError> {
+async fn join(
+    config: &Config,
+    world: &World,
+    doors: &[ReplicaAddr],
+    as_learner: bool,
+) -> Result<Entered, RunError> {
+    let nonce = JoinNonce::new(world.chance.next_u128());
+    let (addr, peer_addr) = (config.advertise.clone(), config.advertise_peer.clone());
     let request = JoinRequest {
-        nonce: JoinNonce::new(world.chance.next_u128()),
-        addr: config.advertise.clone(),
-        peer_addr: config.advertise_peer.clone(),
         zone: config.zone.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        cluster: None,
-        free_bytes: None,
+        as_learner,
+        machine_version: Some(MACHINE_VERSION),
+        format_version: Some(migrations::FORMAT_VERSION),
+        ..JoinRequest::new(nonce, addr, peer_addr, env!("CARGO_PKG_VERSION"))
     };
     tracing::info!(members = ?doors, "asking to be admitted");
-    let admission = node::ask_to_join(world, doors, &request, JOIN_PATIENCE)
+    let look = async |request: &mut JoinRequest| {
+        let folder = config.data.clone();
+        let looked = tasks::blocking(move || Ok((free_bytes(&folder), found_in(&folder)))).await;
+        if let Ok((free_bytes, folder)) = looked {
+            (request.free_bytes, request.folder) = (free_bytes, Some(folder));
+        }
+    };
+    let admission = node::ask_to_join(world, doors, request, look, JOIN_PATIENCE)
         .await
         .map_err(|error| RunError::NotAdmitted(error.to_string()))?;
     let identity = migrations::Identity {
@@ -201,6 +222,27 @@ async fn join(config: &Config, world: &World, doors: &[ReplicaAddr]) -> Result<E
     };
     let beginning = Beginning { timings, voters_expected: None };
     Entered::new(migrations::create(&config.data, identity, beginning)?, None)
+}
+
+/// Free bytes where a folder is, or will be.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let folder = std::path::absolute(folder).ok()?;
+    let there = folder.ancestors().find(|folder| folder.exists())?;
+    RealDisk.free_bytes(there).ok()
+}
+
+/// What lies in the folder of a process that waits: it was vacant when it began to.
+fn found_in(folder: &Path) -> JoinFolder {
+    if migrations::check_vacant(folder).is_ok() {
+        return JoinFolder::Empty;
+    }
+    match migrations::owner(folder) {
+        Ok(owner) => JoinFolder::Replica {
+            cluster: ClusterId::new(owner.cluster),
+            replica: owner.replica.and_then(ReplicaId::new),
+        },
+        Err(_) => JoinFolder::Foreign,
+    }
 }
 
 fn identity_of(current: &Current) -> Result<Identity, RunError> {
@@ -356,7 +398,7 @@ mod tests {
             let (_sender, calls) = mpsc::channel(1);
             let metrics = crate::metrics::Metrics::new();
             let front = WaitingFront::new(HttpOptions::default(), metrics, &world, None);
-            enter(&config, &world, &front, calls).await.unwrap()
+            enter(&config, &world, &front, calls, std::future::pending()).await.unwrap()
         };
         let first = entered(config("90ms", Start::Bootstrap { voters_expected: 3 })).await;
         assert_eq!(first.timings().heartbeat, Duration::from_millis(90));

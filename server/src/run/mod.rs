@@ -92,13 +92,15 @@ pub async fn serve(config: Config, callers: &Handle) -> Result<Ended, RunError> 
     let connections_per_address_max = limits.connections_max;
     let limits = ListenOptions { connections_per_address_max, ..limits };
     let peers = listening(&world, &metrics, Door::Peers, peers, limits);
+    let peers = PeerDoor::new(&world.tasks, peers);
     let options = config.limits.http;
     let (founding, asked_to_found) = mpsc::channel(1);
     let waiting = WaitingFront::new(options, metrics.clone(), &world, Some(founding));
     let mut front = ClientDoor::open(&world.callers, clients, waiting.clone());
     let broken = Broken::new();
     let starting = async {
-        let entered = folder::enter(&config, &world, &waiting, asked_to_found).await?;
+        let turned_away = peers.turn_away();
+        let entered = folder::enter(&config, &world, &waiting, asked_to_found, turned_away).await?;
         let mut early = Early::new(&config, &entered, &world, &metrics, waiting.clone(), peers)?;
         let opened = open::open(&config, &entered, &world, &metrics, &broken, &mut early).await?;
         let running =

@@ -14,7 +14,7 @@ use client::api::paths;
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{
     Batch, BatchLimits, ClusterId, Generation, Incarnation, LogId, LogName, LogSettings, NewRecord,
-    PositionRange, ReplicaAddr, ReplicaId, Zone,
+    PositionRange, ReplicaAddr, ReplicaId,
 };
 use migrations::latest::NodeRow;
 use quorate::machine::{Founding, Machine, MachineLimits, Timings};
@@ -152,7 +152,7 @@ impl Door {
 }
 
 /// A port on a loopback address of this process alone: nobody else's connection can take it while the replica is away.
-async fn bind() -> (TcpListener, ReplicaAddr) {
+pub(crate) async fn bind() -> (TcpListener, ReplicaAddr) {
     let [.., high, low] = std::process::id().to_be_bytes();
     let listener = TcpListener::bind((Ipv4Addr::new(127, 77, high, low), 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -304,14 +304,11 @@ pub(crate) async fn found(world: World, timings: Timings) -> Replica {
 /// Asks until it is let in, and becomes who it is told to be.
 pub(crate) async fn join(leader: &Node, number: u64, world: World, timings: Timings) -> Replica {
     let door = Door::open().await;
+    let nonce = JoinNonce::new(u128::from(number));
+    let (addr, peer_addr) = (door.front_addr.clone(), door.peer_addr.clone());
     let request = JoinRequest {
-        nonce: JoinNonce::new(u128::from(number)),
-        addr: door.front_addr.clone(),
-        peer_addr: door.peer_addr.clone(),
-        zone: Zone::default(),
-        version: "0.1.0".to_owned(),
         cluster: Some(ClusterId::new(CLUSTER)),
-        free_bytes: None,
+        ..JoinRequest::new(nonce, addr, peer_addr, "0.1.0")
     };
     let admission = loop {
         match leader.join_asked(request.clone()).await.unwrap() {

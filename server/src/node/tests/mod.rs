@@ -18,7 +18,7 @@ use client::api::logs::SettingsPatch;
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{
     Batch, BatchLimits, ClusterId, CursorName, Generation, Incarnation, LogName, LogSettings,
-    NewRecord, Position, ProducerEpoch, ProducerId, Record, ReplicaAddr, ReplicaId, Sequence, Zone,
+    NewRecord, Position, ProducerEpoch, ProducerId, Record, ReplicaAddr, ReplicaId, Sequence,
 };
 use migrations::latest::NodeRow;
 use tempfile::TempDir;
@@ -506,15 +506,8 @@ async fn founding_twice_is_founding_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_group_lets_a_process_wait() {
     let replica = Replica::leading(&NodeOptions::default()).await;
-    let request = JoinRequest {
-        nonce: JoinNonce::new(1),
-        addr: ReplicaAddr::new("http://127.0.0.1:3").unwrap(),
-        peer_addr: ReplicaAddr::new("http://127.0.0.1:4").unwrap(),
-        zone: Zone::default(),
-        version: "0.1.0".to_owned(),
-        cluster: None,
-        free_bytes: None,
-    };
+    let addr = |port: u16| ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    let request = JoinRequest::new(JoinNonce::new(1), addr(3), addr(4), "0.1.0");
     let answer = replica.node.join_asked(request).await.unwrap();
     assert!(matches!(answer, JoinAnswer::Waiting { .. }), "{answer:?}");
     assert_eq!(replica.node.joiners().joiners.len(), 1);
