@@ -131,9 +131,10 @@ fn joiner(zone: &str, addr: &str) -> String {
 /// Names, routes, methods, media types.
 fn places() -> Vec<Case> {
     use ErrorCode::{
-        AlreadyBootstrapped, InvalidBody, InvalidLogName, InvalidParameter, LogDiffers,
-        MethodNotAllowed, NotAcceptable, ReservedLogName, UnknownCheckpoint, UnknownCursor,
-        UnknownLog, UnknownRoute, UnknownTransfer, UnsupportedMediaType,
+        AlreadyBootstrapped, InvalidBody, InvalidLogName, InvalidParameter, InvalidWish,
+        LogDiffers, MethodNotAllowed, NotAcceptable, ReservedLogName, UnknownCheckpoint,
+        UnknownCursor, UnknownJoiner, UnknownLog, UnknownReplica, UnknownRoute, UnknownTransfer,
+        UnsupportedMediaType,
     };
     let append = |name, log: &str, codes| {
         let path = format!("/v1/logs/{log}/records");
@@ -165,6 +166,20 @@ fn places() -> Vec<Case> {
             .json(joiner(&"z".repeat(2_000), "http://127.0.0.1:9")),
         case("a joiner with a padded address", ("POST", paths::JOINERS), &[InvalidBody])
             .json(joiner("", &format!("http://127.0.0.1:{}9", "0".repeat(2_000)))),
+        case("a plan for nobody", ("POST", paths::PLANS), &[UnknownReplica])
+            .json(r#"{"remove":{"replicas":[9]}}"#),
+        case("a plan with nobody", ("POST", paths::PLANS), &[UnknownJoiner])
+            .json(r#"{"add":{"joiners":["http://127.0.0.1:9"]}}"#),
+        case("a plan for nothing", ("POST", paths::PLANS), &[InvalidWish])
+            .json(r#"{"remove":{"replicas":[]}}"#),
+        case("a plan for far too many", ("POST", paths::PLANS), &[InvalidBody])
+            .json(format!(r#"{{"remove":{{"replicas":[{}]}}}}"#, vec!["9"; 17].join(","))),
+        case("a misspelt plan", ("POST", paths::PLANS), &[InvalidBody])
+            .json(r#"{"add":{"joiner":["http://127.0.0.1:9"]}}"#),
+        case("two wishes in one", ("POST", paths::PLANS), &[InvalidBody])
+            .json(r#"{"remove":{"replicas":[1]},"lead":{"replica":1}}"#),
+        case("a list for a wish", ("POST", paths::PLANS), &[InvalidBody])
+            .json(r#"{"remove":[[1]]}"#),
         case("an unknown snapshot", ("GET", "/v1/snapshots/999999"), &[UnknownCheckpoint]),
         case("a backup of nothing", ("GET", "/v1/snapshots/0/archive"), &[UnknownCheckpoint]),
         case(

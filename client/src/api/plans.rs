@@ -298,7 +298,6 @@ pub struct Footing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Newcomer {
     /// What it told of itself.
-    #[serde(flatten)]
     pub joiner: Joiner,
     /// Whether it stays without a vote.
     #[serde(default)]

@@ -22,6 +22,7 @@ use crate::api::checkpoints::{
 use crate::api::cluster::{BootstrapAnswer, BootstrapRequest, ClusterStatus, Joiner, JoinerList};
 use crate::api::logs::{ListQuery, LogList};
 use crate::api::paths;
+use crate::api::plans::{Plan, Wish};
 use crate::api::transfers::{TransferChange, TransferInfo, TransferList};
 use crate::types::{CheckpointLabel, EntryIndex, LogName, ReplicaAddr};
 
@@ -96,6 +97,12 @@ impl Client {
     pub async fn joiners(&self) -> Result<Vec<Joiner>, Error> {
         let answer = self.send(&Call::read(paths::JOINERS.to_owned())).await?;
         Ok(answer.json::<JoinerList>()?.joiners)
+    }
+
+    /// What a change of the membership would mean, and whether it is safe. Changes nothing.
+    pub async fn plan(&self, wish: &Wish) -> Result<Plan, Error> {
+        let call = Call::change(Method::POST, paths::PLANS.to_owned(), Effect::Repeatable);
+        self.send(&call.json(wish)).await?.json()
     }
 
     /// State transfers of the replica that answers, newest first.

@@ -3,6 +3,7 @@
 use quorate_client::api::changes::{
     Change, ChangeList, ChangeRequest, ChangeStage, ChangeStep, Override, StepState,
 };
+use quorate_client::api::cluster::Joiner;
 use quorate_client::api::plans::{
     Check, CheckId, CheckLevel, Footing, MemberName, Newcomer, Plan, PlanVerdict, Wish,
 };
@@ -80,7 +81,10 @@ pub(super) fn plan() -> Plan {
             "Old and new voters decide together: none may fail.",
         )),
         after: footing(vec![voter(1), voter(2), newcomer], 1, "3 voters: 1 may fail."),
-        joins: vec![Newcomer { joiner: joiner(), as_learner: false }],
+        joins: vec![Newcomer {
+            joiner: Joiner { as_learner: true, ..joiner() },
+            as_learner: false,
+        }],
         leaves: vec![id(3)],
         hand_over_to: Some(id(1)),
         copy_bytes: Some(1 << 30),
@@ -165,11 +169,14 @@ fn a_plan() {
   },
   "joins": [
     {
-      "addr": "http://127.0.0.1:7002",
-      "peer_addr": "http://127.0.0.1:8002",
-      "zone": "b",
-      "version": "0.1.0",
-      "since": "2026-11-23T20:15:57.042Z",
+      "joiner": {
+        "addr": "http://127.0.0.1:7002",
+        "peer_addr": "http://127.0.0.1:8002",
+        "zone": "b",
+        "version": "0.1.0",
+        "as_learner": true,
+        "since": "2026-11-23T20:15:57.042Z"
+      },
       "as_learner": false
     }
   ],

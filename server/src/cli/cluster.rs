@@ -1,14 +1,15 @@
 //! `quorate cluster`: what the group says about itself.
 //!
-//! Not here: changing the group, which needs plans and checks.
+//! Not here: plans of changes (`plans`).
 
 use clap::Subcommand;
 use client::api::cluster::{ClusterStatus, ReplicaStatus};
 
 use super::output;
 use super::output::Table;
+use super::plans::WishCommand;
 use super::service;
-use super::{Context, Exit, Failure, Format};
+use super::{Context, Exit, Failure, Format, plans};
 
 /// What `quorate cluster` can do.
 #[derive(Debug, Subcommand)]
@@ -19,11 +20,20 @@ pub(super) enum ClusterCommand {
         #[arg(long)]
         check: bool,
     },
+    /// What would a change of the group mean, and is it safe? Changes nothing.
+    #[command(subcommand)]
+    Plan(WishCommand),
 }
 
 /// Runs `quorate cluster …`.
 pub(super) async fn run(command: ClusterCommand, context: &Context) -> Result<(), Failure> {
-    let ClusterCommand::Status { check } = command;
+    match command {
+        ClusterCommand::Status { check } => show_status(check, context).await,
+        ClusterCommand::Plan(wish) => plans::run(wish, context).await,
+    }
+}
+
+async fn show_status(check: bool, context: &Context) -> Result<(), Failure> {
     let status = service::connect(context)?.status().await.map_err(service::failed)?;
     if context.output.format() == Format::Table {
         context.output.text(&page(&status))?;

@@ -17,6 +17,7 @@ mod failure;
 mod input;
 mod logs;
 mod output;
+mod plans;
 mod profile;
 mod records;
 mod recover;

@@ -16,7 +16,7 @@ use client::types::{BatchError, PositionRange, RecordError};
 use super::problem::{ApiError, ELSEWHERE_AFTER};
 use crate::node::error::{
     AppendError, BackupError, ChangeLogError, CheckpointError, ForwardError, JoinError, NotChanged,
-    NotFresh, ReadError, Rejection, Unserved,
+    NotFresh, PlanError, ReadError, Rejection, Unserved,
 };
 
 /// When to try again if all idempotency keys or producers are taken: they are forgotten with time.
@@ -278,6 +278,24 @@ impl From<JoinError> for ApiError {
                 Self::because(ErrorCode::JoinRefused, format!("this is cluster {ours}"))
             }
             JoinError::Unserved(unserved) => unserved.into(),
+        }
+    }
+}
+
+impl From<PlanError> for ApiError {
+    fn from(error: PlanError) -> Self {
+        let text = error.to_string();
+        match error {
+            PlanError::UnknownReplica { replica: _ } => {
+                Self::because(ErrorCode::UnknownReplica, text)
+            }
+            PlanError::UnknownJoiner { addr: _ } => Self::because(ErrorCode::UnknownJoiner, text),
+            PlanError::NamedTwice { member: _ }
+            | PlanError::NobodyVotes
+            | PlanError::NoVoter { replica: _ }
+            | PlanError::AddressTaken { addr: _, replica: _ }
+            | PlanError::NothingToDo { reason: _ } => Self::because(ErrorCode::InvalidWish, text),
+            PlanError::Unserved(unserved) => unserved.into(),
         }
     }
 }

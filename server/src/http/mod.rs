@@ -26,6 +26,7 @@ mod leader;
 mod logs;
 mod media;
 mod pages;
+mod plans;
 mod problem;
 mod reception;
 mod records;
@@ -206,6 +207,7 @@ fn routes(api: &Api) -> Router {
         (paths::CLUSTER, get(cluster::status)),
         (paths::BOOTSTRAP, post(cluster::bootstrap)),
         (paths::JOINERS, get(cluster::joiners).post(cluster::join)),
+        (paths::PLANS, post(plans::plan)),
         (paths::CHECKPOINTS, get(checkpoints::list).post(checkpoints::make)),
         (paths::SNAPSHOTS, get(checkpoints::snapshots)),
         (paths::SNAPSHOT, get(checkpoints::snapshot).delete(checkpoints::release)),

@@ -9,7 +9,10 @@
 
 use std::time::Duration;
 
-use client::types::{ClusterId, EntryIndex, LogId, LogName, Position, PositionRange, ReplicaId};
+use client::api::plans::MemberName;
+use client::types::{
+    ClusterId, EntryIndex, LogId, LogName, Position, PositionRange, ReplicaAddr, ReplicaId,
+};
 
 pub use crate::machine::Rejection;
 pub use crate::peer::transfer::NotChanged;
@@ -105,6 +108,55 @@ pub enum AppendError {
         retry_after: Duration,
     },
     /// Never reached the machine, or nobody knows whether it did.
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
+}
+
+/// Why a wish cannot be planned. Nothing was changed, as a plan never does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// No such replica.
+    #[error("there is no replica {replica}")]
+    UnknownReplica {
+        /// The one that was named.
+        replica: ReplicaId,
+    },
+    /// Nobody waits there.
+    #[error("nobody waits to join at {addr}")]
+    UnknownJoiner {
+        /// The address that was named.
+        addr: ReplicaAddr,
+    },
+    /// The wish names somebody more than once.
+    #[error("{member} is named twice")]
+    NamedTwice {
+        /// Who.
+        member: MemberName,
+    },
+    /// No voter would be left.
+    #[error("nobody would vote any more: to end a cluster, stop its replicas")]
+    NobodyVotes,
+    /// A replica without a vote cannot lead.
+    #[error("replica {replica} has no vote, so it cannot lead")]
+    NoVoter {
+        /// Which.
+        replica: ReplicaId,
+    },
+    /// Another replica answers there.
+    #[error("replica {replica} answers at {addr} already")]
+    AddressTaken {
+        /// Where.
+        addr: ReplicaAddr,
+        /// Who.
+        replica: ReplicaId,
+    },
+    /// What is wished for is so already.
+    #[error("there is nothing to do: {reason}")]
+    NothingToDo {
+        /// In what way.
+        reason: String,
+    },
+    /// Only a leader can plan.
     #[error(transparent)]
     Unserved(#[from] Unserved),
 }

@@ -15,7 +15,7 @@ use tracing::{debug, warn};
 use super::audit::audit;
 use super::checkpoint::look_after_checkpoints;
 use super::purge::purge;
-use super::{Core, Node, disk, quarantine, retention, scrub};
+use super::{Core, Node, disk, plan, quarantine, retention, scrub};
 use crate::machine::ExpireProducers;
 
 /// How often a leader looks whether its proposals get anywhere.
@@ -37,6 +37,7 @@ impl Node {
         tasks.spawn("disk watch", disk::watch(Arc::clone(&self.core)));
         tasks.spawn("stall watch", watch_stalls(self.clone()));
         tasks.spawn("facts of others", ask_for_facts(self.clone()));
+        tasks.spawn("leaders seen", plan::watch_leaders(Arc::clone(&self.core)));
         tasks.spawn("expiry", expire(Arc::clone(&self.core)));
         tasks.spawn("retention", retention::enforce(self.clone()));
     }

@@ -25,6 +25,7 @@ mod leader;
 mod logs;
 mod options;
 mod permit;
+mod plan;
 mod propose;
 mod purge;
 mod quarantine;
@@ -72,6 +73,7 @@ use self::freshness::IndexAsker;
 use self::gate::Gate;
 use self::leader::RouteCache;
 use self::permit::{Permits, Room};
+use self::plan::LeadersSeen;
 use self::propose::{Proposer, Stamps};
 use self::retention::Retention;
 use self::rounds::Rounds;
@@ -152,6 +154,7 @@ struct Core {
     disk: DiskRoom,
     are_disks_full: AtomicBool,
     clocks: Arc<Clocks>,
+    leaders_seen: LeadersSeen,
     retention: Retention,
     checkpoint_wish: CheckpointWish,
     audit: Audit,
@@ -202,6 +205,7 @@ impl Node {
             backups: Permits::new(backup::ROOM),
             are_disks_full: AtomicBool::new(false),
             clocks,
+            leaders_seen: LeadersSeen::default(),
             retention: Retention::default(),
             checkpoint_wish: CheckpointWish::default(),
             audit: Audit::default(),

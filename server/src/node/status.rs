@@ -283,6 +283,15 @@ impl Core {
         known.iter().filter(|(_, told)| is_slow(told)).map(|(id, _)| id.get()).collect()
     }
 
+    /// Whose state is not the certified one, as far as they told lately.
+    pub(super) fn quarantined_replicas(&self) -> BTreeSet<u64> {
+        let now = self.world.clock.now();
+        let is_quarantined =
+            |told: &Told| now - told.at.at() <= FACTS_AGE_MAX && told.status.quarantine.is_some();
+        let known = self.facts.lock();
+        known.iter().filter(|(_, told)| is_quarantined(told)).map(|(id, _)| id.get()).collect()
+    }
+
     /// Whether the disk of this replica is not fit for a leader: it has been slow for too long.
     pub(super) fn is_limping(&self) -> bool {
         (self.probes.slow_for)() >= self.stall_max()

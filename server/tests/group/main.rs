@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod plans;
 mod renewal;
 mod replica;
 mod slow_disk;

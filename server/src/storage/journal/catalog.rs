@@ -138,6 +138,23 @@ impl Catalog {
         first
     }
 
+    /// Bytes of the frames behind an entry.
+    pub(super) fn bytes_after(&self, index: u64) -> u64 {
+        let behind = self.segments.iter().map(|stretch| {
+            let skipped = (index + 1).saturating_sub(stretch.first);
+            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+            let slots = stretch.slots.get(skipped..).unwrap_or_default();
+            match slots {
+                [] => 0,
+                [begin, ..] => {
+                    let end = slots[slots.len() - 1];
+                    end.offset() + u64::from(end.length()) - begin.offset()
+                }
+            }
+        });
+        behind.sum()
+    }
+
     /// Whether purging entries below `until` lets at least one segment go.
     pub(super) fn frees_segment(&self, until: u64) -> bool {
         self.segments.len() > 1 && self.segments.front().is_some_and(|it| it.is_below(until))

@@ -322,6 +322,11 @@ impl Journal {
         self.shared.lock().catalog.keeping(bytes).unwrap_or(0)
     }
 
+    /// Bytes of the frames behind an entry, of those that are durable here.
+    pub fn bytes_after(&self, index: u64) -> u64 {
+        self.shared.lock().catalog.bytes_after(index)
+    }
+
     /// Whether purging up to an entry lets at least one segment go.
     pub fn frees_segment(&self, index: u64) -> bool {
         self.shared.lock().catalog.frees_segment(index + 1)

@@ -31,6 +31,19 @@ fn an_entry_is_readable_before_it_is_durable() {
 }
 
 #[test]
+fn the_bytes_behind_an_entry_are_those_of_the_entries_after_it() {
+    let disk = FaultDisk::new(1);
+    let mut bench = Bench::open(&disk, options());
+    let entries = vec![entry(1, 0, 10), entry(1, 1, 1_000), entry(1, 2, 100)];
+    bench.journal.append(entries, Box::new(|result| result.unwrap()));
+    assert_eq!(bench.journal.bytes_after(0), 0, "nothing is durable yet");
+    bench.step().unwrap();
+    let behind = [0, 1, 2, 9].map(|index| bench.journal.bytes_after(index));
+    assert!((1_100..1_300).contains(&behind[0]) && (100..200).contains(&behind[1]), "{behind:?}");
+    assert_eq!(behind[2..], [0, 0]);
+}
+
+#[test]
 fn callbacks_come_in_the_order_of_the_calls() {
     let parent = tempfile::tempdir().unwrap();
     let journal = open_real(parent.path(), options());
