@@ -6,7 +6,7 @@
 //!
 //! Not here: what a link is (`server::cli::demo::relay`).
 
-use crate::cluster::Cluster;
+use crate::cluster::{CALM, Cluster};
 use crate::process::Recipe;
 use anyhow::Result;
 use server::cli::demo::relay::{Flow, Relay, Way};
@@ -67,6 +67,11 @@ impl Links {
     /// A group of `count` replicas behind links, all of them whole.
     pub async fn start(count: usize) -> Result<(Cluster, Self)> {
         Self::start_with(count, |_recipe| {}).await
+    }
+
+    /// The same, with timings under which a busy machine elects nobody.
+    pub async fn calm(count: usize) -> Result<(Cluster, Self)> {
+        Self::start_with(count, |recipe| recipe.arguments.extend(CALM.map(str::to_owned))).await
     }
 
     /// The same, each replica started as `changed` says.

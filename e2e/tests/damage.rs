@@ -192,7 +192,7 @@ async fn a_damaged_entry_that_a_later_leader_replaced_is_cut_and_the_replica_goe
 {
     const COUNT: usize = 4;
     const LONELY: &str = "of this only a leader that was cut off ever heard";
-    let (mut cluster, links) = Links::start(3).await?;
+    let (mut cluster, links) = Links::calm(3).await?;
     fill(&cluster, COUNT).await?;
     held_by_all(&cluster, COUNT).await?;
     let victim = cluster.leader().await?;

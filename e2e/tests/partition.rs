@@ -66,7 +66,7 @@ async fn a_group_cut_into_any_shape_goes_on_and_stays_one() -> Result<()> {
 /// Goal: whoever is cut off does not pass for one that is up to date.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_cut_off_says_so_and_how_old_its_answers_are() -> Result<()> {
-    let (cluster, links) = Links::start(3).await?;
+    let (cluster, links) = Links::calm(3).await?;
     let (http, alone) = (cluster.http(), cluster.follower().await?);
     let url = cluster.url(alone);
     put(http, &url, "/v1/logs/orders", "{}").await?.succeeded()?;

@@ -10,7 +10,7 @@ use client::types::{EntryIndex, ReplicaId};
 use quorate_e2e::{
     bulk::{self, BATCH_RECORDS, RECORD_BYTES, fill, purged, received},
     chance::Chance,
-    cluster::Cluster,
+    cluster::{CALM, Cluster},
     link::Links,
     process::print,
     scale::{is_long, short_or_long},
@@ -36,7 +36,7 @@ impl Scene {
     async fn start(bytes_per_second: u64) -> Result<Self> {
         let pace = format!("state.transfer_bytes_per_second={bytes_per_second}");
         let (cluster, links) = Links::start_with(3, |recipe| {
-            let arguments = bulk::SMALL.into_iter().chain(["--set", &pace]);
+            let arguments = bulk::SMALL.into_iter().chain(["--set", &pace]).chain(CALM);
             recipe.arguments.extend(arguments.map(str::to_owned));
         })
         .await?;
@@ -367,8 +367,11 @@ async fn a_transfer_for_which_there_is_no_room_waits_and_says_how_much_it_needs(
     let mut cluster = Cluster::empty()?;
     let settings =
         ["limits.disk_free_min=64MiB", "state.unflushed_bytes_max=8MiB", "state.flush_bytes=2MiB"];
-    let arguments: Vec<_> =
-        bulk::SMALL.into_iter().chain(settings.into_iter().flat_map(|it| ["--set", it])).collect();
+    let arguments: Vec<_> = bulk::SMALL
+        .into_iter()
+        .chain(CALM)
+        .chain(settings.into_iter().flat_map(|it| ["--set", it]))
+        .collect();
     let mut volumes = Vec::new();
     for recipe in cluster.recipes(3, &arguments)? {
         let Some(volume) = Volume::mount(&recipe.folder, 512 * MIB)? else {
