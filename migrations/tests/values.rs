@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use quorate_migrations::v1::backup::{
     BackupFrames, BackupHead, BackupPart, BadFrame, MAGIC, StateName,
 };
+use quorate_migrations::v1::changes::{ChangeRow, IntentRow, NewcomerRow, OverrideRow, StageRow};
 use quorate_migrations::v1::checkpoints::{CertificateRow, CheckpointRow};
 use quorate_migrations::v1::commands::{
     self, AppendTargetView, CommandView, RetryView, RunView, TargetView,
@@ -149,12 +150,42 @@ fn manifest() -> Manifest {
             entry: EntryIdRow { term: 1, leader: 1, index: 3 },
             membership: membership(),
         }),
+        changes: vec![(17, change_row())],
         checkpoints: vec![(40, checkpoint())],
         admissions: vec![(2, AdmissionRow { nonce: 0xabcd, node: node(2) })],
         logs: vec![(7, catalog)],
         producers: vec![(7, "p-1".to_owned(), producer)],
         keys: vec![(7, 7, key)],
         cursors: vec![(7, "billing".to_owned(), CursorRow { position: 4, time: 8 })],
+    }
+}
+
+fn intent() -> IntentRow {
+    IntentRow {
+        epoch: 23,
+        wish: r#"{"replace":{"replica":2,"by":"http://d:7001"}}"#.to_owned(),
+        by: "admin".to_owned(),
+        from: "10.0.0.9".to_owned(),
+        overrides: vec![OverrideRow {
+            check: 1,
+            typed: "2".to_owned(),
+            reason: "its disk is dying".to_owned(),
+        }],
+        voters: BTreeSet::from([1, 3]),
+        nodes: BTreeMap::from([(3, node(3))]),
+        leaves: BTreeSet::from([2]),
+        lead: Some(1),
+    }
+}
+
+fn change_row() -> ChangeRow {
+    ChangeRow {
+        began: 7,
+        intent: intent(),
+        joins: BTreeSet::from([3]),
+        stage: StageRow::Done,
+        ended: Some(9),
+        outcome: "as wished".to_owned(),
     }
 }
 
@@ -201,6 +232,22 @@ fn all_commands() -> Vec<(&'static str, CommandView<'static>)> {
             },
         ),
         ("release checkpoint", CommandView::ReleaseCheckpoint { checkpoint: 40 }),
+        (
+            "begin change",
+            CommandView::BeginChange {
+                intent: intent(),
+                newcomers: vec![NewcomerRow { nonce: 0xabcd, node: node(3), is_voter: true }],
+            },
+        ),
+        (
+            "move change",
+            CommandView::MoveChange {
+                change: 17,
+                from: StageRow::Joining,
+                to: StageRow::Cancelling,
+                outcome: "not needed",
+            },
+        ),
     ]
 }
 

@@ -16,8 +16,11 @@
 use bytes::BufMut;
 use sha2::{Digest as _, Sha256};
 
+use super::changes::{
+    IntentRow, NewcomerRow, REASON_BYTES_MAX, StageRow, put_newcomers, read_newcomers,
+};
 use super::checkpoints::{put_attesters, read_attesters};
-use super::fields::{Fields, Malformed, put_length, put_optional, put_short_text};
+use super::fields::{Fields, Malformed, put_length, put_optional, put_short_text, put_text};
 use super::frames::PAYLOAD_BYTES_MAX;
 use super::values::{BodyHash, FoundingRow, NodeRow, SettingsChangeRow, SettingsRow};
 
@@ -45,6 +48,8 @@ const KIND_EXPIRE_PRODUCERS: u8 = 12;
 const KIND_MAKE_CHECKPOINT: u8 = 13;
 const KIND_CERTIFY_CHECKPOINT: u8 = 14;
 const KIND_RELEASE_CHECKPOINT: u8 = 15;
+const KIND_BEGIN_CHANGE: u8 = 16;
+const KIND_MOVE_CHANGE: u8 = 17;
 
 const HAS_LOG: u8 = 1;
 const HAS_TAIL: u8 = 1 << 1;
@@ -187,6 +192,8 @@ pub enum CommandView<'a> {
     MakeCheckpoint { label: Option<&'a str> },
     CertifyCheckpoint { checkpoint: u64, digest: [u8; 32], attested_by: Vec<u64> },
     ReleaseCheckpoint { checkpoint: u64 },
+    BeginChange { intent: IntentRow, newcomers: Vec<NewcomerRow> },
+    MoveChange { change: u64, from: StageRow, to: StageRow, outcome: &'a str },
 }
 
 /// Reads a command: the leader's stamp, and what to do. The items of an append are read as they are
@@ -260,6 +267,16 @@ fn read_command<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<CommandView<'a>
         KIND_RELEASE_CHECKPOINT => {
             CommandView::ReleaseCheckpoint { checkpoint: fields.u64("checkpoint")? }
         }
+        KIND_BEGIN_CHANGE => CommandView::BeginChange {
+            intent: IntentRow::read(fields)?,
+            newcomers: read_newcomers(fields)?,
+        },
+        KIND_MOVE_CHANGE => CommandView::MoveChange {
+            change: fields.u64("change")?,
+            from: StageRow::read(fields)?,
+            to: StageRow::read(fields)?,
+            outcome: fields.text(REASON_BYTES_MAX, "outcome")?,
+        },
         _ => return Err(Malformed::new("command kind", 1)),
     })
 }
@@ -433,6 +450,16 @@ pub fn encode(stamp: u64, command: &CommandView<'_>) -> Vec<u8> {
             put_attesters(&mut out, attested_by);
         }
         CommandView::ReleaseCheckpoint { checkpoint } => out.put_u64_le(*checkpoint),
+        CommandView::BeginChange { intent, newcomers } => {
+            intent.write(&mut out);
+            put_newcomers(&mut out, newcomers);
+        }
+        CommandView::MoveChange { change, from, to, outcome } => {
+            out.put_u64_le(*change);
+            out.put_u8(from.number());
+            out.put_u8(to.number());
+            put_text(&mut out, outcome, REASON_BYTES_MAX);
+        }
     }
     assert_readable(&out);
     out
@@ -469,5 +496,7 @@ const fn kind(command: &CommandView<'_>) -> u8 {
         CommandView::MakeCheckpoint { .. } => KIND_MAKE_CHECKPOINT,
         CommandView::CertifyCheckpoint { .. } => KIND_CERTIFY_CHECKPOINT,
         CommandView::ReleaseCheckpoint { .. } => KIND_RELEASE_CHECKPOINT,
+        CommandView::BeginChange { .. } => KIND_BEGIN_CHANGE,
+        CommandView::MoveChange { .. } => KIND_MOVE_CHANGE,
     }
 }

@@ -14,11 +14,12 @@
 
 use bytes::BufMut;
 
+use super::changes::ChangeRow;
 use super::checkpoints::{CheckpointRow, RowSum};
 use super::fields::{Fields, Malformed};
 use super::tables::{
-    self, META_ADMISSION_PREFIX, META_FOUNDING, META_MACHINE_PREFIX, META_MEMBERSHIP,
-    META_PROGRESS, Table,
+    self, META_ADMISSION_PREFIX, META_CHANGE_PREFIX, META_FOUNDING, META_MACHINE_PREFIX,
+    META_MEMBERSHIP, META_PROGRESS, Table,
 };
 use super::values::{
     AdmissionRow, AppliedMembershipRow, CatalogRow, CursorRow, EntryIdRow, FoundingRow, KeyRow,
@@ -43,6 +44,8 @@ pub struct Manifest {
     pub founding: Option<FoundingRow>,
     /// The membership.
     pub membership: Option<AppliedMembershipRow>,
+    /// Changes of the membership, by number.
+    pub changes: Vec<(u64, ChangeRow)>,
     /// Checkpoints, by the index of their entry.
     pub checkpoints: Vec<(u64, CheckpointRow)>,
     /// Replicas that got their ids, by id.
@@ -87,11 +90,16 @@ impl Manifest {
             let key = tables::admission_key(*replica);
             EncodedRow { table: Table::Meta, value: row.encode(&key), key }
         });
+        let changes = self.changes.iter().map(move |(change, row)| {
+            let key = tables::change_key(*change);
+            EncodedRow { table: Table::Meta, value: row.encode(&key), key }
+        });
         let checkpoints = self.checkpoints.iter().map(move |(entry, row)| {
             let key = tables::checkpoint_key(*entry);
             EncodedRow { table: Table::Meta, value: row.encode(&key), key }
         });
-        checkpoints
+        changes
+            .chain(checkpoints)
             .chain(founding.map(move |row| meta(META_FOUNDING, row.encode(META_FOUNDING))))
             .chain(membership.map(move |row| meta(META_MEMBERSHIP, row.encode(META_MEMBERSHIP))))
             .chain(std::iter::once_with(move || {
@@ -184,6 +192,7 @@ pub struct ManifestBuilder {
     progress: Option<ProgressRow>,
     founding: Option<FoundingRow>,
     membership: Option<AppliedMembershipRow>,
+    changes: Vec<(u64, ChangeRow)>,
     checkpoints: Vec<(u64, CheckpointRow)>,
     admissions: Vec<(u64, AdmissionRow)>,
     logs: Vec<(u64, CatalogRow)>,
@@ -240,6 +249,10 @@ impl ManifestBuilder {
             let replica = tables::decode_admission_key(key)?;
             let row = AdmissionRow::decode(key, value)?;
             push_in_order(&mut self.admissions, (replica, row), |(replica, _)| *replica)
+        } else if key.starts_with(META_CHANGE_PREFIX) {
+            let change = tables::decode_change_key(key)?;
+            let row = ChangeRow::decode(key, value)?;
+            push_in_order(&mut self.changes, (change, row), |(change, _)| *change)
         } else {
             let entry = tables::decode_checkpoint_key(key)?;
             let row = CheckpointRow::decode(key, value)?;
@@ -252,6 +265,7 @@ impl ManifestBuilder {
         self.progress.is_none()
             && self.founding.is_none()
             && self.membership.is_none()
+            && self.changes.is_empty()
             && self.checkpoints.is_empty()
             && self.admissions.is_empty()
             && self.logs.is_empty()
@@ -266,6 +280,7 @@ impl ManifestBuilder {
             progress: self.progress.ok_or(Malformed::new("missing progress", 0))?,
             founding: self.founding,
             membership: self.membership,
+            changes: self.changes,
             checkpoints: self.checkpoints,
             admissions: self.admissions,
             logs: self.logs,

@@ -12,6 +12,7 @@
 //! before it and a bound; reading never panics and says what is malformed.
 
 pub mod backup;
+pub mod changes;
 pub mod checkpoints;
 pub mod commands;
 mod fields;

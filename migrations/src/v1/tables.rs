@@ -43,6 +43,8 @@ pub const CHECKPOINTS: Definition = TableDefinition::new("checkpoints");
 pub const META_MACHINE_PREFIX: &[u8] = b"machine/";
 /// Applied entry, rolling digest, counters, last stamp, limits.
 pub const META_PROGRESS: &[u8] = b"machine/progress";
+/// Before the big-endian number of a change of the membership: the change.
+pub const META_CHANGE_PREFIX: &[u8] = b"machine/change/";
 /// Before the big-endian index of a checkpoint's entry: the checkpoint.
 pub const META_CHECKPOINT_PREFIX: &[u8] = b"machine/checkpoint/";
 /// What the group was founded with.
@@ -185,6 +187,16 @@ pub fn admission_key(replica: u64) -> Vec<u8> {
 /// Replica of such a key.
 pub fn decode_admission_key(key: &[u8]) -> Result<u64, Malformed> {
     decode_prefixed(key, META_ADMISSION_PREFIX, "admission key")
+}
+
+/// Key of a change of the membership in `meta`.
+pub fn change_key(change: u64) -> Vec<u8> {
+    [META_CHANGE_PREFIX, change.to_be_bytes().as_slice()].concat()
+}
+
+/// Change of such a key.
+pub fn decode_change_key(key: &[u8]) -> Result<u64, Malformed> {
+    decode_prefixed(key, META_CHANGE_PREFIX, "change key")
 }
 
 /// Key of a checkpoint in `meta`.

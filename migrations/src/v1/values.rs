@@ -517,6 +517,7 @@ fn tile_check(key: &[u8], body: &[u8]) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::changes::ChangeRow;
     use super::*;
 
     /// A row of these fields, right or wrong, with the check that fits.
@@ -542,6 +543,7 @@ mod tests {
             read::<FoundingRow>(&body);
             read::<AppliedMembershipRow>(&body);
             read::<AdmissionRow>(&body);
+            read::<ChangeRow>(&body);
         }
     }
 }

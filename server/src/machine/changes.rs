@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use client::types::{CursorName, Digest, LogId, ProducerId};
 use migrations::latest::tables::{
-    META_FOUNDING, META_MEMBERSHIP, META_PROGRESS, Table, admission_key, checkpoint_key, log_key,
-    named_key, ring_key,
+    META_FOUNDING, META_MEMBERSHIP, META_PROGRESS, Table, admission_key, change_key,
+    checkpoint_key, log_key, named_key, ring_key,
 };
 use migrations::latest::values::Row as _;
 
@@ -52,6 +52,7 @@ pub(super) struct ChangedMeta {
     pub(super) is_membership_changed: bool,
     pub(super) admissions: Vec<u64>,
     pub(super) checkpoints: Vec<u64>,
+    pub(super) member_changes: Vec<u64>,
 }
 
 /// Rows on their way out, each key once.
@@ -97,6 +98,11 @@ fn take_meta(machine: &mut Machine, rows: &mut Rows) {
     if changed.is_membership_changed {
         rows.put(Table::Meta, META_MEMBERSHIP.to_vec(), |key| {
             load::membership(machine).map(|row| row.encode(key))
+        });
+    }
+    for change in changed.member_changes {
+        rows.put(Table::Meta, change_key(change), |key| {
+            machine.member_changes.row(change).map(|row| row.encode(key))
         });
     }
     for checkpoint in changed.checkpoints {

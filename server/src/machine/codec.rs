@@ -22,10 +22,10 @@ use migrations::latest::records::check_run;
 use migrations::latest::values::{FoundingRow, LimitsRow, SettingsChangeRow, SettingsRow};
 
 use super::command::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, CertifyCheckpoint, ChangeSettings,
-    Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget,
-    MachineLimits, MakeCheckpoint, MalformedCommand, ReleaseCheckpoint, SealLog, SetCursor,
-    SetFence, SettingsChange, Timings, TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, BeginChange, CertifyCheckpoint,
+    ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding,
+    LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand, MoveChange, ReleaseCheckpoint,
+    SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
 };
 use super::payload::Payload;
 
@@ -92,6 +92,14 @@ pub(super) fn encode_command(command: &Command) -> Payload {
         }
         Command::ReleaseCheckpoint(c) => {
             (c.stamp, CommandView::ReleaseCheckpoint { checkpoint: c.checkpoint.get() })
+        }
+        Command::BeginChange(c) => {
+            let (intent, newcomers) = (c.intent.clone(), c.newcomers.clone());
+            (c.stamp, CommandView::BeginChange { intent, newcomers })
+        }
+        Command::MoveChange(c) => {
+            let (change, from, to) = (c.change, c.from, c.to);
+            (c.stamp, CommandView::MoveChange { change, from, to, outcome: &c.outcome })
         }
     };
     Payload::new(commands::encode(stamp.as_millis(), &view).into())
@@ -169,6 +177,13 @@ pub(super) fn read_command(
         CommandView::ReleaseCheckpoint { checkpoint } => {
             let checkpoint = EntryIndex::new(checkpoint);
             Command::ReleaseCheckpoint(ReleaseCheckpoint { stamp, checkpoint })
+        }
+        CommandView::BeginChange { intent, newcomers } => {
+            Command::BeginChange(BeginChange { stamp, intent, newcomers })
+        }
+        CommandView::MoveChange { change, from, to, outcome } => {
+            let outcome = outcome.to_owned();
+            Command::MoveChange(MoveChange { stamp, change, from, to, outcome })
         }
         CommandView::ExpireProducers { idle_ms } => Command::ExpireProducers(ExpireProducers {
             stamp,

@@ -17,12 +17,13 @@ use client::types::{
     LogId, LogName, LogSettings, Position, ProducerEpoch, ProducerId, ReplicaId, Sequence,
     Timestamp,
 };
+use migrations::latest::changes::{IntentRow, NewcomerRow, StageRow};
 use migrations::latest::values::{GenerationRow, NodeRow};
 
 use super::codec;
 use super::outcome::{
-    AppendOutcome, CheckpointCertified, CursorDeleted, LogCreated, LogTrimmed, Outcome,
-    ProducersExpired, Rejection,
+    AppendOutcome, ChangeBegun, CheckpointCertified, CursorDeleted, LogCreated, LogTrimmed,
+    Outcome, ProducersExpired, Rejection,
 };
 use super::payload::Payload;
 
@@ -163,6 +164,10 @@ pub enum Command {
     CertifyCheckpoint(CertifyCheckpoint),
     /// See [`ReleaseCheckpoint`].
     ReleaseCheckpoint(ReleaseCheckpoint),
+    /// See [`BeginChange`].
+    BeginChange(BeginChange),
+    /// See [`MoveChange`].
+    MoveChange(MoveChange),
 }
 
 /// Bytes that are no command, or one whose fields break the contract's rules.
@@ -455,6 +460,33 @@ pub struct ReleaseCheckpoint {
     pub checkpoint: EntryIndex,
 }
 
+/// Begins a change of the membership, if none is under way and the membership is the one it was planned for. Newcomers get
+/// their ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeginChange {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// What is wished, of those who are members.
+    pub intent: IntentRow,
+    /// Who comes in.
+    pub newcomers: Vec<NewcomerRow>,
+}
+
+/// Moves a change of the membership on, if it is in the stage `from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoveChange {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Which change.
+    pub change: u64,
+    /// The stage it is in.
+    pub from: StageRow,
+    /// The one that comes next.
+    pub to: StageRow,
+    /// Why, if there is more to say; at most [`migrations::latest::changes::REASON_BYTES_MAX`] bytes.
+    pub outcome: String,
+}
+
 /// Ties a command to its variant of the outcome.
 macro_rules! proposal {
     ($command:ident => $variant:ident: $outcome:ty) => {
@@ -492,3 +524,5 @@ proposal!(ExpireProducers => ProducersExpired: ProducersExpired);
 proposal!(MakeCheckpoint => CheckpointMade: Result<EntryIndex, Rejection>);
 proposal!(CertifyCheckpoint => CheckpointCertified: Result<CheckpointCertified, Rejection>);
 proposal!(ReleaseCheckpoint => CheckpointReleased: Result<(), Rejection>);
+proposal!(BeginChange => ChangeBegun: Result<ChangeBegun, Rejection>);
+proposal!(MoveChange => ChangeMoved: Result<(), Rejection>);

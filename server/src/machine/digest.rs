@@ -101,6 +101,14 @@ fn encode_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
             out.put_u8(u8::from(certified.is_new));
         }),
         Outcome::CheckpointReleased(result) => encode_result(out, 16, result, |_, ()| ()),
+        Outcome::ChangeBegun(result) => encode_result(out, 17, result, |out, begun| {
+            out.put_u64_le(begun.change);
+            out.put_u64_le(u64::try_from(begun.joins.len()).expect("a count fits 64 bits"));
+            for replica in &begun.joins {
+                out.put_u64_le(replica.get());
+            }
+        }),
+        Outcome::ChangeMoved(result) => encode_result(out, 18, result, |_, ()| ()),
     }
 }
 
@@ -183,5 +191,9 @@ fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
             out.extend_from_slice(digest.as_bytes());
         }
         Rejection::NoMajority => numbers(25, &[]),
+        Rejection::ChangeUnderWay { change } => numbers(26, &[*change]),
+        Rejection::EpochMoved { epoch } => numbers(27, &[*epoch]),
+        Rejection::UnknownChange => numbers(28, &[]),
+        Rejection::OtherStage { stage } => numbers(29, &[u64::from(stage.number())]),
     }
 }

@@ -23,6 +23,7 @@ use super::cursors::Cursors;
 use super::digest::RollingDigest;
 use super::keys::KeyRing;
 use super::logs::{Counts, Log, Logs};
+use super::member_changes::MemberChanges;
 use super::members::Members;
 use super::producers::Producers;
 use super::silent::SilentProducers;
@@ -83,6 +84,7 @@ pub(super) fn load(manifest: Manifest) -> Result<Machine, MachineError> {
     load_keys(&mut logs, &manifest)?;
     let state = StateDigest::of(&manifest);
     let checkpoints = Checkpoints::load(manifest.checkpoints).ok_or(impossible(Table::Meta))?;
+    let member_changes = MemberChanges::load(manifest.changes).ok_or(impossible(Table::Meta))?;
     let membership = manifest.membership.map(|row| (entry_id(row.entry), row.membership));
     let members = Members::load(progress.next_replica, manifest.admissions, membership)
         .ok_or(impossible(Table::Meta))?;
@@ -92,6 +94,7 @@ pub(super) fn load(manifest: Manifest) -> Result<Machine, MachineError> {
         rolling: RollingDigest::at(Digest::new(progress.rolling_digest)),
         founding: manifest.founding.as_ref().map(codec::founding),
         members,
+        member_changes,
         checkpoints,
         logs,
         changed: ChangedMeta::default(),
@@ -188,11 +191,13 @@ pub(super) fn manifest(machine: &Machine) -> Option<Manifest> {
         rows.map(|(name, row)| (log.id.get(), name.as_str().to_owned(), row))
     });
     let admissions = machine.members.admissions();
+    let changes = machine.member_changes.rows();
     Some(Manifest {
         progress: progress(machine)?,
         founding: founding(machine),
         membership: membership(machine),
         checkpoints: machine.checkpoints.rows().map(|(index, row)| (index, row.clone())).collect(),
+        changes: changes.map(|(change, row)| (change, row.clone())).collect(),
         admissions: admissions.map(|(replica, row)| (replica, row.clone())).collect(),
         logs: logs().map(|log| (log.id.get(), catalog_row(log))).collect(),
         producers: producers.collect(),

@@ -4,7 +4,8 @@
 //! with its nonce (it gets the id it has), and not after a membership that names ids of its own, as
 //! the very first one does. The newest admissions are remembered, a bounded number of them.
 //!
-//! Not here: who may join and who counts when (upper floors decide), and the stages of a change.
+//! Not here: who may join and who counts when (upper floors decide), and the stages of a change
+//! (`member_changes`).
 
 use std::collections::BTreeMap;
 
@@ -85,6 +86,10 @@ impl Members {
             changed.push(oldest);
         }
         (replica_id(replica), changed)
+    }
+
+    pub(super) fn admitted(&self, nonce: u128) -> Option<ReplicaId> {
+        self.by_nonce.get(&nonce).copied().map(replica_id)
     }
 
     pub(super) fn admission(&self, replica: u64) -> Option<&AdmissionRow> {

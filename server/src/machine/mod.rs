@@ -22,6 +22,7 @@ mod digest;
 mod keys;
 mod load;
 mod logs;
+mod member_changes;
 mod members;
 #[cfg(test)]
 mod model;
@@ -38,23 +39,24 @@ mod tests;
 mod tree;
 
 use client::types::{Digest, EntryId, LogId, LogName, ReplicaId, Timestamp};
+use migrations::latest::changes::ChangeRow;
 use migrations::latest::commands::{self, CommandView};
 use migrations::latest::manifest::Manifest;
 use migrations::latest::values::{MembershipRow, NodeRow};
 
 pub use checkpoint::{Certificate, Checkpoint, is_majority};
 pub use command::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, CertifyCheckpoint, ChangeSettings,
-    Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding, LogTarget,
-    MachineLimits, MakeCheckpoint, MalformedCommand, Proposal, ReleaseCheckpoint, SealLog,
-    SetCursor, SetFence, SettingsChange, Timings, TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, BeginChange, CertifyCheckpoint,
+    ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding,
+    LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand, MoveChange, Proposal,
+    ReleaseCheckpoint, SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
 };
 pub use delta::{Applied, Changes, Delta, LogView, RowChange, Run, Table};
 pub use load::MachineError;
 pub use logs::Log;
 pub use outcome::{
-    AppendOutcome, Appended, CheckpointCertified, CursorDeleted, LogCreated, LogTrimmed, Outcome,
-    ProducersExpired, Rejection,
+    AppendOutcome, Appended, ChangeBegun, CheckpointCertified, CursorDeleted, LogCreated,
+    LogTrimmed, Outcome, ProducersExpired, Rejection,
 };
 pub use payload::{EntryBody, Payload};
 pub use proof::{
@@ -66,6 +68,7 @@ use changes::ChangedMeta;
 use checkpoint::Checkpoints;
 use digest::RollingDigest;
 use logs::Logs;
+use member_changes::MemberChanges;
 use members::Members;
 use state_digest::StateDigest;
 
@@ -87,6 +90,7 @@ pub struct Machine {
     rolling: RollingDigest,
     founding: Option<Founding>,
     members: Members,
+    member_changes: MemberChanges,
     checkpoints: Checkpoints,
     logs: Logs,
     changed: ChangedMeta,
@@ -102,6 +106,7 @@ impl Machine {
             rolling: RollingDigest::default(),
             founding: None,
             members: Members::new(),
+            member_changes: MemberChanges::default(),
             checkpoints: Checkpoints::default(),
             logs: Logs::new(limits),
             changed: ChangedMeta::default(),
@@ -186,6 +191,29 @@ impl Machine {
     pub fn admissions(&self) -> impl Iterator<Item = (ReplicaId, &NodeRow)> {
         let admissions = self.members.admissions();
         admissions.filter_map(|(id, row)| Some((ReplicaId::new(id)?, &row.node)))
+    }
+
+    /// The id that a newcomer got for its nonce, if that is still remembered.
+    pub fn admitted(&self, nonce: u128) -> Option<ReplicaId> {
+        self.members.admitted(nonce)
+    }
+
+    /// The changes of the membership that are remembered, by their numbers, oldest first.
+    pub fn member_changes(&self) -> impl DoubleEndedIterator<Item = (u64, &ChangeRow)> {
+        self.member_changes.rows()
+    }
+
+    /// The change of the membership that has not ended.
+    pub fn change_under_way(&self) -> Option<(u64, &ChangeRow)> {
+        self.member_changes.under_way()
+    }
+
+    /// Whether a replica was a member, or about to be one, and a change of the membership took it off the list.
+    pub fn is_removed(&self, replica: ReplicaId) -> bool {
+        let is_member = self
+            .membership()
+            .is_some_and(|(_, membership)| membership.nodes.contains_key(&replica.get()));
+        !is_member && self.member_changes.removed(replica.get())
     }
 
     /// All rows, as of the last applied entry; nothing if there is none.
@@ -291,7 +319,24 @@ impl Machine {
                 let released = self.checkpoints.release(c.checkpoint.get());
                 Outcome::CheckpointReleased(self.note_checkpoints(released.map(|rows| ((), rows))))
             }
+            Command::BeginChange(c) => Outcome::ChangeBegun(self.begin_change(c)),
+            Command::MoveChange(c) => {
+                let (changes, now) = (&mut self.member_changes, self.logs.now);
+                let moved = changes.advance(c.change, (c.from, c.to), &c.outcome, now);
+                self.changed.member_changes.extend(moved.is_ok().then_some(c.change));
+                Outcome::ChangeMoved(moved)
+            }
         }
+    }
+
+    fn begin_change(&mut self, command: BeginChange) -> Result<ChangeBegun, Rejection> {
+        let BeginChange { intent, newcomers, .. } = command;
+        let now = self.logs.now;
+        let (done, rows, admitted) =
+            self.member_changes.begin(intent, &newcomers, now, &mut self.members)?;
+        self.changed.member_changes.extend(rows);
+        self.changed.admissions.extend(admitted);
+        Ok(done)
     }
 
     /// Notes the rows of checkpoints that a command changed.
@@ -312,6 +357,8 @@ impl Machine {
             Some(current) if founding.is_later_generation_of(&current) => {
                 self.founding = Some(Founding { generation: founding.generation, ..current });
                 self.changed.is_founding_changed = true;
+                // Whom it named are no members of this generation.
+                self.changed.member_changes.extend(self.member_changes.give_up(self.logs.now));
                 Ok(())
             }
             Some(current) => Err(Rejection::AlreadyFounded { cluster: current.cluster }),

@@ -11,6 +11,7 @@ use client::types::{
     ClusterId, Digest, EntryIndex, Fence, LogId, Position, ProducerEpoch, ReplicaId, Sequence,
     Timestamp,
 };
+use migrations::latest::changes::StageRow;
 
 /// What a command yielded, one variant for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,10 @@ pub enum Outcome {
     CheckpointCertified(Result<CheckpointCertified, Rejection>),
     /// A checkpoint is not kept any more.
     CheckpointReleased(Result<(), Rejection>),
+    /// A change of the membership has begun.
+    ChangeBegun(Result<ChangeBegun, Rejection>),
+    /// A change of the membership has moved on.
+    ChangeMoved(Result<(), Rejection>),
 }
 
 impl Outcome {
@@ -72,7 +77,9 @@ impl Outcome {
             | Self::FenceSet(_)
             | Self::CursorSet(_)
             | Self::CursorDeleted(_)
-            | Self::ReplicaAdmitted(_) => false,
+            | Self::ReplicaAdmitted(_)
+            | Self::ChangeBegun(_)
+            | Self::ChangeMoved(_) => false,
         }
     }
 }
@@ -146,6 +153,15 @@ pub struct CheckpointCertified {
     pub digest: Digest,
     /// Whether this very command certified it; else it was certified with the same digest.
     pub is_new: bool,
+}
+
+/// A change of the membership that has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeBegun {
+    /// Its number.
+    pub change: u64,
+    /// The ids of its newcomers, in order.
+    pub joins: Vec<ReplicaId>,
 }
 
 /// A refusal that every replica agrees on. Nothing was changed.
@@ -288,4 +304,25 @@ pub enum Rejection {
     /// Those who attested are no majority of the voters.
     #[error("not attested by a majority of the voters")]
     NoMajority,
+    /// Another change of the membership has not ended yet.
+    #[error("change {change} is under way")]
+    ChangeUnderWay {
+        /// Which.
+        change: u64,
+    },
+    /// The membership is another one than the change was planned for.
+    #[error("the epoch is {epoch} by now")]
+    EpochMoved {
+        /// The newest epoch.
+        epoch: u64,
+    },
+    /// There is no change of that number, or not any more.
+    #[error("unknown change")]
+    UnknownChange,
+    /// The change is in another stage than the one it was to leave, or what was to come cannot come next.
+    #[error("the change is in stage {stage:?}")]
+    OtherStage {
+        /// The stage it is in.
+        stage: StageRow,
+    },
 }

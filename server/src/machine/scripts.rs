@@ -20,16 +20,17 @@ use client::types::{
     Headers, IdempotencyKey, LogId, LogName, LogSettings, NewRecord, Position, ProducerEpoch,
     ProducerId, Sequence, Term, Timestamp,
 };
+use migrations::latest::changes::{IntentRow, NewcomerRow, StageRow};
 use migrations::latest::manifest::ManifestBuilder;
 use migrations::latest::records::{Untimed, run_records};
 use migrations::latest::values::{GenerationRow, MembershipRow, NodeRow};
 
 use super::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, CertifyCheckpoint,
-    ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, Delta, EntryBody, ExpireProducers,
-    Found, Founding, LogTarget, Machine, MachineLimits, MakeCheckpoint, Outcome, Payload, Proposal,
-    Rejection, ReleaseCheckpoint, SealLog, SetCursor, SetFence, SettingsChange, Table, Timings,
-    TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, BeginChange,
+    CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, Delta,
+    EntryBody, ExpireProducers, Found, Founding, LogTarget, Machine, MachineLimits, MakeCheckpoint,
+    MoveChange, Outcome, Payload, Proposal, Rejection, ReleaseCheckpoint, SealLog, SetCursor,
+    SetFence, SettingsChange, Table, Timings, TrimLog,
 };
 
 /// So many behaviours are told at least.
@@ -109,6 +110,12 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// Ids with commas between them; none if they are not named.
+    fn ids(&self, key: &str) -> BTreeSet<u64> {
+        let ids = self.pairs.get(key).into_iter().flat_map(|ids| ids.split(','));
+        ids.map(|id| id.parse().unwrap()).collect()
+    }
+
     /// What is named, with `none` for what is no longer set.
     fn change(&self) -> SettingsChange {
         let number =
@@ -157,6 +164,18 @@ impl<'a> Words<'a> {
 
 fn name(text: &str) -> LogName {
     LogName::new(text).unwrap()
+}
+
+/// `7` waits to become a voter, `7?` a learner.
+fn newcomer(text: &str) -> NewcomerRow {
+    let nonce = text.trim_end_matches('?');
+    let node = NodeRow { zone: format!("of-{nonce}"), ..NodeRow::default() };
+    NewcomerRow { nonce: nonce.parse().unwrap(), node, is_voter: nonce == text }
+}
+
+fn stage(name: &str) -> StageRow {
+    let stage = StageRow::ALL.into_iter().find(|stage| format!("{stage:?}").to_lowercase() == name);
+    stage.unwrap_or_else(|| panic!("{name} is no stage"))
 }
 
 /// One script under way.
@@ -270,6 +289,32 @@ impl Story {
                 let node = NodeRow { zone: words.plain(1).to_owned(), ..NodeRow::default() };
                 format!("replica {}", self.propose(AdmitReplica { stamp, nonce, node }))
             }
+            "begin" => {
+                let begun = self.propose(BeginChange {
+                    stamp,
+                    intent: IntentRow {
+                        epoch: words.number("epoch").unwrap(),
+                        voters: words.ids("voters"),
+                        leaves: words.ids("leaves"),
+                        ..IntentRow::default()
+                    },
+                    newcomers: words.plain.iter().map(|text| newcomer(text)).collect(),
+                });
+                said(begun, |begun| {
+                    let joins: Vec<_> = begun.joins.iter().map(ToString::to_string).collect();
+                    format!("change {} joins [{}]", begun.change, joins.join(", "))
+                })
+            }
+            "move" => {
+                let moved = self.propose(MoveChange {
+                    stamp,
+                    change: words.plain(0).parse().unwrap(),
+                    from: stage(words.plain(1)),
+                    to: stage(words.plain(2)),
+                    outcome: words.pairs.get("because").copied().unwrap_or("").to_owned(),
+                });
+                said(moved, |()| "moved".to_owned())
+            }
             "checkpoint" => {
                 let label = words.pairs.get("label");
                 let label = label.map(|label| CheckpointLabel::new(label).unwrap());
@@ -362,6 +407,22 @@ impl Story {
                 let pin = if checkpoint.is_pinned { " pinned" } else { "" };
                 format!("{}{label}{pin}{by}", checkpoint.entry.index)
             })),
+            ("changes", _) => listed(self.machine.member_changes().map(|(change, row)| {
+                let IntentRow { voters, leaves, nodes, .. } = &row.intent;
+                let ended = row.ended.map_or(String::new(), |ended| format!(" ended {ended}"));
+                let why = if row.outcome.is_empty() { "" } else { ": " };
+                let (stage, joins, comes) = (row.stage, &row.joins, nodes.keys());
+                format!(
+                    "{change} {stage:?} voters {voters:?} joins {joins:?} of {:?} leaves \
+                     {leaves:?} began {}{ended}{why}{}",
+                    comes.collect::<Vec<_>>(),
+                    row.began,
+                    row.outcome
+                )
+            })),
+            ("under-way", _) => {
+                self.machine.change_under_way().map_or("none".to_owned(), |(n, _)| n.to_string())
+            }
             ("members", _) => self.machine.membership().map_or("none".to_owned(), |(id, row)| {
                 format!("{:?} by entry {}", row.configs, id.index)
             }),

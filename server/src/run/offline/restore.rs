@@ -223,6 +223,7 @@ impl Fresh {
             },
         });
         rows.progress.next_replica = first + 1;
+        rows.changes.clear();
         rows.admissions.clear();
         rows.checkpoints.clear();
         rows.logs.retain(|(log, _)| head.holds(*log));

@@ -120,6 +120,7 @@ fn manifest(index: u64, logs: &[Hand]) -> Manifest {
         founding: None,
         membership: None,
         checkpoints: Vec::new(),
+        changes: Vec::new(),
         admissions: Vec::new(),
         logs: logs.iter().map(|log| (log.id, log.row())).collect(),
         producers: Vec::new(),
