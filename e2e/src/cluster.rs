@@ -14,7 +14,7 @@ use client::api::{
     logs::LogDescription,
     paths,
 };
-use client::types::LogName;
+use client::types::{LogName, ReplicaId};
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 
@@ -91,6 +91,35 @@ impl Cluster {
         process.ready().await?;
         self.replicas.push(process);
         Ok(())
+    }
+
+    /// How to start a process that waits to join, in a folder of this name.
+    pub fn spare(&self, name: &str, arguments: &[&str]) -> Result<Recipe> {
+        let mut recipe = Recipe::in_folder(self.folder().join(name))?;
+        let members = self.urls().into_iter().flat_map(|url| ["--join".to_owned(), url]);
+        recipe.first_start = members.collect();
+        recipe.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Ok(recipe)
+    }
+
+    /// Counts a process that was let in among the replicas, the last of them.
+    pub fn adopt(&mut self, process: Process) {
+        self.replicas.push(process);
+    }
+
+    /// Gives up a process that is no replica any more. Those behind it move up by one.
+    pub fn release(&mut self, number: usize) -> Process {
+        self.replicas.remove(number)
+    }
+
+    /// Which of the replicas has this id.
+    pub async fn number_of(&self, id: ReplicaId) -> Option<usize> {
+        for number in self.running() {
+            if self.status(number).await.and_then(|status| status.this_replica) == Some(id) {
+                return Some(number);
+            }
+        }
+        None
     }
 
     /// Where everything lies.

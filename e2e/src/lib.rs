@@ -15,6 +15,7 @@ pub mod figures;
 pub mod folder;
 pub mod history;
 pub mod link;
+pub mod membership;
 pub mod process;
 pub mod rest;
 pub mod scale;

@@ -48,18 +48,19 @@ pub enum ChangeStage {
     Leaving,
     /// It is as wished.
     Done,
-    /// An operator cancelled it; those who had come have left again.
+    /// It was given up; those who had come are taken off the list.
+    Cancelling,
+    /// It was given up, by an operator or because who was to come did not answer, as the outcome says. Those who had
+    /// come have left again.
     Cancelled,
-    /// It could not be carried out; the outcome says why.
-    Abandoned,
 }
 
 impl ChangeStage {
     /// Whether nothing more comes.
     pub const fn is_over(self) -> bool {
         match self {
-            Self::Joining | Self::Joint | Self::Leaving => false,
-            Self::Done | Self::Cancelled | Self::Abandoned => true,
+            Self::Joining | Self::Joint | Self::Leaving | Self::Cancelling => false,
+            Self::Done | Self::Cancelled => true,
         }
     }
 }
@@ -71,8 +72,8 @@ impl fmt::Display for ChangeStage {
             Self::Joint => "joint",
             Self::Leaving => "leaving",
             Self::Done => "done",
+            Self::Cancelling => "cancelling",
             Self::Cancelled => "cancelled",
-            Self::Abandoned => "abandoned",
         })
     }
 }

@@ -30,7 +30,16 @@ pub(super) struct Change<'a> {
 impl<'a> Change<'a> {
     /// Takes in a request that concerns the cluster.
     pub(super) async fn take(api: &'a Api, request: Request<Body>) -> Result<Self, ApiError> {
-        extract::no_conditions_but(&[], request.headers())?;
+        Self::take_if(api, &[], request).await
+    }
+
+    /// The same, with these conditions, which the caller looks at.
+    pub(super) async fn take_if(
+        api: &'a Api,
+        conditions: &[&str],
+        request: Request<Body>,
+    ) -> Result<Self, ApiError> {
+        extract::no_conditions_but(conditions, request.headers())?;
         Self::take_body(api, request).await
     }
 

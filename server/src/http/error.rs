@@ -239,6 +239,13 @@ impl From<Rejection> for ApiError {
             Rejection::CertifiedOtherwise { digest: _ } | Rejection::NoMajority => {
                 Self::because(ErrorCode::Internal, "the checkpoint cannot be certified so")
             }
+            // Whoever asks for a change of the membership is told by its own error.
+            Rejection::ChangeUnderWay { .. }
+            | Rejection::EpochMoved { .. }
+            | Rejection::UnknownChange
+            | Rejection::OtherStage { .. } => {
+                Self::because(ErrorCode::Internal, rejection.to_string())
+            }
             Rejection::KeysFull { max } => limited(ErrorCode::Overloaded, max)
                 .detail("all idempotency keys are taken")
                 .retry_after(ROOM_RETRY),

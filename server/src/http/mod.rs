@@ -15,6 +15,7 @@
 mod access;
 mod body;
 mod change;
+mod changes;
 mod checkpoints;
 mod cluster;
 mod dashboard;
@@ -207,6 +208,8 @@ fn routes(api: &Api) -> Router {
         (paths::CLUSTER, get(cluster::status)),
         (paths::BOOTSTRAP, post(cluster::bootstrap)),
         (paths::JOINERS, get(cluster::joiners).post(cluster::join)),
+        (paths::CHANGES, get(changes::list).post(changes::begin)),
+        (paths::CHANGE, get(changes::describe).delete(changes::cancel)),
         (paths::PLANS, post(plans::plan)),
         (paths::CHECKPOINTS, get(checkpoints::list).post(checkpoints::make)),
         (paths::SNAPSHOTS, get(checkpoints::snapshots)),

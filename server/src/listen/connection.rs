@@ -31,7 +31,7 @@ use super::last_word;
 use super::places::Place;
 use super::pulse::{Asked, Pulse, Verdict, Watched};
 use crate::metrics::{ConnectionLoss, Door, Metrics};
-use crate::world::Clock;
+use crate::world::{Caller, Clock};
 
 /// What a connection of HTTP/1 may buffer each way. It keeps that much once a long body has come, so thousands of
 /// clients may take no more than this each.
@@ -193,7 +193,9 @@ async fn speak<A, F>(
     let service = service_fn(|request: Request<Incoming>| {
         let under_way = pulse.begin_request();
         let clock = doorway.clock.clone();
-        let answering = answer(request.map(|body| Body::new(Paced::new(body, tempo, clock))));
+        let mut request = request.map(|body| Body::new(Paced::new(body, tempo, clock)));
+        request.extensions_mut().insert(Caller(pulse.address));
+        let answering = answer(request);
         let pulse = pulse.clone();
         // A block would hold the answering twice, and every connection has room for it.
         answering.map(move |response| {

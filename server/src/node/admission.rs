@@ -8,7 +8,7 @@
 //! Not here: how a process asks (`join`), and changes that people wish.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use client::api::cluster::{
@@ -102,7 +102,7 @@ impl Joiners {
     }
 
     /// Notes that a process was admitted.
-    fn admitted(&self, nonce: JoinNonce, replica: ReplicaId, now: Instant) {
+    pub(super) fn admitted(&self, nonce: JoinNonce, replica: ReplicaId, now: Instant) {
         let mut state = self.state();
         state.waiting.remove(&nonce);
         if state.admitted.len() >= self.waiting_max {
@@ -110,6 +110,16 @@ impl Joiners {
         }
         state.admitted.insert(nonce, (replica, now));
         drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// What those drew who still ask.
+    pub(super) fn nonces(&self, now: Instant) -> Vec<JoinNonce> {
+        self.waiting(now).into_iter().map(|one| one.request.nonce).collect()
+    }
+
+    /// Has whoever carries changes out look at once.
+    pub(super) fn stir(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -160,6 +170,8 @@ impl Node {
         let wall = Timestamp::new(clock.wall_millis());
         let mut changed = core.joiners.changed.subscribe();
         let mut replica = core.joiners.asked(request, wall, clock.now())?;
+        // A leader before us may have let it in.
+        replica = replica.or_else(|| core.member_of(nonce));
         let deadline = clock.after(HELD_FOR);
         while replica.is_none()
             && matches!(clock.until(deadline, changed.changed()).await, Ok(Ok(())))
@@ -226,12 +238,12 @@ impl Node {
 
     /// Starts the task that admits and promotes while this replica leads.
     pub(super) fn start_admission(&self) {
-        let core = Arc::clone(&self.core);
-        self.core.tasks.spawn("admission", admit_while_leading(core));
+        self.core.tasks.spawn("admission", admit_while_leading(self.clone()));
     }
 }
 
-async fn admit_while_leading(core: Arc<Core>) {
+async fn admit_while_leading(node: Node) {
+    let core = &*node.core;
     let mut leadership = core.leadership.clone();
     let mut changed = core.joiners.changed.subscribe();
     let mut joint_since = None;
@@ -239,7 +251,7 @@ async fn admit_while_leading(core: Arc<Core>) {
         if leadership.wait_for(|leadership| leadership.here).await.is_err() {
             return;
         }
-        let is_busy = core.admit_step(&mut joint_since).await;
+        let is_busy = node.membership_step(&mut joint_since).await;
         let pause = if is_busy { PACE } else { REST };
         // A membership that changed without us is seen after a rest; a process that asks, at once.
         tokio::select! {
@@ -298,7 +310,61 @@ impl Scene {
     }
 }
 
+impl Node {
+    /// One look at the membership, and at most one step. True: something is under way.
+    async fn membership_step(&self, joint_since: &mut Option<Instant>) -> bool {
+        let core = &*self.core;
+        let changes = &core.probes.membership_changes;
+        if changes.under_way().is_none() && core.is_filling_up() {
+            return core.admit_step(joint_since).await;
+        }
+        // What is applied may be older than what this leader was elected with.
+        let Ok(index) = core.raft.read_index().await else { return true };
+        if core.raft.wait_applied(index, core.options.read_deadline).await.is_err() {
+            return true;
+        }
+        match changes.under_way() {
+            Some((change, row)) => {
+                self.carry_change(change, &row).await;
+                true
+            }
+            None => core.admit_step(joint_since).await,
+        }
+    }
+}
+
 impl Core {
+    /// Whether the policy given when the group was founded still holds: until somebody wishes a change.
+    fn is_filling_up(&self) -> bool {
+        self.probes.membership_changes.before(None, 1).is_empty()
+    }
+
+    /// The replica that a process was let in as, if it is a member.
+    fn member_of(&self, nonce: JoinNonce) -> Option<ReplicaId> {
+        let replica = self.probes.membership_changes.admitted(nonce.get())?;
+        let membership = self.membership.borrow();
+        let is_member =
+            membership.is_committed && membership.row.nodes.contains_key(&replica.get());
+        is_member.then_some(replica)
+    }
+
+    /// Who a process is that waits at this address: what it drew, and what is to be kept of it.
+    pub(super) fn newcomer(&self, addr: &ReplicaAddr) -> Option<(u128, NodeRow)> {
+        let waiting = self.joiners.waiting(self.world.clock.now()).into_iter();
+        let request = waiting.map(|one| one.request).find(|request| request.addr == *addr)?;
+        Some((request.nonce.get(), self.node_row(&request)))
+    }
+
+    fn node_row(&self, request: &JoinRequest) -> NodeRow {
+        NodeRow {
+            cluster: *self.identity.cluster.as_bytes(),
+            generation: self.identity.generation_row(),
+            peer_addr: request.peer_addr.to_string(),
+            front_addr: request.addr.to_string(),
+            zone: request.zone.to_string(),
+        }
+    }
+
     /// One look, and at most one change. True: something is under way.
     async fn admit_step(&self, joint_since: &mut Option<Instant>) -> bool {
         let membership = self.membership.borrow().clone();
@@ -317,6 +383,9 @@ impl Core {
         let Some(founding) = (self.probes.founding)() else {
             return true;
         };
+        if !self.is_filling_up() {
+            return false;
+        }
         let scene = self.scene(&membership, usize::from(founding.expect_voters), now);
         match scene.step() {
             Step::Rest => false,
@@ -363,13 +432,7 @@ impl Core {
         else {
             return;
         };
-        let node = NodeRow {
-            cluster: *self.identity.cluster.as_bytes(),
-            generation: self.identity.generation_row(),
-            peer_addr: request.peer_addr.to_string(),
-            front_addr: request.addr.to_string(),
-            zone: request.zone.to_string(),
-        };
+        let node = self.node_row(&request);
         let nonce = request.nonce.get();
         let stamp = self.proposer.stamp();
         let admit = AdmitReplica { stamp, nonce, node: node.clone() };
@@ -380,7 +443,11 @@ impl Core {
                 return;
             }
         };
-        match self.raft.add_learner(replica, node, membership.entry).await {
+        match self
+            .raft
+            .add_learners(BTreeMap::from([(replica.get(), node)]), membership.entry)
+            .await
+        {
             Ok(()) => {
                 info!(%replica, addr = %request.addr, "replica admitted");
                 self.joiners.admitted(request.nonce, replica, self.world.clock.now());
@@ -392,7 +459,7 @@ impl Core {
 
     async fn make_voters(&self, voters: BTreeSet<ReplicaId>, membership: &MembershipState) {
         let count = voters.len();
-        match self.raft.change_voters(voters, membership.entry).await {
+        match self.raft.change_voters(voters, false, membership.entry).await {
             Ok(()) => info!(voters = count, "voters changed"),
             Err(reason) => told(&reason, "voters not changed"),
         }

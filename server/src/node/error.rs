@@ -9,9 +9,10 @@
 
 use std::time::Duration;
 
-use client::api::plans::MemberName;
+use client::api::plans::{CheckId, MemberName, Plan};
 use client::types::{
-    ClusterId, EntryIndex, LogId, LogName, Position, PositionRange, ReplicaAddr, ReplicaId,
+    ChangeId, ClusterId, EntryIndex, LogId, LogName, Position, PositionRange, ReplicaAddr,
+    ReplicaId,
 };
 
 pub use crate::machine::Rejection;
@@ -106,6 +107,69 @@ pub enum AppendError {
     DiskFull {
         /// When to try again.
         retry_after: Duration,
+    },
+    /// Never reached the machine, or nobody knows whether it did.
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
+}
+
+/// Why a change of the membership was not begun, or not cancelled.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ChangeError {
+    /// The wish makes no sense here. Not done.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// It was planned for another membership. Not done.
+    #[error("planned for another membership")]
+    Stale {
+        /// The plan as it is now.
+        plan: Box<Plan>,
+    },
+    /// A check blocks it for good. Not done.
+    #[error("blocked by a check")]
+    Blocked {
+        /// Which.
+        checks: Vec<CheckId>,
+        /// The plan.
+        plan: Box<Plan>,
+    },
+    /// A check blocks it that was not overridden. Not done.
+    #[error("a check was not overridden")]
+    OverrideMissing {
+        /// Which.
+        checks: Vec<CheckId>,
+        /// The plan.
+        plan: Box<Plan>,
+    },
+    /// Another one is under way. Not done.
+    #[error("change {change} is under way")]
+    UnderWay {
+        /// Which.
+        change: ChangeId,
+    },
+    /// Who was to come waits no more. Not done.
+    #[error("{addr} waits no more")]
+    Gone {
+        /// Where it was.
+        addr: ReplicaAddr,
+    },
+    /// There is no such change.
+    #[error("unknown change")]
+    Unknown,
+    /// The machine refused it. Not done.
+    #[error("refused: {0}")]
+    Refused(Rejection),
+    /// It is decided. Not cancelled.
+    #[error("change {change} is decided")]
+    IsJoint {
+        /// Which.
+        change: ChangeId,
+    },
+    /// It is over. Not cancelled.
+    #[error("change {change} is over")]
+    Ended {
+        /// Which.
+        change: ChangeId,
     },
     /// Never reached the machine, or nobody knows whether it did.
     #[error(transparent)]

@@ -13,6 +13,7 @@ mod append;
 mod audit;
 mod backup;
 mod batcher;
+mod change;
 mod checkpoint;
 mod clocks;
 mod disk;
@@ -53,6 +54,7 @@ use tokio::sync::watch;
 pub use self::append::{AppendRequest, Appended, LogTarget};
 pub use self::backup::{Archive, ArchiveRequest};
 pub use self::batcher::BatcherOptions;
+pub use self::change::{Author, MembershipChanges};
 pub use self::follow::{Follow, FollowEvent, FollowRequest};
 pub use self::freshness::AsOf;
 pub use self::join::{ask_to_join, bootstrap};
@@ -66,6 +68,7 @@ pub use self::status::{Probes, Purpose, state_digest};
 use self::admission::Joiners;
 use self::audit::Audit;
 use self::batcher::{Batcher, Pulse, Queue};
+use self::change::Carrying;
 use self::checkpoint::CheckpointWish;
 use self::clocks::Clocks;
 use self::disk::DiskRoom;
@@ -149,6 +152,7 @@ struct Core {
     rounds: Rounds,
     tails: Tails,
     joiners: Joiners,
+    carrying: Carrying,
     route_cache: RouteCache,
     facts: Facts,
     disk: DiskRoom,
@@ -199,6 +203,7 @@ impl Node {
         let followers = Room { bytes_max: u64::MAX, count_max: options.followers_max };
         let core = Core {
             joiners: Joiners::new(options.joiners_max, options.joiner_silence_max),
+            carrying: Carrying::default(),
             route_cache: RouteCache::default(),
             appends: Permits::new(appends),
             followers: Permits::new(followers),

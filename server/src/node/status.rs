@@ -20,6 +20,7 @@ use client::api::paths;
 use client::types::{EntryIndex, Epoch, ReplicaAddr, ReplicaId, Timestamp};
 use migrations::latest::NodeRow;
 
+use super::change::MembershipChanges;
 use super::clocks::Reading;
 use super::verdict::{Judgement, Lead, Pause, Situation};
 use super::{Core, Node, Route, quarantine};
@@ -46,6 +47,8 @@ pub struct Probes {
     pub damaged_entries: Box<dyn Fn() -> u64 + Send + Sync>,
     /// The checkpoints that the machine remembers, oldest first.
     pub checkpoints: Box<dyn Fn() -> Vec<Checkpoint> + Send + Sync>,
+    /// The changes of the membership.
+    pub membership_changes: Box<dyn MembershipChanges>,
     /// What the machine is after the entry it applied last, by [`state_digest`].
     pub digest: Box<dyn Fn() -> Option<StateDigest> + Send + Sync>,
 }

@@ -361,7 +361,7 @@ impl<T: Transport> Peers<T> {
 
     /// Shows this start to another replica, and judges what it shows of its own. Its start, once
     /// both are accepted.
-    async fn introduce(
+    pub(super) async fn introduce(
         &self,
         target: ReplicaId,
         address: &str,
@@ -423,6 +423,11 @@ impl<T: Transport> Peers<T> {
         message.encode(&mut out);
         seal(&mut out, front);
         out.into()
+    }
+
+    /// Takes a member's word that we are none any more.
+    pub(super) fn hear_farewell(&self, from: ReplicaId) {
+        self.remember_refusal(from, Some(&TransportError::Refused(Refusal::Removed)));
     }
 
     /// Keeps who condemns this folder, and who does not any more.
@@ -546,6 +551,11 @@ impl<T: Transport> Peers<T> {
 }
 
 impl<T: Transport> Connection<T> {
+    /// Where the replica is found now: it may have moved since the connection was made.
+    fn address(&self) -> String {
+        self.peers.address(self.target).unwrap_or_else(|| self.address.clone())
+    }
+
     async fn ask<Q: Message, A: Message>(
         &self,
         purpose: Purpose,
@@ -554,7 +564,7 @@ impl<T: Transport> Connection<T> {
         progress: Duration,
     ) -> Result<A, RpcError> {
         self.peers
-            .ask(purpose, self.target, &self.address, path, question, progress)
+            .ask(purpose, self.target, &self.address(), path, question, progress)
             .await
             .map_err(|error| RpcError::Unreachable(Unreachable::new(&error)))
     }
@@ -596,7 +606,7 @@ impl<T: Transport> Connection<T> {
         let progress = self.peers.shared.timings.election_max;
         let answer = self
             .peers
-            .ask(self.purpose, self.target, &self.address, paths::APPEND, &request, progress)
+            .ask(self.purpose, self.target, &self.address(), paths::APPEND, &request, progress)
             .await;
         self.learn(matches!(answer, Err(PeerError::Transport(TransportError::TimedOut))));
         let answer: AppendResponse =
@@ -682,7 +692,8 @@ impl<T: Transport> RaftNetwork<TypeConfig> for Connection<T> {
             let error = std::io::Error::other("there is no state to be offered yet");
             return Err(StreamingError::Unreachable(Unreachable::new(&error)));
         };
-        let target = (self.target, &*self.address);
+        let address = self.address();
+        let target = (self.target, &*address);
         match send::offer(&self.peers, target, vote, manifest, cancel).await {
             Ok(vote) => Ok(SnapshotResponse::new(vote)),
             Err(send::NotTaken::Closed(closed)) => Err(StreamingError::Closed(closed)),

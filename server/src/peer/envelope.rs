@@ -100,6 +100,9 @@ pub enum Refusal {
     /// The sender is in no membership that is known here.
     #[error("the replica is no member")]
     NoMember,
+    /// The sender was a member, and is none any more.
+    #[error("this replica was removed from the group")]
+    Removed,
     /// The sender's folder does not show the start that is remembered here.
     #[error("this folder does not continue the one that is remembered here")]
     NotContinued,
@@ -110,7 +113,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::Version,
         Self::Cluster,
@@ -122,6 +125,7 @@ impl Refusal {
         Self::Stranger,
         Self::NotAccepted,
         Self::NoMember,
+        Self::Removed,
         Self::NotContinued,
         Self::Behind,
     ];
@@ -140,6 +144,7 @@ impl Refusal {
             Self::Stranger => "stranger",
             Self::NotAccepted => "not_accepted",
             Self::NoMember => "no_member",
+            Self::Removed => "removed",
             Self::NotContinued => "not_continued",
             Self::Behind => "behind",
         }
@@ -151,14 +156,15 @@ impl Refusal {
     }
 
     /// The sender's folder must not serve if a majority says so: it is a copy, was rolled back, or is of a group that
-    /// goes on without it.
+    /// goes on without it. Or it was removed, which anybody may say.
     pub fn condemns(self) -> bool {
         match self {
             Self::OlderIncarnation
             | Self::CopiedIncarnation
             | Self::NotContinued
             | Self::Superseded
-            | Self::Behind => true,
+            | Self::Behind
+            | Self::Removed => true,
             Self::Malformed
             | Self::Version
             | Self::Cluster

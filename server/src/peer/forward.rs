@@ -12,12 +12,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::api::header;
 use client::types::{ReplicaAddr, ReplicaId};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 use tokio::sync::Semaphore;
 
 use super::detours::Detours;
+use crate::world::Caller;
 
 /// How long a connection is kept for further use: shorter than a front door keeps it, so that none is
 /// closed at the moment of its use.
@@ -88,7 +89,7 @@ impl Forward {
         let answer = self
             .client
             .request(parts.method.clone(), url)
-            .headers(self.end_to_end(&parts.headers))
+            .headers(self.end_to_end(&parts.headers, parts.extensions.get()))
             .timeout(within)
             .body(body)
             .send()
@@ -98,12 +99,17 @@ impl Forward {
     }
 
     /// The headers that belong to the request and not to its connection, and our mark.
-    fn end_to_end(&self, headers: &HeaderMap) -> HeaderMap {
+    fn end_to_end(&self, headers: &HeaderMap, caller: Option<&Caller>) -> HeaderMap {
         let mut kept = headers.clone();
         for name in [CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE] {
             kept.remove(name);
         }
         kept.insert(header::FORWARDED, HeaderValue::from(self.ourselves.get()));
+        let seen = caller.map(|Caller(address)| HeaderValue::from_str(&format!("for={address}")));
+        match seen {
+            Some(Ok(seen)) => kept.insert(FORWARDED, seen),
+            Some(Err(_)) | None => kept.remove(FORWARDED),
+        };
         kept
     }
 }

@@ -162,7 +162,8 @@ pub fn mending_router(peers: Peers, metrics: Metrics) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MESSAGE_BYTES_MAX))
         .layer(CatchPanicLayer::new())
-        .with_state(Reception::new(peers, metrics))
+        // Before the state is here nobody knows who was removed.
+        .with_state(Reception::new(peers, metrics, Arc::new(|_| false)))
 }
 
 async fn introduce(State(door): State<Reception>, body: Body) -> Result<Response, NoAnswer> {

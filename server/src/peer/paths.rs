@@ -17,6 +17,8 @@ pub(super) const TILES: &str = "/peer/1/tiles";
 pub(super) const RECORDS: &str = "/peer/1/records";
 pub(super) const ENTRIES: &str = "/peer/1/entries";
 
+pub(super) const FAREWELL: &str = "/peer/1/farewell";
+
 /// What a message of this route is called in metrics.
 pub(super) fn name(path: &str) -> &'static str {
     match path {
@@ -36,6 +38,7 @@ pub(super) fn name(path: &str) -> &'static str {
         TILES => "tiles",
         RECORDS => "records",
         ENTRIES => "entries",
+        FAREWELL => "farewell",
         _ => "other",
     }
 }

@@ -5,6 +5,7 @@
 //! Not here: what is answered (`routes`, `mending`).
 
 use std::io;
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,7 @@ use super::client::Peers;
 use super::codec::{Introduction, Message};
 use super::entries::{self, EntriesQuestion};
 use super::envelope::{Checked, Envelope, Identity, Refusal};
+use super::farewell::IsRemoved;
 use super::intake::{Intake, NotTaken, Room, seal, seal_parts};
 use super::transport::Http;
 use crate::metrics::Metrics;
@@ -28,6 +30,7 @@ pub(super) struct Reception {
     pub(super) peers: Peers<Http>,
     /// Counts who is refused.
     metrics: Metrics,
+    is_removed: Arc<IsRemoved>,
     room: Room,
 }
 
@@ -53,8 +56,8 @@ impl IntoResponse for NoAnswer {
 }
 
 impl Reception {
-    pub(super) fn new(peers: Peers<Http>, metrics: Metrics) -> Self {
-        Self { peers, metrics, room: Room::default() }
+    pub(super) fn new(peers: Peers<Http>, metrics: Metrics, is_removed: Arc<IsRemoved>) -> Self {
+        Self { peers, metrics, is_removed, room: Room::default() }
     }
 
     /// Takes in a message if its sender may speak.
@@ -85,6 +88,7 @@ impl Reception {
         body: Body,
     ) -> Result<(Identity, M), NoAnswer> {
         let may_speak = |envelope: &Envelope<Checked>| {
+            self.check_stays(&envelope.sender())?;
             self.peers.acquaintances().check(&envelope.sender())?;
             envelope.check_accepted(self.peers.identity())
         };
@@ -94,6 +98,11 @@ impl Reception {
         } else {
             Err(NoAnswer::Unavailable)
         }
+    }
+
+    /// Nobody speaks who was removed.
+    fn check_stays(&self, sender: &Identity) -> Result<(), Refusal> {
+        if (self.is_removed)(sender.replica) { Err(Refusal::Removed) } else { Ok(()) }
     }
 
     fn not_taken(&self, reason: NotTaken) -> NoAnswer {
@@ -115,6 +124,7 @@ impl Reception {
         is_member: impl FnOnce(ReplicaId) -> bool,
     ) -> Result<Response, NoAnswer> {
         let may_speak = |envelope: &Envelope<Checked>| {
+            self.check_stays(&envelope.sender())?;
             let is_member = is_member(envelope.sender().replica);
             if is_member { Ok(()) } else { Err(Refusal::NoMember) }
         };
@@ -146,6 +156,7 @@ impl Reception {
     /// what it has, so that even a replica that is damaged itself may ask and answer.
     pub(super) async fn entries(&self, body: Body) -> Result<Response, NoAnswer> {
         let may_speak = |envelope: &Envelope<Checked>| {
+            self.check_stays(&envelope.sender())?;
             self.peers.acquaintances().check_for_repair(&envelope.sender())?;
             envelope.check_accepted(self.peers.identity())
         };

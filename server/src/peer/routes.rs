@@ -4,6 +4,8 @@
 //!
 //! Not here: who is let in (`reception`).
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
@@ -15,6 +17,7 @@ use tower_http::limit::RequestBodyLimitLayer;
 
 use super::client::Peers;
 use super::codec::Message;
+use super::farewell::IsRemoved;
 use super::intake::MESSAGE_BYTES_MAX;
 use super::paths;
 use super::reach::{RoundTrip, round_trip};
@@ -64,6 +67,7 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::TILES, post(tiles))
         .route(paths::RECORDS, post(records))
         .route(paths::ENTRIES, post(entries))
+        .route(paths::FAREWELL, post(farewell))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MESSAGE_BYTES_MAX))
         // Broken code in one answer does not cost the connection that all others share.
@@ -78,9 +82,10 @@ impl Desk {
         raft: Raft,
         state: Kept,
         transfers: Transfers,
+        is_removed: Arc<IsRemoved>,
         metrics: Metrics,
     ) -> Self {
-        Self { reception: Reception::new(peers, metrics), raft, state, transfers }
+        Self { reception: Reception::new(peers, metrics, is_removed), raft, state, transfers }
     }
 
     fn peers(&self) -> &Peers<Http> {
@@ -102,6 +107,12 @@ impl Desk {
 
 async fn introduce(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
     desk.reception.introduce(body, |replica| desk.is_member(replica)).await
+}
+
+async fn farewell(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    let (sender, ()) = desk.reception.receive_from(body).await?;
+    desk.peers().hear_farewell(sender.replica);
+    Ok(answer(&()))
 }
 
 async fn entries(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {

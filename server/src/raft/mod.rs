@@ -18,7 +18,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -252,7 +252,7 @@ impl Raft {
 
     /// Founds a group of this replica alone: its first voter. Once, on an empty replica.
     pub async fn initialize(&self, node: NodeRow) -> Result<(), BuildError> {
-        let members = std::collections::BTreeMap::from([(self.replica.get(), node)]);
+        let members = BTreeMap::from([(self.replica.get(), node)]);
         match self.core.initialize(members).await {
             Ok(()) => Ok(()),
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
@@ -350,38 +350,57 @@ impl Raft {
         self.membership.clone()
     }
 
-    /// Adds a replica that receives and does not count, if the membership is still the one of
-    /// `expected`. Returns when the entry is committed, not when the learner has caught up.
-    pub async fn add_learner(
+    /// Adds replicas that receive and do not count, if the membership is still the one of
+    /// `expected`. Returns when the entry is committed, not when the learners have caught up.
+    pub async fn add_learners(
         &self,
-        replica: ReplicaId,
-        node: NodeRow,
+        learners: BTreeMap<u64, NodeRow>,
         expected: Option<EntryId>,
     ) -> Result<(), MembershipError> {
-        let nodes = std::collections::BTreeMap::from([(replica.get(), node)]);
-        self.change(ChangeMembers::AddNodes(nodes), expected).await
+        self.change(ChangeMembers::AddNodes(learners), false, expected).await
+    }
+
+    /// Says where members are found from now on, if the membership is still the one of `expected`. A wrong address
+    /// makes a member unreachable and nothing worse: who answers there shows who it is.
+    pub async fn relocate(
+        &self,
+        members: BTreeMap<u64, NodeRow>,
+        expected: Option<EntryId>,
+    ) -> Result<(), MembershipError> {
+        self.change(ChangeMembers::SetNodes(members), false, expected).await
     }
 
     /// Makes exactly these replicas the voters by one joint change, if the membership is still
-    /// the one of `expected`.
+    /// the one of `expected`. Who voted before stays as a learner if that is wished, and else is no member any more.
     pub async fn change_voters(
         &self,
         voters: BTreeSet<ReplicaId>,
+        are_others_kept: bool,
         expected: Option<EntryId>,
     ) -> Result<(), MembershipError> {
         let voters = voters.into_iter().map(ReplicaId::get).collect();
-        self.change(ChangeMembers::ReplaceAllVoters(voters), expected).await
+        self.change(ChangeMembers::ReplaceAllVoters(voters), are_others_kept, expected).await
+    }
+
+    /// Takes learners off the list, if the membership is still the one of `expected`.
+    pub async fn remove_learners(
+        &self,
+        learners: BTreeSet<u64>,
+        expected: Option<EntryId>,
+    ) -> Result<(), MembershipError> {
+        self.change(ChangeMembers::RemoveNodes(learners), false, expected).await
     }
 
     async fn change(
         &self,
         change: ChangeMembers<u64, NodeRow>,
+        are_others_kept: bool,
         expected: Option<EntryId>,
     ) -> Result<(), MembershipError> {
         let precondition = Precondition::LastMembershipLogId {
             last_membership_log_id: expected.map(|id| log_id(&id)),
         };
-        match self.core.change_membership_if(change, false, [precondition]).await {
+        match self.core.change_membership_if(change, are_others_kept, [precondition]).await {
             Ok(_) => Ok(()),
             Err(RaftError::APIError(error)) => Err(membership_error(error)),
             Err(RaftError::Fatal(_)) => Err(MembershipError::Unknown),

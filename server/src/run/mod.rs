@@ -48,7 +48,7 @@ use crate::listen::{self, Descriptors, ListenOptions, Listening};
 use crate::metrics::{Door, Metrics};
 use crate::node::{self, Node, NodeOptions, NodeParts, Probes};
 use crate::peer::forward::Forward;
-use crate::peer::{self, Desk, Identity, Peers, Transfers};
+use crate::peer::{self, Desk, Identity, Peers, Refusal, Transfers};
 use crate::raft::{Parts, Raft, Timings};
 use crate::storage::disk::{Disk as _, RealDisk};
 use crate::storage::journal::Journal;
@@ -224,6 +224,7 @@ impl Running {
                 slow_for: opened.slow_for(),
                 damaged_entries: opened.damaged_entries(),
                 digest: opened.digest(),
+                membership_changes: opened.membership_changes(),
                 checkpoints: opened.checkpoints(),
             },
             peers: peers.clone(),
@@ -253,6 +254,8 @@ impl Running {
         world.tasks.spawn("gauges", self.gauges(world, metrics).run());
         let verification = self.opened.verification(metrics, world);
         world.tasks.spawn("journal verification", verification.run());
+        let looking = self.peers.clone().look_for_farewell(self.raft.clone());
+        world.tasks.spawn("farewell", looking);
         let repair = self.opened.entry_repair(&self.peers, metrics, world);
         world.tasks.spawn("journal repair", repair.run());
         let watchdog = end_with_a_dead_disk(self.opened.journal.clone(), world, broken);
@@ -316,6 +319,7 @@ impl Running {
             self.raft.clone(),
             self.opened.state.clone(),
             transfers,
+            self.opened.is_removed(self.raft.membership()),
             metrics.clone(),
         );
         peer::router(desk)
@@ -365,7 +369,8 @@ impl Running {
         }
     }
 
-    /// A majority of the voters refuses this folder: it is a copy, or was rolled back.
+    /// A majority of the voters refuses this folder: it is a copy, or was rolled back. Or anybody says that it was
+    /// removed.
     async fn condemned(&self) -> RunError {
         let mut condemned = self.peers.condemned();
         let mut membership = self.raft.membership();
@@ -374,8 +379,10 @@ impl Running {
             let voters = membership.borrow_and_update().row.configs.last().cloned();
             let voters = voters.unwrap_or_default();
             let against = refusals.iter().filter(|(id, _)| voters.contains(&id.get()));
-            if 2 * against.clone().count() > voters.len()
-                && let Some((replica, refusal)) = against.clone().next()
+            let are_many = 2 * against.clone().count() > voters.len();
+            let farewell = refusals.iter().find(|(_, refusal)| **refusal == Refusal::Removed);
+            if let Some((replica, refusal)) =
+                farewell.or_else(|| against.clone().next().filter(|_| are_many))
             {
                 let (replica, refusal) = (*replica, *refusal);
                 self.entered.condemn(&refusal.to_string());

@@ -9,6 +9,7 @@ use std::time::Duration;
 use client::api::cluster::{StateDigest, SyncLatency};
 use client::types::{EntryId, LogId, PositionRange};
 use migrations::latest::MembershipRow;
+use tokio::sync::watch;
 
 use super::early::Early;
 use super::entry_repair::EntryRepair;
@@ -21,9 +22,9 @@ use super::{Broken, RunError};
 use crate::config::Config;
 use crate::machine::{Checkpoint, Founding, Machine, MachineLimits};
 use crate::metrics::Metrics;
-use crate::node::{Damages, state_digest};
-use crate::peer::{Mender, Peers};
-use crate::raft::{LostEntries, Timings};
+use crate::node::{Damages, MembershipChanges, state_digest};
+use crate::peer::{IsRemoved, Mender, Peers};
+use crate::raft::{LostEntries, MembershipState, Timings};
 use crate::storage::StorageError;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Journal, JournalIdentity, JournalOptions, Opening};
@@ -338,6 +339,23 @@ impl Opened {
     pub(super) fn digest(&self) -> Box<dyn Fn() -> Option<StateDigest> + Send + Sync> {
         let machine = self.machine.clone();
         Box::new(move || state_digest(&machine.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The changes of the membership that the machine remembers.
+    pub(super) fn membership_changes(&self) -> Box<dyn MembershipChanges> {
+        Box::new(self.machine.clone())
+    }
+
+    /// Whether a replica was removed, as far as this one has applied that.
+    pub(super) fn is_removed(
+        &self,
+        membership: watch::Receiver<MembershipState>,
+    ) -> Arc<IsRemoved> {
+        let machine = self.machine.clone();
+        Arc::new(move |replica| {
+            let is_member = membership.borrow().row.nodes.contains_key(&replica.get());
+            !is_member && machine.lock().unwrap_or_else(PoisonError::into_inner).is_removed(replica)
+        })
     }
 
     /// The checkpoints that the machine remembers.

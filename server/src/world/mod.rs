@@ -8,10 +8,12 @@
 
 #[cfg(quorate_bugs)]
 pub mod bugs;
+mod caller;
 mod chance;
 mod clock;
 pub mod tasks;
 
+pub use self::caller::Caller;
 pub use chance::Chance;
 pub use clock::{Clock, Expired, Instant, Timer};
 pub use tasks::{BlockingFailed, Tasks};

@@ -105,7 +105,14 @@ impl Home {
         let clock = world.clock.clone();
         let transfers =
             Transfers::new(peers.clone(), raft.clone(), state.clone(), metrics.clone(), clock);
-        let reception = Desk::new(peers.clone(), raft.clone(), state.clone(), transfers, metrics);
+        let reception = Desk::new(
+            peers.clone(),
+            raft.clone(),
+            state.clone(),
+            transfers,
+            Arc::new(|_| false),
+            metrics,
+        );
         world.tasks.spawn("peer door", async move {
             axum::serve(listener, router(reception)).await.unwrap();
         });
@@ -236,6 +243,7 @@ async fn parts(
         state,
         journal: journal.clone(),
         probes: Probes {
+            membership_changes: Box::new(machine.clone()),
             founding: {
                 let machine = machine.clone();
                 Box::new(move || machine.lock().unwrap().cluster().copied())

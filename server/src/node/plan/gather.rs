@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use client::api::plans::{Plan, Wish};
 use client::api::transfers::TransferInfo;
-use client::types::{EntryIndex, Epoch, ReplicaAddr, ReplicaId};
+use client::types::{ChangeId, EntryIndex, Epoch, ReplicaAddr, ReplicaId};
 use futures_util::future::join_all;
 use migrations::latest::NodeRow;
 
@@ -71,10 +71,18 @@ impl Core {
             },
             stored_bytes: self.stored_bytes(),
             bytes_per_second: self.peers.board().list().iter().find_map(rate),
-            under_way: under_way(&membership),
+            under_way: self.under_way(&membership),
             leaders_lately: self.leaders_seen.count(LEADERS_SEEN_WITHIN, now),
             answered_within: patience.max(self.options.heard_within),
         })
+    }
+
+    fn under_way(&self, membership: &MembershipState) -> Option<UnderWay> {
+        if let Some((change, _)) = self.probes.membership_changes.under_way() {
+            return Some(UnderWay { change: Some(ChangeId::new(change)) });
+        }
+        let is_settled = membership.row.configs.len() == 1 && membership.is_committed;
+        (!is_settled).then_some(UnderWay { change: None })
     }
 
     fn standings(&self, membership: &MembershipState) -> BTreeMap<ReplicaId, Standing> {
@@ -143,11 +151,6 @@ impl Core {
             Err(_unanswered) => Probe::Unasked,
         }
     }
-}
-
-fn under_way(membership: &MembershipState) -> Option<UnderWay> {
-    let is_settled = membership.row.configs.len() == 1 && membership.is_committed;
-    (!is_settled).then_some(UnderWay { change: None })
 }
 
 /// Bytes a second of a transfer, over all of it.

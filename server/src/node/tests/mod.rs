@@ -168,6 +168,7 @@ async fn parts(
                 let machine = machine.clone();
                 Box::new(move || machine.lock().unwrap().checkpoints().collect())
             },
+            membership_changes: Box::new(machine.clone()),
             digest: Box::new(move || state_digest(&machine.lock().unwrap())),
         },
         peers,

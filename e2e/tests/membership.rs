@@ -1,0 +1,350 @@
+//! The group is changed while it serves: it grows, shrinks, exchanges replicas, and forgets nothing.
+//!
+//! Method: real processes under the seeded load, changes asked for as an operator asks for them; the history of all calls
+//! is checked, and all replicas must be equal in the end.
+
+use anyhow::{Context, Result, ensure};
+use client::api::{
+    changes::{Change, ChangeRequest, ChangeStage},
+    error::ErrorCode,
+    paths,
+    plans::{Plan, Wish},
+};
+use client::types::ReplicaId;
+use quorate_e2e::{
+    chance::Chance,
+    check::{Coverage, check},
+    cluster::Cluster,
+    link::{Links, Shape},
+    membership::{addr, begin, begun, change, id_of, look, over, plan, spare},
+    process::{Process, print},
+    rest::Answer,
+    scale::short_or_long,
+    wait::until,
+    workload::{Load, Workload},
+};
+use std::{collections::BTreeMap, time::Duration};
+use tokio::time::sleep;
+
+const CHANGED: &str = "changed";
+const SOON: Duration = Duration::from_secs(30);
+
+fn add(spares: &[&Process]) -> Result<Wish> {
+    let joiners = spares.iter().map(|spare| addr(spare)).collect::<Result<_>>()?;
+    Ok(Wish::Add { joiners, as_learner: false })
+}
+
+fn assert_done(change: &Change) {
+    assert_eq!(change.stage, ChangeStage::Done, "{change:#?}");
+    assert!(change.ended.is_some() && change.outcome.is_none(), "{change:#?}");
+}
+
+async fn voters(cluster: &Cluster) -> Result<Vec<ReplicaId>> {
+    let leader = cluster.leader().await?;
+    let status = cluster.status(leader).await.context("the leader answers")?;
+    let voters = status.replicas.iter().filter(|replica| replica.role.is_voter());
+    Ok(voters.map(|replica| replica.id).collect())
+}
+
+/// A process that was removed ends by itself, and says why; its folder is of no use any more.
+async fn assert_ends_removed(mut process: Process) -> Result<()> {
+    let status = process.ended(SOON).await.with_context(|| process.quoted())?;
+    assert!(!status.success(), "it says that it cannot go on");
+    assert!(process.quoted().contains("removed from the group"), "{}", process.quoted());
+    process.start()?;
+    let again = process.ended(SOON).await.with_context(|| process.quoted())?;
+    assert!(!again.success(), "its folder is refused");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_grows_and_shrinks_and_exchanges_replicas_while_it_serves() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load { producers: 4, ..Load::on("orders", 41)? };
+    let workload = Workload::start(&cluster, load).await?;
+    workload.progress(50).await?;
+
+    let (fourth, fifth) = (spare(&cluster, "d", &[]).await?, spare(&cluster, "e", &[]).await?);
+    workload.recorder().record_fault(CHANGED);
+    let grown = change(&cluster, &add(&[&fourth, &fifth])?).await?;
+    assert_done(&grown);
+    assert_eq!(grown.joins.len(), 2, "one change for both");
+    cluster.adopt(fourth);
+    cluster.adopt(fifth);
+    cluster.healed().await?;
+    assert_eq!(voters(&cluster).await?.len(), 5);
+    workload.progress(50).await?;
+
+    // The leader is one of those who leave.
+    let leader = cluster.leader().await?;
+    let other = if leader == 1 { 2 } else { 1 };
+    let replicas = vec![id_of(&cluster, leader).await?, id_of(&cluster, other).await?];
+    workload.recorder().record_fault(CHANGED);
+    assert_done(&change(&cluster, &Wish::Remove { replicas: replicas.clone() }).await?);
+    for number in [leader.max(other), leader.min(other)] {
+        assert_ends_removed(cluster.release(number)).await?;
+    }
+    cluster.healed().await?;
+    assert!(voters(&cluster).await?.iter().all(|voter| !replicas.contains(voter)));
+    workload.progress(50).await?;
+
+    // Each of the three is replaced, the one that leads among them.
+    for (round, number) in [0, 0, 0].into_iter().enumerate() {
+        let new = spare(&cluster, &format!("new-{round}"), &[]).await?;
+        let old = id_of(&cluster, number).await?;
+        workload.recorder().record_fault(CHANGED);
+        let replaced = change(&cluster, &Wish::Replace { replica: old, by: addr(&new)? }).await?;
+        assert_done(&replaced);
+        assert_eq!((replaced.joins.len(), &replaced.leaves[..]), (1, &[old][..]));
+        let gone = cluster.release(number);
+        cluster.adopt(new);
+        cluster.healed().await?;
+        assert_ends_removed(gone).await?;
+        workload.progress(50).await?;
+    }
+
+    let history = workload.finish(&mut cluster).await?;
+    let required = Coverage {
+        faults: BTreeMap::from([(CHANGED.to_owned(), 5)]),
+        replicas: 3,
+        appends: 200,
+        reads: 10,
+    };
+    print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_says_for_whom_and_can_be_cancelled() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let before = voters(&cluster).await?;
+    let mut fourth = spare(&cluster, "d", &[]).await?;
+    // It is let in, and does not answer.
+    fourth.pause()?;
+    let wish = add(&[&fourth])?;
+    let id = begun(&cluster, &wish).await?.id;
+    let waits = until("the change to say what it waits for", SOON, async || {
+        let change = look(&cluster, id).await?;
+        Ok(change.filter(|change| change.waits_for.is_some()))
+    })
+    .await?;
+    let replica = waits.joins.first().context("it has its id")?;
+    assert_eq!(waits.waits_for.as_deref(), Some(&*format!("replica {replica} to answer")));
+    assert!(waits.can_cancel);
+
+    let planned = plan(&cluster, &Wish::Remove { replicas: vec![before[0]] }).await?;
+    let second = planned.json::<Plan>()?;
+    let request = ChangeRequest { wish: second.wish.clone(), overrides: Vec::new() };
+    let refused = begin(&cluster, &second, &request).await?.problem()?;
+    assert_eq!(refused.code, ErrorCode::ChangeUnderWay);
+
+    let leader = cluster.url(cluster.leader().await?);
+    let cancel = format!("{leader}{}", paths::change(id));
+    Answer::to(cluster.http().delete(&cancel)).await?.succeeded()?;
+    let cancelled = over(&cluster, id).await?;
+    assert_eq!(cancelled.stage, ChangeStage::Cancelled);
+    let again = Answer::to(cluster.http().delete(&cancel)).await?.problem()?;
+    assert_eq!(again.code, ErrorCode::ChangeEnded);
+    assert_eq!(voters(&cluster).await?, before);
+    let status = cluster.status(cluster.leader().await?).await.context("it answers")?;
+    assert_eq!(status.replicas.len(), 3, "its newcomer is off the list");
+    fourth.kill()?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_operators_one_wins_and_the_other_gets_a_fresh_plan() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let (fourth, fifth) = (spare(&cluster, "d", &[]).await?, spare(&cluster, "e", &[]).await?);
+    let (first, second) = (add(&[&fourth])?, add(&[&fifth])?);
+    let planned = plan(&cluster, &second).await?.json::<Plan>()?;
+    assert_done(&change(&cluster, &first).await?);
+    cluster.adopt(fourth);
+    let request = ChangeRequest { wish: second, overrides: Vec::new() };
+    let answer = begin(&cluster, &planned, &request).await?;
+    assert_eq!(answer.status, 412);
+    let problem = answer.problem()?;
+    assert_eq!(problem.code, ErrorCode::StalePlan);
+    let fresh = problem.actual.plan.context("a fresh plan comes with it")?;
+    assert!(fresh.epoch > planned.epoch);
+    assert_eq!(fresh.now.voters.len(), 4);
+    let begun = begin(&cluster, &fresh, &request).await?;
+    assert_eq!(begun.status, 202, "{}", begun.quoted());
+    assert_done(&over(&cluster, begun.json::<Change>()?.id).await?);
+    cluster.adopt(fifth);
+    cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_cut_off_when_it_was_removed_learns_of_it_and_disturbs_nobody()
+-> Result<()> {
+    let (mut cluster, links) = Links::start(3).await?;
+    let workload =
+        Workload::start(&cluster, Load { producers: 2, ..Load::on("orders", 43)? }).await?;
+    workload.progress(20).await?;
+    let gone = cluster.follower().await?;
+    let replica = id_of(&cluster, gone).await?;
+    links.cut(Shape::Alone(gone));
+    workload.progress(20).await?;
+    // Two of three are left: it is removed with open eyes.
+    let wish = Wish::Remove { replicas: vec![replica] };
+    let planned = plan(&cluster, &wish).await?.json::<Plan>()?;
+    let overrides = planned
+        .checks
+        .iter()
+        .filter_map(|check| {
+            let typed = check.type_to_override.as_deref()?;
+            Some(client::api::changes::Override {
+                check: check.id,
+                typed: client::types::Typed::new(typed).ok()?,
+                reason: client::types::Reason::new("it is cut off for good").ok()?,
+            })
+        })
+        .collect();
+    let answer = begin(&cluster, &planned, &ChangeRequest { wish, overrides }).await?;
+    ensure!(answer.status == 202, "{}", answer.quoted());
+    let removed = over(&cluster, answer.json::<Change>()?.id).await?;
+    assert_eq!(removed.stage, ChangeStage::Done);
+    assert!(removed.outcome.as_deref().is_some_and(|outcome| outcome.contains("not told")));
+
+    let process = cluster.release(gone);
+    let leader = cluster.leader().await?;
+    let term = cluster.status(leader).await.context("it answers")?.term;
+    links.heal();
+    assert_ends_removed(process).await?;
+    workload.progress(20).await?;
+    let leader = cluster.leader().await?;
+    let after = cluster.status(leader).await.context("it answers")?.term;
+    assert!(after.get() <= term.get() + 1, "{term} and then {after}");
+    let history = workload.finish(&mut cluster).await?;
+    let required = Coverage { faults: BTreeMap::new(), replicas: 2, appends: 40, reads: 10 };
+    print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}
+
+/// What is done to a replica while the group changes.
+#[derive(Clone, Copy, Debug)]
+enum Harm {
+    Nothing,
+    Kill,
+    Pause,
+}
+
+/// A group that is changed again and again.
+struct Storm {
+    cluster: Cluster,
+    chance: Chance,
+    spares: usize,
+}
+
+impl Storm {
+    /// Something to wish for, and the processes it needs: three to five vote in the end.
+    async fn wish(&mut self) -> Result<(Wish, Vec<Process>)> {
+        let count = self.cluster.len();
+        let leader = self.cluster.leader().await?;
+        Ok(match self.chance.index(4) {
+            0 if count < 5 => {
+                let wanted = 1 + self.chance.index(2);
+                let mut spares = Vec::new();
+                for _ in 0..wanted.min(5 - count) {
+                    spares.push(self.spare().await?);
+                }
+                (add(&spares.iter().collect::<Vec<_>>())?, spares)
+            }
+            1 if count > 3 => {
+                let gone = self.anybody();
+                (Wish::Remove { replicas: vec![id_of(&self.cluster, gone).await?] }, Vec::new())
+            }
+            2 => {
+                let next = (leader + 1) % count;
+                (Wish::Lead { replica: id_of(&self.cluster, next).await? }, Vec::new())
+            }
+            _ => {
+                let gone = self.anybody();
+                let replica = id_of(&self.cluster, gone).await?;
+                let spare = self.spare().await?;
+                (Wish::Replace { replica, by: addr(&spare)? }, vec![spare])
+            }
+        })
+    }
+
+    async fn spare(&mut self) -> Result<Process> {
+        self.spares += 1;
+        spare(&self.cluster, &format!("spare-{}", self.spares), &[]).await
+    }
+
+    fn anybody(&mut self) -> usize {
+        self.chance.index(self.cluster.len())
+    }
+
+    /// One change, and what is done to somebody meanwhile.
+    async fn round(&mut self, workload: &Workload) -> Result<()> {
+        let mut ids = Vec::new();
+        for number in 0..self.cluster.len() {
+            ids.push(id_of(&self.cluster, number).await?);
+        }
+        let (wish, newcomers) = self.wish().await?;
+        let harm = [Harm::Nothing, Harm::Kill, Harm::Kill, Harm::Pause];
+        let harm = harm[self.chance.index(harm.len())];
+        let begun = begun(&self.cluster, &wish).await?;
+        // Somewhere in its course, which takes a quarter of a second or so.
+        sleep(Duration::from_millis(self.chance.below(300))).await;
+        let victim = self.anybody();
+        print(&format!("change {}: {wish:?}; {harm:?} {victim}", begun.id));
+        match harm {
+            Harm::Nothing => {}
+            Harm::Kill => self.cluster.replica_mut(victim).kill()?,
+            Harm::Pause => {
+                self.cluster.replica(victim).pause()?;
+                sleep(Duration::from_millis(500 + self.chance.below(2_000))).await;
+                self.cluster.replica(victim).resume()?;
+            }
+        }
+        workload.progress(5).await?;
+        if matches!(harm, Harm::Kill) && !self.cluster.replica(victim).is_running() {
+            self.cluster.replica_mut(victim).start()?;
+        }
+        let change = over(&self.cluster, begun.id).await?;
+        assert_eq!(change.stage, ChangeStage::Done, "{change:#?}");
+        for replica in &change.leaves {
+            let gone = ids.iter().position(|id| id == replica).context("it was one of them")?;
+            ids.remove(gone);
+            assert_ends_removed(self.cluster.release(gone)).await?;
+        }
+        for newcomer in newcomers {
+            self.cluster.adopt(newcomer);
+        }
+        self.cluster.healed().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_changed_again_and_again_whoever_is_killed_or_paused_meanwhile() -> Result<()> {
+    let seed = 47;
+    let cluster = Cluster::start(3).await?;
+    let load = Load { producers: 4, followers: 2, ..Load::on("orders", seed)? };
+    let workload = Workload::start(&cluster, load).await?;
+    workload.progress(20).await?;
+    let mut storm = Storm { cluster, chance: Chance::new(seed), spares: 0 };
+    let rounds = short_or_long(5, 200);
+    for _ in 0..rounds {
+        workload.recorder().record_fault(CHANGED);
+        storm.round(&workload).await?;
+    }
+    let mut cluster = storm.cluster;
+    let history = workload.finish(&mut cluster).await?;
+    let required = Coverage {
+        faults: BTreeMap::from([(CHANGED.to_owned(), rounds)]),
+        replicas: 3,
+        appends: 5 * rounds,
+        reads: 10,
+    };
+    print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Changes of the membership: begun, looked at, cancelled.
+//!
+//! A change belongs to the leader, who alone knows what it waits for; the list of all is the same on every replica, as far
+//! as it has applied them.
+//!
+//! Not here: what a wish would mean (`plans`), and carrying it out (`node`).
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use client::api::changes::{ChangeRequest, ChangesQuery};
+use client::api::error::{Actual, ErrorCode};
+use client::api::logs::EffectQuery;
+use client::api::{header, paths};
+use client::types::{ChangeId, Epoch};
+use http::header::{FORWARDED, FROM, HeaderName, IF_MATCH, LOCATION};
+use http::{HeaderMap, Request, StatusCode};
+
+use super::change::Change;
+use super::extract::InPath;
+use super::problem::ApiError;
+use super::{Api, extract, told};
+use crate::node::Author;
+use crate::node::error::ChangeError;
+use crate::world::Caller;
+
+/// So many letters of who asks, and from where, are kept.
+const AUTHOR_MAX: usize = 200;
+
+/// GET on the changes, newest first.
+pub(super) async fn list(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let query: ChangesQuery = extract::query(request.uri())?;
+    Ok(fresh(told::json(StatusCode::OK, &api.node.membership_changes(query))))
+}
+
+/// GET on one change.
+pub(super) async fn describe(
+    State(api): State<Api>,
+    InPath(change): InPath<String>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    extract::no_query(request.uri())?;
+    let change = id(&change)?;
+    let (parts, _) = request.into_parts();
+    api.at_leader(&parts, &axum::body::Bytes::new(), || async {
+        let change =
+            api.node.membership_change(change).ok_or(ApiError::new(ErrorCode::UnknownChange))?;
+        Ok(fresh(told::json(StatusCode::OK, &change)))
+    })
+    .await
+}
+
+/// POST on the changes: begins one, or says what would be done.
+pub(super) async fn begin(
+    State(api): State<Api>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let EffectQuery { dry_run } = extract::query(request.uri())?;
+    let epoch = planned_epoch(request.headers())?;
+    let author = author(&request);
+    let change = Change::take_if(&api, &[header::IF_MATCH], request).await?;
+    let wished: ChangeRequest = change.json()?;
+    change
+        .at_leader(|| async {
+            if dry_run {
+                let plan = api.node.plan(&wished.wish).await?;
+                return Ok(told::json(StatusCode::OK, &plan));
+            }
+            let begun = api.node.begin_change(wished.clone(), epoch, author.clone()).await?;
+            let place = paths::change(begun.id);
+            let mut response = told::json(StatusCode::ACCEPTED, &begun);
+            told::tell_text(response.headers_mut(), LOCATION.as_str(), &place);
+            Ok(response)
+        })
+        .await
+}
+
+/// DELETE on one change: it is given up, as long as it is not decided.
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    InPath(change): InPath<String>,
+    request: Request<Body>,
+) -> Result<Response, ApiError> {
+    let EffectQuery { dry_run } = extract::query(request.uri())?;
+    let number = id(&change)?;
+    let change = Change::take(&api, request).await?;
+    change
+        .at_leader(|| async {
+            let told = if dry_run {
+                api.node.membership_change(number).ok_or(ApiError::new(ErrorCode::UnknownChange))?
+            } else {
+                api.node.cancel_change(number).await?
+            };
+            Ok(told::json(StatusCode::OK, &told))
+        })
+        .await
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        let detail = error.to_string();
+        let none = Actual::default();
+        match error {
+            ChangeError::Plan(error) => error.into(),
+            ChangeError::Stale { plan } => Self::new(ErrorCode::StalePlan).actual(Actual {
+                epoch: Some(plan.epoch),
+                plan: Some(plan),
+                ..none
+            }),
+            ChangeError::Blocked { checks, plan } => Self::new(ErrorCode::PlanBlocked)
+                .actual(Actual { checks, plan: Some(plan), ..none }),
+            ChangeError::OverrideMissing { checks, plan } => Self::new(ErrorCode::OverrideMissing)
+                .actual(Actual { checks, plan: Some(plan), ..none }),
+            ChangeError::UnderWay { change } => Self::because(ErrorCode::ChangeUnderWay, detail)
+                .actual(Actual { change: Some(change), ..none }),
+            ChangeError::Gone { addr: _ } => Self::because(ErrorCode::UnknownJoiner, detail),
+            ChangeError::Unknown => Self::new(ErrorCode::UnknownChange),
+            ChangeError::Refused(rejection) => rejection.into(),
+            ChangeError::IsJoint { change } => Self::because(ErrorCode::ChangeIsJoint, detail)
+                .actual(Actual { change: Some(change), ..none }),
+            ChangeError::Ended { change } => Self::because(ErrorCode::ChangeEnded, detail)
+                .actual(Actual { change: Some(change), ..none }),
+            ChangeError::Unserved(unserved) => unserved.into(),
+        }
+    }
+}
+
+/// The epoch that the plan was made for, in quotes or without.
+fn planned_epoch(headers: &HeaderMap) -> Result<Epoch, ApiError> {
+    let tag = headers.get(IF_MATCH).ok_or(ApiError::new(ErrorCode::PreconditionRequired))?;
+    let tag = tag.to_str().unwrap_or_default().trim();
+    let number = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
+    number.parse().map_err(|error| ApiError::parameter("If-Match", error))
+}
+
+/// Who asks, as they say (RFC 9110, From), and from where, as was seen by whoever they asked (RFC 7239, Forwarded). Neither
+/// is proved.
+fn author<B>(request: &Request<B>) -> Author {
+    let text = |name: HeaderName| {
+        let text = request.headers().get(name).and_then(|value| value.to_str().ok())?;
+        Some(text.chars().take(AUTHOR_MAX).collect::<String>())
+    };
+    let carried = text(FORWARDED).filter(|_| request.headers().contains_key(header::FORWARDED));
+    let carried = carried.map(|carried| carried.trim_start_matches("for=").to_owned());
+    let seen = || request.extensions().get::<Caller>().map(|Caller(address)| address.to_string());
+    Author {
+        by: text(FROM).unwrap_or_else(|| "somebody".to_owned()),
+        from: carried.or_else(seen).unwrap_or_default(),
+    }
+}
+
+fn id(text: &str) -> Result<ChangeId, ApiError> {
+    text.parse().map_err(|error| ApiError::parameter("change", error))
+}
+
+fn fresh(mut response: Response) -> Response {
+    told::tell_not_to_keep(response.headers_mut());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn epoch(tag: Option<&'static str>) -> Result<Epoch, ErrorCode> {
+        let headers = tag.map(|tag| (IF_MATCH, HeaderValue::from_static(tag)));
+        planned_epoch(&headers.into_iter().collect()).map_err(|error| error.problem().code)
+    }
+
+    #[test]
+    fn whoever_asks_is_named_as_they_say_and_as_they_were_seen() {
+        let of = |headers: &[(HeaderName, &'static str)]| {
+            let mut request = Request::new(());
+            request.extensions_mut().insert(Caller([10, 0, 0, 9].into()));
+            for (name, value) in headers {
+                request.headers_mut().insert(name, HeaderValue::from_static(value));
+            }
+            let Author { by, from } = author(&request);
+            format!("{by} from {from}")
+        };
+        assert_eq!(of(&[]), "somebody from 10.0.0.9");
+        assert_eq!(of(&[(FROM, "ada@example.org")]), "ada@example.org from 10.0.0.9");
+        // What a caller says of its way is not believed, what another replica says is.
+        assert_eq!(of(&[(FORWARDED, "for=10.0.0.7")]), "somebody from 10.0.0.9");
+        let mark = HeaderName::from_static(header::FORWARDED);
+        assert_eq!(of(&[(FORWARDED, "for=10.0.0.7"), (mark, "2")]), "somebody from 10.0.0.7");
+    }
+
+    #[test]
+    fn a_change_names_the_epoch_of_its_plan() {
+        assert_eq!(epoch(Some("\"23\"")), Ok(Epoch::new(23)));
+        assert_eq!(epoch(Some("23")), Ok(Epoch::new(23)));
+        assert_eq!(epoch(None), Err(ErrorCode::PreconditionRequired));
+        for wrong in ["*", "\"a\"", "W/\"23\"", ""] {
+            assert_eq!(epoch(Some(wrong)), Err(ErrorCode::InvalidParameter), "{wrong}");
+        }
+    }
+}
