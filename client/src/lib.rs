@@ -18,6 +18,6 @@ pub mod sdk;
 
 #[cfg(feature = "sdk")]
 pub use sdk::{
-    Archive, Client, ClientBuilder, Created, Error, Failure, Follow, Log, Outcome, Page, Producer,
-    RetryPolicy,
+    Archive, ChangeWatch, Client, ClientBuilder, Created, Error, Failure, Follow, Log, Outcome,
+    Page, Producer, RetryPolicy,
 };

@@ -6,6 +6,7 @@
 //!
 //! Not here: what is sent (`api`).
 
+mod changes;
 mod client;
 mod endpoints;
 mod error;
@@ -17,6 +18,7 @@ mod producer;
 
 mod follow;
 
+pub use changes::ChangeWatch;
 pub use client::{Archive, Client, ClientBuilder};
 pub use error::{Error, Failure, Outcome};
 pub use follow::Follow;
