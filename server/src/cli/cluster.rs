@@ -1,15 +1,21 @@
-//! `quorate cluster`: what the group says about itself.
+//! `quorate cluster`: what the group says about itself, and the commands that change it.
 //!
-//! Not here: plans of changes (`plans`).
+//! Not here: plans of changes (`plans`), and carrying them out (`changes`).
+
+use std::time::Duration;
 
 use clap::Subcommand;
-use client::api::cluster::{ClusterStatus, ReplicaStatus};
+use client::api::changes::ChangesQuery;
+use client::api::cluster::{ClusterStatus, Joiner, ReplicaStatus};
+use client::types::ChangeId;
 
+use super::changes::{Manner, Patience};
+use super::logs::Rehearsal;
 use super::output;
 use super::output::Table;
-use super::plans::WishCommand;
+use super::plans::{Verdict, WishCommand};
 use super::service;
-use super::{Context, Exit, Failure, Format, plans};
+use super::{Context, Exit, Failure, Format, changes, duration, plans};
 
 /// What `quorate cluster` can do.
 #[derive(Debug, Subcommand)]
@@ -22,7 +28,37 @@ pub(super) enum ClusterCommand {
     },
     /// What would a change of the group mean, and is it safe? Changes nothing.
     #[command(subcommand)]
-    Plan(WishCommand),
+    Plan(WishCommand<Verdict>),
+    #[command(flatten)]
+    Change(WishCommand<Manner>),
+    /// Changes of the group, newest first: who, when, what for, and what came of it.
+    Changes {
+        /// Only those that are older than this one.
+        #[arg(long, value_name = "CHANGE")]
+        before: Option<ChangeId>,
+        /// At most this many.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+    /// Watch a change until it is over. Ends with exit code 1 if it was given up.
+    Watch {
+        /// Which, as `changes` numbers them; otherwise the newest.
+        change: Option<ChangeId>,
+        /// Return after this long at the latest, with exit code 7.
+        #[arg(long, value_parser = duration, value_name = "TIME")]
+        wait: Option<Duration>,
+    },
+    /// Give a change up that is not decided yet: those who came leave again.
+    Cancel {
+        /// Which, as `changes` numbers them.
+        change: ChangeId,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
+        #[command(flatten)]
+        patience: Patience,
+    },
+    /// Processes that wait to join.
+    Joiners,
 }
 
 /// Runs `quorate cluster …`.
@@ -30,13 +66,25 @@ pub(super) async fn run(command: ClusterCommand, context: &Context) -> Result<()
     match command {
         ClusterCommand::Status { check } => show_status(check, context).await,
         ClusterCommand::Plan(wish) => plans::run(wish, context).await,
+        ClusterCommand::Change(wish) => changes::run(wish, context).await,
+        ClusterCommand::Changes { before, limit } => {
+            changes::list(ChangesQuery { before, limit }, context).await
+        }
+        ClusterCommand::Watch { change, wait } => changes::watch(change, wait, context).await,
+        ClusterCommand::Cancel { change, rehearsal, patience } => {
+            changes::cancel(change, rehearsal, patience, context).await
+        }
+        ClusterCommand::Joiners => changes::joiners(context).await,
     }
 }
 
 async fn show_status(check: bool, context: &Context) -> Result<(), Failure> {
-    let status = service::connect(context)?.status().await.map_err(service::failed)?;
+    let client = service::connect(context)?;
+    let status = client.status().await.map_err(service::failed)?;
     if context.output.format() == Format::Table {
-        context.output.text(&page(&status))?;
+        // The leader alone knows who waits, and a group that has none is not to be waited for.
+        let joiners = if status.verdict.can_append { client.joiners().await } else { Ok(vec![]) };
+        context.output.text(&page(&status, &joiners.unwrap_or_default()))?;
     } else {
         context.output.value(&status, replicas)?;
     }
@@ -46,15 +94,19 @@ async fn show_status(check: bool, context: &Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// For a person: the verdict first, then the replicas.
-fn page(status: &ClusterStatus) -> String {
+/// For a person: the verdict first, then the replicas, and who waits to be one.
+fn page(status: &ClusterStatus, joiners: &[Joiner]) -> String {
     let mut text = format!("{}\n", status.verdict.sentence);
     for reason in &status.verdict.reasons {
         text.push_str(reason);
         text.push('\n');
     }
     text.push('\n');
-    text.push_str(&replicas(status).aligned());
+    let mut table = replicas(status);
+    for joiner in joiners {
+        table.row(waiting_row(joiner));
+    }
+    text.push_str(&table.aligned());
     for replica in &status.replicas {
         if let Some(count) = replica.damaged_entries {
             let entries = if count == 1 { "entry" } else { "entries" };
@@ -89,6 +141,21 @@ fn replicas(status: &ClusterStatus) -> Table {
         table.row(row(status, replica));
     }
     table
+}
+
+fn waiting_row(joiner: &Joiner) -> Vec<String> {
+    let dash = || "-".to_owned();
+    vec![
+        dash(),
+        "waiting to join".to_owned(),
+        joiner.addr.to_string(),
+        if joiner.zone.is_empty() { dash() } else { output::shown(joiner.zone.as_str()) },
+        dash(),
+        dash(),
+        dash(),
+        joiner.free_bytes.map_or_else(dash, output::bytes),
+        output::shown(&joiner.version),
+    ]
 }
 
 fn row(status: &ClusterStatus, replica: &ReplicaStatus) -> Vec<String> {

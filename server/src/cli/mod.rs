@@ -8,6 +8,7 @@
 
 mod backup;
 mod bench;
+mod changes;
 mod checkpoints;
 mod cluster;
 mod config;
@@ -19,6 +20,7 @@ mod logs;
 mod output;
 mod plans;
 mod profile;
+mod progress;
 mod records;
 mod recover;
 mod rehearse;
@@ -124,7 +126,7 @@ enum Command {
     /// Where consumers of a log are.
     #[command(subcommand)]
     Cursors(logs::CursorsCommand),
-    /// What the group says about itself.
+    /// What the group says about itself; let replicas in, let them leave, and put others in their place.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// Checkpoints: agreed states before which the journal may go.

@@ -7,9 +7,10 @@
 //! Not here: what a table shows (each command says that of its own answers).
 
 use std::io;
-use std::io::{BufWriter, IsTerminal, Stdout, Write};
+use std::io::{BufRead, BufWriter, IsTerminal, Stdout, Write};
 
 use clap::ValueEnum;
+use client::types::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How an answer is written.
@@ -96,6 +97,12 @@ pub struct Output {
     verbosity: Verbosity,
 }
 
+/// Lines of progress on the screen, to be drawn over.
+#[derive(Debug, Default)]
+pub struct Drawing {
+    lines: usize,
+}
+
 /// Whether progress is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verbosity {
@@ -174,6 +181,22 @@ impl Output {
         }
     }
 
+    /// Whether lines can be drawn over those of before.
+    pub fn is_live(&self) -> bool {
+        self.verbosity == Verbosity::Normal && io::stderr().is_terminal() && !is_dumb()
+    }
+
+    /// Draws lines of progress over those that were drawn last. Each ends at the edge of the screen.
+    pub fn draw(&self, drawing: &mut Drawing, lines: &[String]) {
+        let up = if drawing.lines > 0 { format!("\x1b[{}A", drawing.lines) } else { String::new() };
+        // A line that went on below would not be counted.
+        let text = format!("{up}\r\x1b[J\x1b[?7l{}\n\x1b[?7h", lines.join("\n"));
+        drawing.lines = lines.len();
+        let mut stderr = io::stderr().lock();
+        // Progress that cannot be shown is no reason to stop.
+        write!(stderr, "{text}").and_then(|()| stderr.flush()).ok();
+    }
+
     /// Ends the line that `meter` wrote.
     pub fn meter_end(&self) {
         self.meter("");
@@ -229,8 +252,22 @@ fn render_list<T: Serialize>(
 /// Whether colour may be written there: to a terminal, unless somebody asked for none.
 fn is_coloured(stream: &impl IsTerminal) -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb
+    stream.is_terminal() && !is_set("NO_COLOR") && !is_dumb()
+}
+
+/// Whether the terminal says that it understands no escapes.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Asks whoever sits at the terminal. Everything but yes is no.
+pub(super) fn confirmed(question: &str) -> io::Result<bool> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{question} [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 fn write_out(bytes: &[u8]) -> io::Result<()> {
@@ -252,6 +289,19 @@ pub(super) fn shown(text: &str) -> String {
 /// A size for a person.
 pub(super) fn bytes(count: u64) -> String {
     bytesize::ByteSize(count).display().iec().to_string()
+}
+
+/// The time where the reader is, to the millisecond.
+pub(super) fn local(time: Timestamp) -> String {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).map_or_else(
+        |_| time.to_string(),
+        |time| {
+            time.to_zoned_datetime(jiff::tz::TimeZone::system())
+                .strftime("%Y-%m-%d %H:%M:%S%.3f %Z")
+                .to_string()
+        },
+    )
 }
 
 /// So many of a thing: `1 record`, `2 000 records`.

@@ -2,7 +2,7 @@
 //!
 //! A wish is said in the same words wherever one is taken.
 //!
-//! Not here: carrying one out.
+//! Not here: carrying one out (`changes`).
 
 use clap::{Args, Subcommand};
 use client::api::plans::{Check, CheckLevel, Footing, MemberName, Plan, PlanVerdict, Wish};
@@ -13,9 +13,9 @@ use super::output::Table;
 use super::service;
 use super::{Context, Exit, Failure, Format};
 
-/// What is to become of the group.
+/// What is to become of the group, and what is done about it.
 #[derive(Debug, Subcommand)]
-pub(super) enum WishCommand {
+pub(super) enum WishCommand<M: Args> {
     /// Let processes in that wait to join.
     Add {
         /// Where each of them answers clients.
@@ -25,7 +25,7 @@ pub(super) enum WishCommand {
         #[arg(long)]
         learner: bool,
         #[command(flatten)]
-        verdict: Verdict,
+        manner: M,
     },
     /// Let replicas leave, for ever.
     Remove {
@@ -33,7 +33,7 @@ pub(super) enum WishCommand {
         #[arg(required = true, value_name = "REPLICA")]
         replicas: Vec<ReplicaId>,
         #[command(flatten)]
-        verdict: Verdict,
+        manner: M,
     },
     /// Let a process that waits to join take the place of a replica, in one step.
     Replace {
@@ -43,7 +43,7 @@ pub(super) enum WishCommand {
         #[arg(long, value_name = "URL")]
         by: ReplicaAddr,
         #[command(flatten)]
-        verdict: Verdict,
+        manner: M,
     },
     /// Make exactly these the replicas; whoever is not named leaves.
     Set {
@@ -54,14 +54,14 @@ pub(super) enum WishCommand {
         #[arg(long = "learner", value_name = "MEMBER")]
         learners: Vec<MemberName>,
         #[command(flatten)]
-        verdict: Verdict,
+        manner: M,
     },
     /// Hand leadership to a voter.
     Lead {
         /// Which.
         replica: ReplicaId,
         #[command(flatten)]
-        verdict: Verdict,
+        manner: M,
     },
     /// Say that a replica answers elsewhere from now on.
     Relocate {
@@ -74,7 +74,7 @@ pub(super) enum WishCommand {
         #[arg(long, value_name = "URL")]
         peer_addr: ReplicaAddr,
         #[command(flatten)]
-        verdict: Verdict,
+        manner: M,
     },
 }
 
@@ -86,36 +86,40 @@ pub(super) struct Verdict {
     check: bool,
 }
 
-impl WishCommand {
-    fn wish(self) -> (Wish, Verdict) {
+impl<M: Args> WishCommand<M> {
+    pub(super) fn wish(self) -> (Wish, M) {
         match self {
-            Self::Add { joiners, learner: as_learner, verdict } => {
-                (Wish::Add { joiners, as_learner }, verdict)
+            Self::Add { joiners, learner: as_learner, manner } => {
+                (Wish::Add { joiners, as_learner }, manner)
             }
-            Self::Remove { replicas, verdict } => (Wish::Remove { replicas }, verdict),
-            Self::Replace { replica, by, verdict } => (Wish::Replace { replica, by }, verdict),
-            Self::Set { voters, learners, verdict } => (Wish::Set { voters, learners }, verdict),
-            Self::Lead { replica, verdict } => (Wish::Lead { replica }, verdict),
-            Self::Relocate { replica, addr, peer_addr, verdict } => {
-                (Wish::Relocate { replica, addr, peer_addr }, verdict)
+            Self::Remove { replicas, manner } => (Wish::Remove { replicas }, manner),
+            Self::Replace { replica, by, manner } => (Wish::Replace { replica, by }, manner),
+            Self::Set { voters, learners, manner } => (Wish::Set { voters, learners }, manner),
+            Self::Lead { replica, manner } => (Wish::Lead { replica }, manner),
+            Self::Relocate { replica, addr, peer_addr, manner } => {
+                (Wish::Relocate { replica, addr, peer_addr }, manner)
             }
         }
     }
 }
 
 /// Runs `quorate cluster plan …`.
-pub(super) async fn run(command: WishCommand, context: &Context) -> Result<(), Failure> {
+pub(super) async fn run(command: WishCommand<Verdict>, context: &Context) -> Result<(), Failure> {
     let (wish, Verdict { check }) = command.wish();
     let plan = service::connect(context)?.plan(&wish).await.map_err(service::failed)?;
-    if context.output.format() == Format::Table {
-        context.output.text(&page(&plan))?;
-    } else {
-        context.output.value(&plan, checks)?;
-    }
+    show(&plan, context)?;
     if check && plan.verdict != PlanVerdict::Ready {
         return Err(Failure::new(Exit::Unsafe, format!("the plan {}", stands(plan.verdict))));
     }
     Ok(())
+}
+
+/// Answers with a plan.
+pub(super) fn show(plan: &Plan, context: &Context) -> Result<(), Failure> {
+    if context.output.format() == Format::Table {
+        return Ok(context.output.text(&page(plan))?);
+    }
+    Ok(context.output.value(plan, checks)?)
 }
 
 /// For a person: who votes and how many may fail, then the checks, then what follows.

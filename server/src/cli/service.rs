@@ -93,6 +93,11 @@ fn next(code: ErrorCode) -> Option<Next> {
         (ErrorCode::NoQuorum, Next::Command("quorate cluster status")),
         (ErrorCode::NotMember, Next::Command("quorate cluster status")),
         (ErrorCode::UnknownLog, Next::Command("quorate logs list")),
+        (ErrorCode::UnknownJoiner, Next::Command("quorate cluster joiners")),
+        (ErrorCode::UnknownChange, Next::Command("quorate cluster changes")),
+        (ErrorCode::ChangeUnderWay, Next::Command("quorate cluster watch")),
+        (ErrorCode::ChangeIsJoint, Next::Command("quorate cluster watch")),
+        (ErrorCode::ChangeEnded, Next::Command("quorate cluster changes")),
         (ErrorCode::LogDiffers, Next::OnLog("quorate logs show", "")),
         (ErrorCode::Trimmed, Next::OnLog("quorate read", " --from first")),
         (ErrorCode::BeyondTail, Next::OnLog("quorate follow", " --from tail")),
@@ -103,6 +108,9 @@ fn next(code: ErrorCode) -> Option<Next> {
 /// The exit code of a refusal, by its kind; codes of a later version by their status.
 fn exit(problem: &Problem) -> Exit {
     match problem.status {
+        _ if matches!(problem.code, ErrorCode::PlanBlocked | ErrorCode::OverrideMissing) => {
+            Exit::Unsafe
+        }
         404 | 410 => Exit::NotFound,
         409 | 412 | 416 | 403 => Exit::Condition,
         400 | 405 | 406 | 413 | 415 | 422 | 431 => Exit::Usage,
@@ -128,6 +136,12 @@ mod tests {
             (ErrorCode::Fenced, Exit::Condition),
             (ErrorCode::LogSealed, Exit::Condition),
             (ErrorCode::LogDiffers, Exit::Condition),
+            (ErrorCode::StalePlan, Exit::Condition),
+            (ErrorCode::ChangeUnderWay, Exit::Condition),
+            (ErrorCode::UnknownJoiner, Exit::NotFound),
+            (ErrorCode::PlanBlocked, Exit::Unsafe),
+            (ErrorCode::OverrideMissing, Exit::Unsafe),
+            (ErrorCode::InvalidWish, Exit::Usage),
             (ErrorCode::BeyondTail, Exit::Condition),
             (ErrorCode::RecordTooLarge, Exit::Usage),
             (ErrorCode::InvalidBody, Exit::Usage),

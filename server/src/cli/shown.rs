@@ -6,7 +6,7 @@
 use std::io::{BufWriter, Stdout, Write};
 
 use client::api::records::{RecordJson, write_ndjson};
-use client::types::{LogName, Position, Record, Timestamp};
+use client::types::{LogName, Position, Record};
 
 use super::output;
 use super::{Failure, Format, Output};
@@ -79,7 +79,7 @@ impl<W: Write> Shown<W> {
                 self.to.write_all(self.ending)?;
             }
             Format::Table => {
-                let time = local(record.time);
+                let time = output::local(record.time);
                 writeln!(
                     self.to,
                     "{:>8}  {time}  {}",
@@ -120,19 +120,6 @@ impl<W: Write> Shown<W> {
     }
 }
 
-/// The time where the reader is, to the millisecond.
-fn local(time: Timestamp) -> String {
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).map_or_else(
-        |_| time.to_string(),
-        |time| {
-            time.to_zoned_datetime(jiff::tz::TimeZone::system())
-                .strftime("%Y-%m-%d %H:%M:%S%.3f %Z")
-                .to_string()
-        },
-    )
-}
-
 /// As much of a body as fits a line.
 fn preview(body: &[u8]) -> String {
     let Ok(text) = std::str::from_utf8(body) else {
@@ -149,7 +136,7 @@ fn preview(body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use client::types::Headers;
+    use client::types::{Headers, Timestamp};
 
     use super::*;
 

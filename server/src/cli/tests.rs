@@ -66,6 +66,18 @@ fn documented_command_lines_are_taken() {
         "quorate cluster plan set 1 2 http://d:7001 --learner 3 --learner http://e:7001",
         "quorate cluster plan lead 2",
         "quorate cluster plan relocate 2 --addr http://f:7001 --peer-addr http://f:8001",
+        "quorate cluster add http://d:7001 --yes --if-epoch 23 --no-wait -o json",
+        "quorate cluster remove 3 4 --override P1=3 --override P10=3 --reason moving",
+        "quorate cluster replace 3 --by http://d:7001 --dry-run",
+        "quorate cluster set 1 2 http://d:7001 --learner 3 --yes --wait 10m",
+        "quorate cluster lead 2 --yes",
+        "quorate cluster relocate 2 --addr http://f:7001 --peer-addr http://f:8001 --yes",
+        "quorate cluster changes --before 18 --limit 5",
+        "quorate cluster watch -o ndjson",
+        "quorate cluster watch 18 --wait 5s",
+        "quorate cluster cancel 18 --dry-run",
+        "quorate cluster cancel 18 --no-wait",
+        "quorate cluster joiners",
         "quorate serve --data d --join http://a:7001 --join-as learner",
         "quorate bench --clients 64 --record-bytes 1KiB --duration 5s --rounds 5 -o json",
         "quorate bench --batch 100 --record-bytes 100 --clients 16 --format frames --logs 4",
@@ -99,6 +111,14 @@ fn mistakes_are_refused_and_named() {
         ("quorate serve --join-as learner", ErrorKind::MissingRequiredArgument),
         ("quorate serve --join http://a:1 --join-as leader", ErrorKind::InvalidValue),
         ("quorate cluster plan remove", ErrorKind::MissingRequiredArgument),
+        ("quorate cluster plan remove 3 --yes", ErrorKind::UnknownArgument),
+        ("quorate cluster remove 3 --override P1=3", ErrorKind::MissingRequiredArgument),
+        ("quorate cluster remove 3 --reason moving", ErrorKind::MissingRequiredArgument),
+        ("quorate cluster remove 3 --override P17=3 --reason moving", ErrorKind::ValueValidation),
+        ("quorate cluster remove 3 --override P1 --reason moving", ErrorKind::ValueValidation),
+        ("quorate cluster remove 3 --yes --dry-run", ErrorKind::ArgumentConflict),
+        ("quorate cluster remove 3 --no-wait --wait 5s", ErrorKind::ArgumentConflict),
+        ("quorate cluster cancel", ErrorKind::MissingRequiredArgument),
         ("quorate cluster plan remove 0", ErrorKind::ValueValidation),
         ("quorate cluster plan add d:7001", ErrorKind::ValueValidation),
         ("quorate cluster plan set 1 two", ErrorKind::ValueValidation),
@@ -210,6 +230,9 @@ fn every_command_has_the_shared_options_and_every_change_can_be_rehearsed() {
         "cluster plan set",
         "cluster plan lead",
         "cluster plan relocate",
+        "cluster changes",
+        "cluster watch",
+        "cluster joiners",
         "checkpoints list",
         "snapshots list",
         "snapshots show",
@@ -234,7 +257,7 @@ fn every_command_has_the_shared_options_and_every_change_can_be_rehearsed() {
         assert_eq!(takes(command, "dry-run"), is_change, "`quorate {path}` and --dry-run");
     }
     let changes = leaves.iter().filter(|(path, _)| !no_changes.contains(&path.as_str())).count();
-    assert_eq!(changes, 14, "a command is missing in the walk");
+    assert_eq!(changes, 21, "a command is missing in the walk");
 }
 
 #[test]
