@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use client::api::{cluster::ClusterStatus, paths};
 use quorate_e2e::{
     cluster::Cluster,
+    membership::spare,
     process::{Process, Recipe, print, program},
     scale::short_or_long,
     wait::{PATIENCE, until},
@@ -99,6 +100,157 @@ fn a_demo_takes_an_append_within_seconds_and_survives_its_leader() -> Result<()>
     succeed(home.path(), &["demo", "stop"], b"")?;
     let status = demo.child.wait()?;
     assert!(status.success(), "a demo that was told to stop ended with {status}");
+    Ok(())
+}
+
+/// Whoever the demo shows, by role.
+fn roles(home: &Path) -> Result<Vec<String>> {
+    let shown = json(home, &["demo", "status"], b"")?;
+    let replicas = shown["replicas"].as_array().context("it lists replicas")?;
+    Ok(replicas.iter().map(|replica| replica["role"].as_str().unwrap_or("?").to_owned()).collect())
+}
+
+/// How many vote and how many wait.
+fn voters_and_waiting(home: &Path) -> Result<(usize, usize)> {
+    let roles = roles(home)?;
+    let count = |wanted: &[&str]| roles.iter().filter(|role| wanted.contains(&&***role)).count();
+    Ok((count(&["leader", "follower", "candidate"]), count(&["waiting to join"])))
+}
+
+/// Waits until so many vote, and one waits to join.
+async fn settled(home: &Path, voters: usize) -> Result<()> {
+    until(&format!("{voters} vote and one waits"), PATIENCE, async || {
+        Ok((voters_and_waiting(home)? == (voters, 1)).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demo_gains_loses_and_exchanges_replicas_while_appends_go_on() -> Result<()> {
+    let home = TempDir::with_prefix("quorate-e2e-")?;
+    let kept = home.path().join("kept");
+    let folder = kept.to_str().context("a temporary path is UTF-8")?;
+    let arguments = ["demo", "--port", "17181", "--keep", folder];
+    let (mut demo, _) = Demo::start(home.path(), &arguments)?;
+    let home = home.path();
+    settled(home, 3).await?;
+    let acknowledged = || -> Result<u64> {
+        json(home, &["demo", "status"], b"")?["acknowledged"].as_u64().context("it is a number")
+    };
+    let mut before = acknowledged()?;
+    // In the end, none of those who formed the group is left, and no address is one of the first.
+    for (line, voters) in [
+        ("demo add", 4),
+        ("demo remove 1", 3),
+        ("demo replace 2", 3),
+        ("demo replace 3", 3),
+        ("demo replace leader", 3),
+    ] {
+        let change = json(home, &line.split(' ').collect::<Vec<_>>(), b"")?;
+        assert_eq!(change["stage"], "done", "{line}: {change}");
+        settled(home, voters).await?;
+        let now = acknowledged()?;
+        assert!(now > before, "{line}: no append was acknowledged");
+        before = now;
+    }
+    succeed(home, &["append", "demo"], b"hello\n")?;
+    let shown = json(home, &["demo", "status"], b"")?;
+    assert_eq!(shown["failed"], 0, "{shown}");
+    print(&format!("worst gap of the appends {} ms", shown["worst_gap_ms"]));
+
+    // What is kept is the group that there was last.
+    let ids = |status: &serde_json::Value| -> Vec<u64> {
+        let replicas = status["replicas"].as_array().into_iter().flatten();
+        replicas.filter_map(|replica| replica["id"].as_u64()).collect()
+    };
+    let members = ids(&json(home, &["cluster", "status"], b"")?);
+    succeed(home, &["demo", "stop"], b"")?;
+    demo.child.wait()?;
+    let (_again, _) = Demo::start(home, &arguments)?;
+    assert_eq!(ids(&json(home, &["cluster", "status"], b"")?), members);
+    settled(home, 3).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_group_is_shown_agreed_to_begun_and_remembered() -> Result<()> {
+    let home = TempDir::with_prefix("quorate-e2e-")?;
+    let (_demo, _) = Demo::start(home.path(), &["demo", "--port", "17191", "--no-traffic"])?;
+    let home = home.path();
+    let joiner = "http://127.0.0.1:17194";
+    let code = |line: &str| -> Result<(Option<i32>, String)> {
+        let output = run(home, &line.split(' ').collect::<Vec<_>>(), b"")?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    };
+    until("the spare waits to join", PATIENCE, async || {
+        let joiners = json(home, &["cluster", "joiners"], b"")?;
+        Ok((joiners[0]["addr"] == joiner).then_some(()))
+    })
+    .await?;
+    let status = succeed(home, &["cluster", "status"], b"")?;
+    assert!(String::from_utf8_lossy(&status).contains("waiting to join"), "{status:?}");
+
+    let (dry, plan) = code(&format!("cluster add {joiner} --dry-run"))?;
+    assert!(dry == Some(0) && plan.contains("is ready"), "{plan}");
+    assert_eq!(code(&format!("cluster add {joiner}"))?.0, Some(6), "nobody agreed to it");
+    let (stale, plan) = code(&format!("cluster add {joiner} --yes --if-epoch 1 -o json"))?;
+    let plan: serde_json::Value = serde_json::from_str(&plan)?;
+    assert!(stale == Some(4) && plan["epoch"].as_u64() > Some(1), "{plan}");
+    assert_eq!(code("cluster watch")?.0, Some(3), "nothing has begun");
+    assert_eq!(code("cluster remove 3 --yes")?.0, Some(6), "one more failure would end it");
+    assert_eq!(code("cluster add http://127.0.0.1:9 --yes")?.0, Some(3), "nobody waits there");
+
+    let begun = json(home, &["cluster", "add", joiner, "--yes", "--no-wait"], b"")?;
+    assert_eq!(begun["id"], 1, "{begun}");
+    let (over, lines) = code("cluster watch 1 -o ndjson")?;
+    let last: serde_json::Value = serde_json::from_str(lines.lines().last().context("a line")?)?;
+    assert!(over == Some(0) && last["stage"] == "done", "{lines}");
+    assert_eq!(code("cluster cancel 1")?.0, Some(4), "it is over");
+    assert_eq!(code("cluster cancel 9")?.0, Some(3));
+    let fourth = last["joins"][0].as_u64().context("it has an id")?;
+    let reason = "it was only lent";
+    for line in [format!("cluster remove {fourth} --yes"), "cluster lead 2 --yes".to_owned()] {
+        assert_eq!(
+            json(home, &line.split(' ').collect::<Vec<_>>(), b"")?["stage"],
+            "done",
+            "{line}"
+        );
+    }
+    let overridden = ["cluster", "remove", "3", "--yes", "--override", "P1=3", "--reason", reason];
+    assert_eq!(json(home, &overridden, b"")?["stage"], "done");
+    let changes = json(home, &["cluster", "changes", "--limit", "3"], b"")?;
+    let wishes: Vec<_> = changes.as_array().into_iter().flatten().map(|one| &one["wish"]).collect();
+    assert_eq!(wishes.len(), 3, "{changes}");
+    assert_eq!(changes[0]["overrides"][0]["reason"], reason);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_is_cancelled_and_whoever_watches_is_told() -> Result<()> {
+    let cluster = Cluster::start(3).await?;
+    let joiner = spare(&cluster, "joiner", &[]).await?;
+    let (home, url) = (cluster.folder(), cluster.url(0));
+    let line = |line: &str| -> Result<Output> {
+        run(
+            home,
+            &[&["-e", &url, "cluster"], &line.split(' ').collect::<Vec<_>>()[..]].concat(),
+            b"",
+        )
+    };
+    // It is let in, and never gets there.
+    joiner.pause()?;
+    let begun = line(&format!("add {} --yes --no-wait", joiner.url()))?;
+    assert_eq!(begun.status.code(), Some(0), "{begun:?}");
+    assert_eq!(line("watch --wait 500ms")?.status.code(), Some(7), "it is not over");
+    assert_eq!(line("cancel 1 --dry-run")?.status.code(), Some(0), "it can be cancelled");
+    let cancelled = line("cancel 1 -o json")?;
+    assert_eq!(cancelled.status.code(), Some(0), "{cancelled:?}");
+    let change: serde_json::Value = serde_json::from_slice(&cancelled.stdout)?;
+    assert_eq!(change["stage"], "cancelled", "{change}");
+    assert_eq!(line("watch 1")?.status.code(), Some(1), "it did not come to what was wished");
+    assert_eq!(line("cancel 1")?.status.code(), Some(4), "it is over");
+    joiner.resume()?;
+    cluster.finish();
     Ok(())
 }
 

@@ -78,6 +78,11 @@ impl FromStr for Typing {
 }
 
 impl Manner {
+    /// As the commands of a demo do: what they are for is done at once.
+    pub(super) fn of_a_demo(rehearsal: Rehearsal) -> Self {
+        Self { yes: true, dry_run: rehearsal.dry_run, ..Self::default() }
+    }
+
     fn overrides(&self) -> Vec<Override> {
         let reasons = self.reason.iter().cycle();
         let typings = self.overrides.iter().cloned();

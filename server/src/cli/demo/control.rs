@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::types::ReplicaAddr;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +33,8 @@ pub(super) enum Ask {
         /// Start it again after so many milliseconds, or never.
         restart_after_ms: Option<u64>,
     },
+    /// Have somebody wait to join, if there is room.
+    Spare,
     /// Start a replica that is down.
     Start {
         /// Which.
@@ -98,6 +101,8 @@ pub(super) enum Answer {
     Done(String),
     /// How it is going.
     Shown(Shown),
+    /// Where somebody waits to join.
+    Waiting(ReplicaAddr),
     /// Not done, and why.
     Refused(String),
 }
@@ -108,6 +113,7 @@ pub(super) struct Shown {
     pub(super) replicas: Vec<ShownReplica>,
     pub(super) traffic: bool,
     pub(super) acknowledged: u64,
+    pub(super) failed: u64,
     pub(super) worst_gap_ms: f64,
 }
 
@@ -115,6 +121,7 @@ pub(super) struct Shown {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ShownReplica {
     pub(super) id: Option<u64>,
+    pub(super) role: String,
     pub(super) addr: String,
     pub(super) process: String,
     pub(super) link: String,
@@ -174,9 +181,7 @@ async fn take<S: Steered>(
 
 /// Asks the demo that runs now.
 pub(super) async fn ask(ask: Ask) -> Result<Answer, Failure> {
-    let Some(demo) = Whereabouts::read() else {
-        return Err(Failure::new(Exit::Unavailable, "no demo is running").hint("quorate demo"));
-    };
+    let demo = Whereabouts::running()?;
     let asked = Clock::real().within(DEADLINE, ask_at(&demo, ask)).await;
     let answer = asked.unwrap_or_else(|_expired| Err(io::ErrorKind::TimedOut.into()));
     answer.map_err(|error| {

@@ -16,7 +16,10 @@ use super::links::Doors;
 use crate::cli::{Exit, Failure};
 use crate::world::{Chance, Clock};
 
-const REPLICAS: u16 = 3;
+/// How many replicas form the group.
+pub(super) const REPLICAS: usize = 3;
+/// How many replicas there can be at most, with those who wait to join.
+const PLACES: usize = 8;
 const FIRST_PORT: u16 = 7001;
 /// From the door for clients to the one for peers.
 const PEER_PORT_STEP: u16 = 1000;
@@ -24,17 +27,22 @@ const PEER_PORT_STEP: u16 = 1000;
 const STOPPING_MAX: Duration = Duration::from_secs(15);
 const PLAN: &str = "demo.json";
 
-/// The folder of a demo and the doors of its replicas.
+/// The folder of a demo and the doors of all replicas that it may have.
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) folder: PathBuf,
     pub(super) doors: Vec<Doors>,
     is_kept: bool,
+    is_formed: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What a folder remembers that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Plan {
     ports: Vec<(u16, u16)>,
+    /// The group has formed: who is a replica and who is none is its own affair since.
+    #[serde(default)]
+    is_formed: bool,
 }
 
 impl Home {
@@ -43,7 +51,7 @@ impl Home {
         let name = format!("quorate-demo-{:016x}", Chance::from_system().next_u64());
         let folder = std::env::temp_dir().join(name);
         fs::create_dir(&folder)?;
-        let mut home = Self { folder, doors: Vec::new(), is_kept: false };
+        let mut home = Self { folder, doors: Vec::new(), is_kept: false, is_formed: false };
         home.doors = doors(&choose(port)?);
         Ok(home)
     }
@@ -52,27 +60,48 @@ impl Home {
     pub(super) fn kept(folder: &Path, port: Option<u16>) -> Result<Self, Failure> {
         fs::create_dir_all(folder)?;
         let folder = fs::canonicalize(folder)?;
-        let plan = folder.join(PLAN);
-        let ports = if plan.exists() {
-            let plan: Plan = serde_json::from_slice(&fs::read(&plan)?).map_err(|error| {
-                Failure::new(Exit::Failed, format!("{} is not understood", plan.display()))
+        let path = folder.join(PLAN);
+        let plan = if path.exists() {
+            let plan: Plan = serde_json::from_slice(&fs::read(&path)?).map_err(|error| {
+                Failure::new(Exit::Failed, format!("{} is not understood", path.display()))
                     .because(error)
             })?;
-            wait_until_free(&plan.ports)?;
-            plan.ports
+            let is_used = |(place, (port, _)): &(usize, &(u16, u16))| {
+                *place < REPLICAS && !plan.is_formed || holds_a_replica(&folder_of(&folder, *port))
+            };
+            let places = plan.ports.iter().enumerate();
+            let used: Vec<(u16, u16)> = places.filter(is_used).map(|(_, pair)| *pair).collect();
+            wait_until_free(&used)?;
+            let is_formed = plan.is_formed && !used.is_empty();
+            // The others have no address that anybody knows.
+            Plan { ports: filled_up(used)?, is_formed }
         } else {
             if fs::read_dir(&folder)?.next().is_some() {
                 return Err(Failure::usage(format!("{} holds something else", folder.display()))
                     .because("a demo is kept in a folder of its own"));
             }
-            let ports = choose(port)?;
-            fs::write(
-                &plan,
-                serde_json::to_vec(&Plan { ports: ports.clone() }).map_err(io::Error::from)?,
-            )?;
-            ports
+            Plan { ports: choose(port)?, is_formed: false }
         };
-        Ok(Self { folder, doors: doors(&ports), is_kept: true })
+        let home =
+            Self { folder, doors: doors(&plan.ports), is_kept: true, is_formed: plan.is_formed };
+        home.remember(&plan)?;
+        Ok(home)
+    }
+
+    /// Remembers that the group has formed.
+    pub(super) fn has_formed(&self) -> io::Result<()> {
+        let pair = |doors: &Doors| (doors.clients.port(), doors.peers.port());
+        let ports = self.doors.iter().map(pair).collect();
+        if self.is_kept { self.remember(&Plan { ports, is_formed: true }) } else { Ok(()) }
+    }
+
+    fn remember(&self, plan: &Plan) -> io::Result<()> {
+        fs::write(self.folder.join(PLAN), serde_json::to_vec(plan).map_err(io::Error::from)?)
+    }
+
+    /// Whether the group had formed when this demo began.
+    pub(super) fn is_formed(&self) -> bool {
+        self.is_formed
     }
 
     /// Whether the folder stays.
@@ -82,8 +111,17 @@ impl Home {
 
     /// The folder of one replica, named by its port so that it does not pretend to be its id.
     pub(super) fn replica(&self, place: usize) -> PathBuf {
-        self.folder.join(format!("replica-{}", self.doors[place].clients.port()))
+        folder_of(&self.folder, self.doors[place].clients.port())
     }
+}
+
+fn folder_of(folder: &Path, port: u16) -> PathBuf {
+    folder.join(format!("replica-{port}"))
+}
+
+/// Whether a start in this folder has to go on with what is there.
+pub(super) fn holds_a_replica(folder: &Path) -> bool {
+    folder.join("marker").exists()
 }
 
 impl Drop for Home {
@@ -105,18 +143,19 @@ fn doors(ports: &[(u16, u16)]) -> Vec<Doors> {
 
 /// The ports asked for; otherwise the usual ones, or free ones if those are taken.
 fn choose(port: Option<u16>) -> Result<Vec<(u16, u16)>, Failure> {
-    let ports = in_a_row(port.unwrap_or(FIRST_PORT))?;
-    match (check(&ports), port) {
-        (Ok(()), _) => Ok(ports),
+    let first = in_a_row(port.unwrap_or(FIRST_PORT))?;
+    match (check(&first), port) {
+        (Ok(()), _) => filled_up(first),
         (Err(failure), Some(_)) => Err(failure),
-        (Err(_), None) => Ok(free()?),
+        (Err(_), None) => filled_up(Vec::new()),
     }
 }
 
+/// For the group, and for one who waits to join it.
 fn in_a_row(first: u16) -> Result<Vec<(u16, u16)>, Failure> {
-    (0..REPLICAS)
+    (0..=REPLICAS)
         .map(|place| {
-            let clients = first.checked_add(place)?;
+            let clients = first.checked_add(u16::try_from(place).ok()?)?;
             Some((clients, clients.checked_add(PEER_PORT_STEP)?))
         })
         .collect::<Option<Vec<_>>>()
@@ -125,10 +164,25 @@ fn in_a_row(first: u16) -> Result<Vec<(u16, u16)>, Failure> {
         })
 }
 
+/// The same and more, until there are enough: the next ones in the row if they are free, or free ones.
+fn filled_up(mut ports: Vec<(u16, u16)>) -> Result<Vec<(u16, u16)>, Failure> {
+    let next = |ports: &[(u16, u16)]| {
+        let clients = ports.iter().map(|(clients, _)| *clients).max()?.checked_add(1)?;
+        Some((clients, clients.checked_add(PEER_PORT_STEP)?))
+    };
+    while ports.len() < PLACES
+        && let Some(pair) = next(&ports).filter(|pair| check(&[*pair]).is_ok())
+    {
+        ports.push(pair);
+    }
+    ports.extend(free(PLACES.saturating_sub(ports.len()))?);
+    Ok(ports)
+}
+
 /// Ports that nobody uses at this moment, all held at once so that they differ.
-fn free() -> io::Result<Vec<(u16, u16)>> {
+fn free(count: usize) -> io::Result<Vec<(u16, u16)>> {
     let held: Vec<(TcpListener, TcpListener)> =
-        (0..REPLICAS).map(|_| Ok((bind(0)?, bind(0)?))).collect::<io::Result<_>>()?;
+        (0..count).map(|_| Ok((bind(0)?, bind(0)?))).collect::<io::Result<_>>()?;
     held.iter()
         .map(|(clients, peers)| Ok((clients.local_addr()?.port(), peers.local_addr()?.port())))
         .collect()
@@ -179,7 +233,7 @@ mod tests {
         let home = Home::temporary(None).unwrap();
         let folder = home.folder.clone();
         assert!(folder.is_dir() && !home.is_kept());
-        assert_eq!(home.doors.len(), 3);
+        assert_eq!(home.doors.len(), PLACES);
         drop(home);
         assert!(!folder.exists());
     }
@@ -189,10 +243,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("kept");
         let first = Home::kept(&folder, None).unwrap();
-        let ports: Vec<u16> = first.doors.iter().map(|doors| doors.peers.port()).collect();
+        let ports = |home: &Home, places: usize| -> Vec<u16> {
+            home.doors.iter().take(places).map(|doors| doors.peers.port()).collect()
+        };
+        let before = ports(&first, REPLICAS);
         drop(first);
         let second = Home::kept(&folder, Some(9000)).unwrap();
-        assert_eq!(second.doors.iter().map(|doors| doors.peers.port()).collect::<Vec<_>>(), ports);
+        assert_eq!((ports(&second, REPLICAS), second.is_formed()), (before, false));
+        second.has_formed().unwrap();
+        // From then on, the addresses that count are those of who is there.
+        let (fourth, moved_in) = (second.doors[3].peers.port(), second.replica(3));
+        drop(second);
+        fs::create_dir(&moved_in).unwrap();
+        fs::write(moved_in.join("marker"), "").unwrap();
+        let third = Home::kept(&folder, None).unwrap();
+        assert_eq!((third.doors[0].peers.port(), third.is_formed()), (fourth, true));
+        assert_eq!(third.doors.len(), PLACES);
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// A relay from every replica to both doors of every other one.
+    /// A relay from every replica to both doors of every other one, of all that there may ever be: what a replica
+    /// has to dial is told at its start.
     pub(super) async fn open(doors: &[Doors]) -> io::Result<Self> {
         let mut links = Vec::new();
         for source in 0..doors.len() {

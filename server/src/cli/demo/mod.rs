@@ -1,4 +1,5 @@
-//! `quorate demo`: three replicas on this machine, sample traffic, and switches to break things.
+//! `quorate demo`: three replicas on this machine, one more that waits to join, sample traffic, and switches to
+//! break things.
 //!
 //! Real processes and real files: each replica is this very program, started with `serve`, and the
 //! group forms by the real path (one bootstraps, the others join). Between them run relays that can
@@ -14,6 +15,7 @@
 mod control;
 mod home;
 mod links;
+mod members;
 mod process;
 pub mod relay;
 mod stage;
@@ -31,13 +33,15 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::logs::Rehearsal;
 use super::output::{Format, Table};
 use super::{Context, Exit, Failure, duration};
 use crate::world::{Chance, Clock};
 
 use control::{Answer, Ask, Shown, Switch, Who};
 use home::Home;
-use stage::Stage;
+use members::Wanted;
+use stage::{Stage, WAITING};
 
 pub(super) use whereabouts::Whereabouts;
 
@@ -89,6 +93,26 @@ enum DemoCommand {
         #[arg(long, conflicts_with = "restart_after")]
         stay_dead: bool,
     },
+    /// Let one more replica in: the process that waits to join. Another one waits then.
+    Add {
+        #[command(flatten)]
+        rehearsal: Rehearsal,
+    },
+    /// Let a replica leave, for ever: `leader`, or a number; otherwise the one that came last and does not lead.
+    Remove {
+        /// `leader`, or a replica's number.
+        who: Option<Who>,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
+    },
+    /// Let the process that waits to join take the place of a replica: `leader`, or a number; otherwise of the one
+    /// that came last and does not lead.
+    Replace {
+        /// `leader`, or a replica's number.
+        who: Option<Who>,
+        #[command(flatten)]
+        rehearsal: Rehearsal,
+    },
     /// Start a replica that is dead.
     Start {
         /// The replica's number.
@@ -126,6 +150,15 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), F
     let Some(command) = arguments.command else { return start(arguments.start, context).await };
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let ask = match command {
+        DemoCommand::Add { rehearsal } => {
+            return members::change(Wanted::Add, rehearsal, context).await;
+        }
+        DemoCommand::Remove { who, rehearsal } => {
+            return members::change(Wanted::Remove(who), rehearsal, context).await;
+        }
+        DemoCommand::Replace { who, rehearsal } => {
+            return members::change(Wanted::Replace(who), rehearsal, context).await;
+        }
         DemoCommand::Kill { who, restart_after, stay_dead } => {
             let restart_after_ms = (!stay_dead).then(|| millis(restart_after));
             Ask::Kill { who, restart_after_ms }
@@ -143,6 +176,10 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), F
             .output
             .value(&Said { done: said }, |said| Table::pairs().pair(&said.done, ""))?),
         Answer::Shown(shown) => Ok(context.output.value(&shown, shown_table)?),
+        Answer::Waiting(addr) => {
+            let done = format!("{addr} is {WAITING}");
+            Ok(context.output.value(&Said { done }, |said| Table::pairs().pair(&said.done, ""))?)
+        }
         Answer::Refused(reason) => {
             Err(Failure::new(Exit::Failed, reason).hint("quorate demo status"))
         }
@@ -155,10 +192,11 @@ struct Said {
 }
 
 fn shown_table(shown: &Shown) -> Table {
-    let mut table = Table::new(&["replica", "address", "process", "links", "diagnostics"]);
+    let mut table = Table::new(&["replica", "role", "address", "process", "links", "diagnostics"]);
     for replica in &shown.replicas {
         table.row(vec![
-            replica.id.map_or_else(|| "?".to_owned(), |id| id.to_string()),
+            replica.id.map_or_else(|| "-".to_owned(), |id| id.to_string()),
+            replica.role.clone(),
             replica.addr.clone(),
             replica.process.clone(),
             replica.link.clone(),
@@ -169,7 +207,8 @@ fn shown_table(shown: &Shown) -> Table {
     table.row(vec![
         "traffic".to_owned(),
         traffic.to_owned(),
-        format!("{} appends", shown.acknowledged),
+        String::new(),
+        format!("{} appends, {} failed", shown.acknowledged, shown.failed),
         format!("worst gap {} ms", shown.worst_gap_ms),
     ]);
     table
@@ -230,25 +269,40 @@ async fn play(
     let clock = Clock::real();
     let formed = clock.within(FORM_MAX, stage.form()).await;
     let status = formed.map_err(|_expired| stage.failed_to_form())??;
+    home.has_formed()?;
+    // Only now, or it would be one of those that the group is founded with.
+    let spare = stage.spare().ok();
     stage.prepare_log().await?;
     let ready_in = clock.since(context.began);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let whereabouts = Whereabouts {
+    let mut addrs = stage.addrs();
+    let mut whereabouts = Whereabouts {
         pid: std::process::id(),
-        endpoints: stage.addrs(),
+        endpoints: addrs.borrow_and_update().clone(),
         control: listener.local_addr()?,
         token: format!("{:032x}", Chance::from_system().next_u128()),
         folder: home.folder.clone(),
     };
-    let _written = whereabouts.write()?;
+    let written = whereabouts.write()?;
     if !arguments.no_traffic {
         stage.traffic.on();
     }
     let traffic = if stage.traffic.is_on() { Switch::On } else { Switch::Off };
-    announce(&Announcement::of(&status, &whereabouts, ready_in, traffic), home, context)?;
+    let mut announcement = Announcement::of(&status, &whereabouts, ready_in, traffic);
+    announcement.spare = spare.map(|addr| addr.to_string());
+    announce(&announcement, home, context)?;
+    let token = whereabouts.token.clone();
+    let telling = async {
+        while addrs.changed().await.is_ok() {
+            whereabouts.endpoints.clone_from(&addrs.borrow_and_update());
+            written.renew(&whereabouts)?;
+        }
+        Ok(())
+    };
     tokio::select! {
-        () = control::listen(listener, whereabouts.token.clone(), Arc::clone(stage)) => Ok(()),
+        () = control::listen(listener, token, Arc::clone(stage)) => Ok(()),
         shown = show_meter(stage, context) => shown,
+        told = telling => told,
     }
 }
 
@@ -262,6 +316,8 @@ struct Announcement {
     folder: PathBuf,
     tolerance: u32,
     replicas: Vec<AnnouncedReplica>,
+    /// Where somebody waits to join.
+    spare: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -291,6 +347,7 @@ impl Announcement {
             folder: whereabouts.folder.clone(),
             tolerance: status.verdict.tolerance,
             replicas: replicas.collect(),
+            spare: None,
         }
     }
 }
@@ -332,6 +389,10 @@ fn poster(shown: &Announcement, is_kept: bool) -> String {
         text.push_str(format!("{line:<50} {aside}").trim_end());
         text.push('\n');
     }
+    if let Some(spare) = &shown.spare {
+        let line = format!(" spare      {spare}  {WAITING}, admitted by `quorate demo add`\n");
+        text.push_str(&line);
+    }
     let replicas = if shown.tolerance == 1 { "replica" } else { "replicas" };
     let ready = format!(
         " ready in {:.1} s, first append acknowledged · can lose {} {replicas}\n\n",
@@ -342,6 +403,7 @@ fn poster(shown: &Announcement, is_kept: bool) -> String {
     text.push_str(
         " try in another terminal:\n\
          \x20  echo hello | quorate append demo      quorate follow demo\n\
+         \x20  quorate demo add                      # a 4th replica joins while appends go on\n\
          \x20  quorate demo kill leader              # watch failover\n\
          \x20  quorate demo partition 3              # cut replica 3 off        quorate demo heal\n\
          \x20  quorate cluster status                quorate bench --clients 64\n\n",
@@ -407,13 +469,17 @@ mod tests {
             folder: PathBuf::from("/tmp/quorate-demo-1"),
             tolerance: 1,
             replicas: vec![replica(1, "leader"), replica(2, "follower"), replica(3, "follower")],
+            spare: Some("http://127.0.0.1:7004".to_owned()),
         };
         let text = poster(&shown, false);
         let first =
             " replica 1  http://127.0.0.1:7001  leader          dashboard  http://127.0.0.1:7001/";
         assert_eq!(text.lines().nth(1), Some(first), "{text}");
+        let spare =
+            " spare      http://127.0.0.1:7004  waiting to join, admitted by `quorate demo add`";
+        assert_eq!(text.lines().nth(4), Some(spare), "{text}");
         let ready = " ready in 0.4 s, first append acknowledged · can lose 1 replica";
-        assert_eq!(text.lines().nth(4), Some(ready), "{text}");
+        assert_eq!(text.lines().nth(5), Some(ready), "{text}");
         assert!(text.contains("data removed on exit: /tmp/quorate-demo-1"), "{text}");
         assert!(text.contains("quorate demo kill leader"));
     }

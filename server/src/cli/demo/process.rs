@@ -2,20 +2,21 @@
 //!
 //! Invariants: a replica never outlives the demo, because it stops when its standard input ends; it
 //! never shares the terminal's signals, because it has a process group of its own. One that dies
-//! unasked is started again, and after a few deaths in a row it stays down and says so.
+//! unasked is started again, and after a few deaths in a row it stays down and says so. One that was removed
+//! from the group is not started again.
 
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use client::types::ReplicaAddr;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
-use crate::cli::Output;
+use super::home::holds_a_replica;
+use crate::cli::{Exit, Output};
 use crate::world::{Clock, tasks};
 
 /// After an unasked death.
@@ -40,11 +41,6 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    /// Where it answers clients.
-    pub(super) fn addr(&self) -> ReplicaAddr {
-        format!("http://{}", self.listen).parse().expect("an address of a socket is well-formed")
-    }
-
     /// Where its diagnostics go.
     pub(super) fn diagnostics(&self) -> PathBuf {
         self.folder.with_extension("txt")
@@ -94,11 +90,6 @@ impl Recipe {
     }
 }
 
-/// Whether a start has to go on with what is there.
-fn holds_a_replica(folder: &Path) -> bool {
-    folder.join("marker").exists()
-}
-
 /// How a process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Life {
@@ -108,6 +99,8 @@ pub(super) enum Life {
     Waiting,
     /// It does not, until somebody starts it.
     Down,
+    /// It does not, and never will: its folder is no member's any more.
+    Left,
 }
 
 /// What comes after a kill.
@@ -178,6 +171,14 @@ impl Process {
     }
 }
 
+/// What comes after a death.
+enum Ending {
+    /// Another start, some time.
+    Pause(Then),
+    /// Nothing.
+    Over(Life),
+}
+
 /// Looks after one process.
 struct Keeper {
     recipe: Recipe,
@@ -190,11 +191,17 @@ struct Keeper {
 impl Keeper {
     async fn run(mut self) {
         let mut then = Then::Restart(Duration::ZERO);
+        let mut last = Life::Down;
         while self.wait(then).await {
-            let Some(next) = self.live().await else { break };
-            then = next;
+            match self.live().await {
+                Ending::Pause(next) => then = next,
+                Ending::Over(life) => {
+                    last = life;
+                    break;
+                }
+            }
         }
-        self.life.send_replace(Life::Down);
+        self.life.send_replace(last);
     }
 
     /// Waits until it is time to start; false if it never will be.
@@ -222,15 +229,15 @@ impl Keeper {
         }
     }
 
-    /// From start to death; nothing if it is not to be started again.
-    async fn live(&mut self) -> Option<Then> {
+    /// From start to death.
+    async fn live(&mut self) -> Ending {
         let clock = Clock::real();
         let began = clock.now();
         let mut child = match self.recipe.spawn() {
             Ok(child) => child,
             Err(error) => {
                 self.output.note(&format!("{} cannot be started: {error}", self.recipe.listen));
-                return Some(Then::StayDown);
+                return Ending::Pause(Then::StayDown);
             }
         };
         // Held here, because waiting for a child would close what it still holds.
@@ -241,6 +248,11 @@ impl Keeper {
         loop {
             tokio::select! {
                 ended = child.wait() => {
+                    let refused = i32::from(Exit::Identity.code());
+                    if ended.as_ref().is_ok_and(|status| status.code() == Some(refused)) {
+                        self.output.note(&format!("replica at {} has left", self.recipe.listen));
+                        return Ending::Over(Life::Left);
+                    }
                     let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                     let is_short = clock.since(began) < SHORT_LIFE;
                     self.deaths = if is_short { self.deaths + 1 } else { 1 };
@@ -249,7 +261,7 @@ impl Keeper {
                         self.recipe.listen,
                         self.recipe.diagnostics().display()
                     ));
-                    return Some(if self.deaths < DEATHS_MAX {
+                    return Ending::Pause(if self.deaths < DEATHS_MAX {
                         Then::Restart(PAUSE)
                     } else {
                         Then::StayDown
@@ -260,7 +272,7 @@ impl Keeper {
                         // Killing fails only if it is dead already.
                         child.kill().await.ok();
                         self.deaths = 0;
-                        return Some(then);
+                        return Ending::Pause(then);
                     }
                     Some(Order::Start) => {}
                     Some(Order::Stop) | None => {
@@ -269,7 +281,7 @@ impl Keeper {
                         if clock.within(STOP_MAX, child.wait()).await.is_err() {
                             child.kill().await.ok();
                         }
-                        return None;
+                        return Ending::Over(Life::Down);
                     }
                 },
             }
@@ -280,6 +292,7 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
 
     use super::*;
     use crate::cli::{Format, Verbosity};
@@ -354,6 +367,18 @@ mod tests {
         until(&process, |life| life == Life::Down).await;
         let said = std::fs::read_to_string(process.recipe.diagnostics()).unwrap();
         assert_eq!(said.lines().count(), 5, "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_process_whose_folder_is_refused_is_not_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = process(folder.path(), "echo removed >&2; exit 75");
+        until(&process, |life| life == Life::Left).await;
+        // Nobody is left to be asked, and nobody waits for an answer.
+        process.restart().await;
+        process.end().await;
+        let said = std::fs::read_to_string(process.recipe.diagnostics()).unwrap();
+        assert_eq!((said.as_str(), process.life()), ("removed\n", Life::Left));
     }
 
     #[tokio::test]

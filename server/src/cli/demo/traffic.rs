@@ -58,10 +58,10 @@ impl Traffic {
         self.meter.reading(Clock::real().now(), self.is_on())
     }
 
-    /// Acknowledged appends and the worst gap so far; the meter goes on as if nobody had looked.
-    pub(super) fn totals(&self) -> (u64, Duration) {
+    /// Acknowledged and failed appends, and the worst gap so far; the meter goes on as if nobody had looked.
+    pub(super) fn totals(&self) -> (u64, u64, Duration) {
         let state = self.meter.state();
-        (state.acknowledged, state.worst_gap)
+        (state.acknowledged, state.failed, state.worst_gap)
     }
 
     /// Ends the clients.

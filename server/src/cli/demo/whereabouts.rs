@@ -14,6 +14,8 @@ use client::types::ReplicaAddr;
 use rustix::process::{Pid, geteuid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::{Exit, Failure};
+
 const FILE: &str = "demo.json";
 
 /// What other commands need to find a demo, and to steer it.
@@ -37,6 +39,13 @@ impl Whereabouts {
         Self::read_in(&folder())
     }
 
+    /// The same, for a command that makes no sense without one.
+    pub(super) fn running() -> Result<Self, Failure> {
+        Self::read().ok_or_else(|| {
+            Failure::new(Exit::Unavailable, "no demo is running").hint("quorate demo")
+        })
+    }
+
     fn read_in(folder: &Path) -> Option<Self> {
         let path = folder.join(FILE);
         // In a folder for everybody, somebody else could have put it there.
@@ -57,7 +66,13 @@ impl Whereabouts {
 
     fn write_in(&self, folder: &Path) -> io::Result<Written> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let fresh = folder.join(format!("{FILE}.{}", self.pid));
+        let path = folder.join(FILE);
+        self.put(&path)?;
+        Ok(Written { path })
+    }
+
+    fn put(&self, path: &Path) -> io::Result<()> {
+        let fresh = path.with_extension(self.pid.to_string());
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)
@@ -65,9 +80,7 @@ impl Whereabouts {
             .mode(0o600)
             .open(&fresh)?;
         file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        let path = folder.join(FILE);
-        fs::rename(&fresh, &path)?;
-        Ok(Written { path })
+        fs::rename(&fresh, path)
     }
 }
 
@@ -75,6 +88,13 @@ impl Whereabouts {
 #[derive(Debug)]
 pub(super) struct Written {
     path: PathBuf,
+}
+
+impl Written {
+    /// Writes it anew.
+    pub(super) fn renew(&self, whereabouts: &Whereabouts) -> io::Result<()> {
+        whereabouts.put(&self.path)
+    }
 }
 
 impl Drop for Written {
@@ -121,7 +141,11 @@ mod tests {
         let folder = folder.path().join("new");
         let ours = demo(std::process::id());
         let written = ours.write_in(&folder).unwrap();
-        assert_eq!(Whereabouts::read_in(&folder), Some(ours));
+        assert_eq!(Whereabouts::read_in(&folder), Some(ours.clone()));
+        let moved =
+            Whereabouts { endpoints: vec!["http://127.0.0.1:7004".parse().unwrap()], ..ours };
+        written.renew(&moved).unwrap();
+        assert_eq!(Whereabouts::read_in(&folder), Some(moved));
         let mode = fs::metadata(folder.join(FILE)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(written);
