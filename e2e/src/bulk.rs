@@ -68,11 +68,12 @@ pub async fn purged(cluster: &Cluster, number: usize) -> Result<()> {
 
 /// Every record of so many batches is what it should be at this replica.
 pub async fn check_records(cluster: &Cluster, number: usize, batches: u64) -> Result<()> {
-    let log = workload::client_within(&[cluster.url(number)], READ_MAX)?.log(LOG.parse()?);
+    let log = workload::single(&cluster.url(number))?.log(LOG.parse()?);
     let tail = Position::new(batches * BATCH_RECORDS);
     let mut next = Position::ZERO;
     while next < tail {
-        let page = log.read(&ReadQuery::from(ReadFrom::Position(next))).await?;
+        let query = ReadQuery::from(ReadFrom::Position(next));
+        let page = workload::answered(READ_MAX, async || log.read(&query).await).await?;
         for record in page.records.iter().filter(|record| record.position < tail) {
             let expected = body(record.position.get() % BATCH_RECORDS);
             assert_eq!(record.body, expected.as_bytes(), "at {}", record.position);

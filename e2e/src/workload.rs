@@ -184,8 +184,8 @@ impl Workload {
     /// Takes down what one replica holds, and the root it claims.
     async fn read_to_the_end(&self, cluster: &Cluster, number: usize) -> Result<()> {
         let asked = self.recorder.now();
-        let log = client(&[cluster.url(number)])?.log(self.load.log.clone());
-        let described = log.describe().await?;
+        let log = single(&cluster.url(number))?.log(self.load.log.clone());
+        let described = answered(PATIENCE, async || log.describe().await).await?;
         let mut records = Vec::new();
         let mut next = described.first;
         while next < described.tail {
@@ -193,7 +193,7 @@ impl Workload {
                 consistency: Consistency::Local,
                 ..ReadQuery::from(ReadFrom::Position(next))
             };
-            let page = log.read(&query).await?;
+            let page = answered(PATIENCE, async || log.read(&query).await).await?;
             ensure!(page.next > next, "replica {number} shows nothing at {next} below its tail");
             next = page.next;
             records.extend(values(&page.records));
@@ -405,12 +405,7 @@ impl Caller {
 
 /// A client that knows all replicas, for calls that have to be done: it bears a busy machine and an election.
 pub fn client(urls: &[String]) -> Result<Client> {
-    client_within(urls, PATIENCE)
-}
-
-/// The same, for calls that may fail, which is to be known after this time.
-pub fn client_within(urls: &[String], deadline: Duration) -> Result<Client> {
-    build(urls, deadline / 2, deadline)
+    build(urls, PATIENCE / 2, PATIENCE)
 }
 
 /// A client of the load: what became of a call is soon told, and what was not done is part of the history.
@@ -424,9 +419,22 @@ fn build(urls: &[String], attempt_max: Duration, deadline: Duration) -> Result<C
     Ok(builder.attempt_timeout(attempt_max).build()?)
 }
 
-/// A client of one replica alone, that tries once.
+/// A client of one replica alone, that tries once. Any other gets to know the other members and goes on with them.
 pub fn single(url: &str) -> Result<Client> {
     Ok(Client::single(ReplicaAddr::new(url)?)?)
+}
+
+/// What one replica answers to a question; it is asked again if it refuses for the moment, or cannot be reached.
+pub async fn answered<T>(
+    within: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, client::Error>,
+) -> Result<T> {
+    until("it answers", within, async || match ask().await {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_retryable() => Ok(None),
+        Err(error) => Err(error.into()),
+    })
+    .await
 }
 
 fn values(records: &[client::types::Record]) -> impl Iterator<Item = (u64, Value)> {
@@ -438,7 +446,7 @@ async fn cursors(log: &Log) -> Result<String> {
     let mut held: Vec<String> = Vec::new();
     let mut query = ListQuery { consistency: Consistency::Local, ..ListQuery::default() };
     loop {
-        let page = log.cursors(&query).await?;
+        let page = answered(PATIENCE, async || log.cursors(&query).await).await?;
         held.extend(page.cursors.iter().map(|at| format!("{} at {}", at.name, at.position)));
         let Some(next) = page.next else { break };
         query.after = Some(next.to_string());
