@@ -15,6 +15,8 @@ use quorate_e2e::{
     chance::Chance,
     check::{Coverage, check},
     cluster::Cluster,
+    figures::Gaps,
+    history::{Action, History, Moment},
     link::{Links, Shape},
     membership::{addr, begin, begun, change, id_of, look, over, plan, spare},
     process::{Process, print},
@@ -342,6 +344,69 @@ async fn a_group_is_changed_again_and_again_whoever_is_killed_or_paused_meanwhil
         faults: BTreeMap::from([(CHANGED.to_owned(), rounds)]),
         replicas: 3,
         appends: 5 * rounds,
+        reads: 10,
+    };
+    print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}
+
+/// The longest that 99 of a hundred appends took that were asked for in these spans.
+fn p99(history: &History, spans: &[(Moment, Moment)]) -> Duration {
+    let in_a_span = |at: Moment| spans.iter().any(|(from, until)| *from <= at && at < *until);
+    let appends = history.calls.iter().filter_map(|call| match &call.action {
+        Action::Append { outcome, .. } if outcome.done().is_some() && in_a_span(call.asked) => {
+            Some(Duration::from_nanos(call.answered.0.saturating_sub(call.asked.0)))
+        }
+        Action::Append { .. }
+        | Action::Read { .. }
+        | Action::Fault { .. }
+        | Action::Final { .. }
+        | Action::Fact { .. } => None,
+    });
+    let mut took: Vec<Duration> = appends.collect();
+    took.sort_unstable();
+    took.get(took.len() * 99 / 100).copied().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_who_appends_fails_while_leader_after_leader_is_replaced() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let load = Load {
+        producers: 10,
+        followers: 1,
+        readers: 1,
+        batch_records_max: 1,
+        ..Load::on("orders", 53)?
+    };
+    let workload = Workload::start(&cluster, load).await?;
+    workload.progress(short_or_long(100, 5_000)).await?;
+    let begin = workload.recorder().now();
+    let mut spans = Vec::new();
+    let rounds = short_or_long(1, 10);
+    for round in 0..rounds {
+        let new = spare(&cluster, &format!("new-{round}"), &[]).await?;
+        let leader = cluster.leader().await?;
+        let replica = id_of(&cluster, leader).await?;
+        workload.recorder().record_fault(CHANGED);
+        let from = workload.recorder().now();
+        assert_done(&change(&cluster, &Wish::Replace { replica, by: addr(&new)? }).await?);
+        spans.push((from, workload.recorder().now()));
+        let gone = cluster.release(leader);
+        cluster.adopt(new);
+        cluster.healed().await?;
+        assert_ends_removed(gone).await?;
+        workload.progress(short_or_long(50, 1_000)).await?;
+    }
+    let history = workload.finish(&mut cluster).await?;
+    let gaps = Gaps::around(&history, CHANGED);
+    assert_eq!(gaps.count(), rounds);
+    let steady = p99(&history, &[(Moment(0), begin)]);
+    print(&format!("leader replaced: {gaps}; p99 {:?}, steady {steady:?}", p99(&history, &spans)));
+    let required = Coverage {
+        faults: BTreeMap::from([(CHANGED.to_owned(), rounds)]),
+        replicas: 3,
+        appends: 100,
         reads: 10,
     };
     print(&check(&history, &required).assert_passed().to_string());
