@@ -11,6 +11,7 @@ use quorate_e2e::{
 };
 use std::{
     io::{BufRead, BufReader, Write},
+    net::TcpListener,
     path::Path,
     process::{Child, ChildStdin, Command, Output, Stdio},
     thread,
@@ -81,13 +82,28 @@ impl Drop for Demo {
     }
 }
 
+/// The first of some ports in a row that nobody holds, nor those a thousand above, where a demo's replicas talk.
+/// Below what systems hand out by themselves, and elsewhere for each process.
+fn free_ports() -> Result<u16> {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let rows = (20_000..30_000).step_by(2_000).flat_map(|from| (from..from + 1_000).step_by(10));
+    let rows: Vec<u16> = rows.collect();
+    let begin = usize::try_from(std::process::id())? % rows.len();
+    let mut rows = rows.iter().cycle().skip(begin).take(rows.len());
+    let row =
+        rows.find(|row| (**row..**row + 10).all(|port| is_free(port) && is_free(port + 1_000)));
+    row.copied().context("no ports are free")
+}
+
 #[test]
 fn a_demo_takes_an_append_within_seconds_and_survives_its_leader() -> Result<()> {
     let home = TempDir::with_prefix("quorate-e2e-")?;
     let kept = home.path().join("kept");
     let folder = kept.to_str().context("a temporary path is UTF-8")?;
-    let (mut demo, took) =
-        Demo::start(home.path(), &["demo", "--port", "17171", "--keep", folder])?;
+    let (mut demo, took) = Demo::start(
+        home.path(),
+        &["demo", "--port", &free_ports()?.to_string(), "--keep", folder],
+    )?;
     print(&format!("first acknowledged append {took:.1?} after the start of the process"));
     assert!(took < short_or_long(PATIENCE, Duration::from_secs(3)), "{took:?}");
 
@@ -130,7 +146,8 @@ async fn a_demo_gains_loses_and_exchanges_replicas_while_appends_go_on() -> Resu
     let home = TempDir::with_prefix("quorate-e2e-")?;
     let kept = home.path().join("kept");
     let folder = kept.to_str().context("a temporary path is UTF-8")?;
-    let arguments = ["demo", "--port", "17181", "--keep", folder];
+    let port = free_ports()?.to_string();
+    let arguments = ["demo", "--port", &port, "--keep", folder];
     let (mut demo, _) = Demo::start(home.path(), &arguments)?;
     let home = home.path();
     settled(home, 3).await?;
@@ -175,9 +192,12 @@ async fn a_demo_gains_loses_and_exchanges_replicas_while_appends_go_on() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_group_is_shown_agreed_to_begun_and_remembered() -> Result<()> {
     let home = TempDir::with_prefix("quorate-e2e-")?;
-    let (_demo, _) = Demo::start(home.path(), &["demo", "--port", "17191", "--no-traffic"])?;
+    let port = free_ports()?;
+    let arguments = ["demo", "--port", &port.to_string(), "--no-traffic"];
+    let (_demo, _) = Demo::start(home.path(), &arguments)?;
     let home = home.path();
-    let joiner = "http://127.0.0.1:17194";
+    let joiner = format!("http://127.0.0.1:{}", port + 3);
+    let joiner = joiner.as_str();
     let code = |line: &str| -> Result<(Option<i32>, String)> {
         let output = run(home, &line.split(' ').collect::<Vec<_>>(), b"")?;
         Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))

@@ -28,7 +28,8 @@ pub struct ReadQuery {
     /// At most this many bytes, at least 1, and always a whole record; capped by the service.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
     pub max_bytes: Option<u64>,
-    /// How long to wait for a record if there is none yet; capped by the service.
+    /// How long to wait for a record if there is none yet; capped by the service. A wait may end earlier with
+    /// nothing: it does when the members of the cluster change.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_text")]
     pub wait: Option<Duration>,
     /// How fresh.

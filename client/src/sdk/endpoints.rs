@@ -114,13 +114,20 @@ impl Endpoints {
         self.members = Some(members);
     }
 
-    /// An answer came from there. Whether it is time to ask for the members, if it named an epoch.
+    /// An answer came from there. Whether it is time to ask for the members, if it named an epoch: who names none
+    /// is no replica, perhaps any more, and others are asked from now on.
     pub(super) fn answered(&mut self, endpoint: &ReplicaAddr, epoch: Option<Epoch>) -> bool {
         if !self.proven.contains(endpoint) && self.proven.len() < MEMBERS_MAX {
             self.proven.push(endpoint.clone());
         }
+        let Some(epoch) = epoch else {
+            self.turn_from(endpoint);
+            return false;
+        };
         let known = self.members.as_ref().map(|members| members.epoch);
-        let Some(epoch) = epoch.filter(|epoch| Some(*epoch) != known) else { return false };
+        if Some(epoch) == known {
+            return false;
+        }
         let pause = if Some(epoch) > known { ASK_NEWER_AFTER } else { ASK_OLDER_AFTER };
         let now = Instant::now();
         if self.asked.is_some_and(|asked| now < asked + pause) {
@@ -293,6 +300,15 @@ mod tests {
         assert!(endpoints.answered(&addr(2), Some(Epoch::new(5))));
         endpoints.learn(members(1, 6, &[1]));
         assert!(!endpoints.answered(&addr(2), Some(Epoch::new(5))));
+    }
+
+    #[test]
+    fn who_answers_and_is_no_replica_is_not_asked_again_while_there_are_others() {
+        let mut endpoints = endpoints();
+        endpoints.learn(members(1, 5, &[2, 3]));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(1), "it answered just now");
+        assert!(!endpoints.answered(&addr(1), None));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(2));
     }
 
     #[test]

@@ -259,7 +259,8 @@ impl Node {
         page.map_err(|error| read_error(&view.name, &error))
     }
 
-    /// Waits for the first records from the planned position on. None: nothing came in time.
+    /// Waits for the first records from the planned position on. None: nothing came in time, or the members
+    /// changed, which whoever waits should learn of while somebody it knows is still there.
     async fn wait_for_page(
         &self,
         plan: &ReadPlan,
@@ -270,6 +271,8 @@ impl Node {
         let deadline = node.world.clock.after(wait.min(node.options.wait_max));
         let _place = self.take_follower_place()?;
         let mut moments = node.tails.watch(plan.log);
+        let mut membership = node.membership.clone();
+        membership.mark_unchanged();
         loop {
             let moment = *moments.borrow_and_update();
             if moment.fate == Fate::Deleted {
@@ -279,10 +282,16 @@ impl Node {
                 // Committed, and so right for ever: no need to wait until it is durable here.
                 return self.page(&plan.view, plan.from, limit, Level::Applied).await.map(Some);
             }
-            match node.world.clock.until(deadline, moments.changed()).await {
-                Ok(Ok(())) => {}
+            let either = async {
+                tokio::select! {
+                    changed = moments.changed() => changed.map(|()| true),
+                    changed = membership.changed() => changed.map(|()| false),
+                }
+            };
+            match node.world.clock.until(deadline, either).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) | Err(_) => return Ok(None),
                 Ok(Err(_closed)) => return Err(NotFresh::Stopping.into()),
-                Err(_expired) => return Ok(None),
             }
         }
     }

@@ -110,7 +110,7 @@ async fn introduce(State(desk): State<Desk>, body: Body) -> Result<Response, NoA
 }
 
 async fn farewell(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
-    let (sender, ()) = desk.reception.receive_from(body).await?;
+    let (sender, ()) = desk.reception.listen_to(body).await?;
     desk.peers().hear_farewell(sender.replica);
     Ok(answer(&()))
 }

@@ -285,7 +285,7 @@ impl Running {
                 name = world.tasks.failed() => break Err(RunError::TaskEnded(name.to_owned())),
             }
         };
-        if result.is_ok() {
+        if matches!(result, Ok(_) | Err(RunError::Condemned { .. })) {
             tracing::info!("stopping");
             self.node.stop(config.clients.drain_max).await;
         }
