@@ -5,10 +5,14 @@
 //!
 //! Not here: pages, which are never kept by a browser.
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
+
+use crate::backend::Backend;
+use crate::error;
+use crate::grade::Grade;
 
 /// The one style sheet.
 pub(crate) static STYLE: Asset = Asset::new(
@@ -18,9 +22,28 @@ pub(crate) static STYLE: Asset = Asset::new(
     include_bytes!("../assets/dashboard.css"),
 );
 
-/// The icon of a tab.
-pub(crate) static ICON: Asset =
-    Asset::new("icon", "svg", "image/svg+xml", include_bytes!("../assets/icon.svg"));
+/// The icon of a tab, one for each grade.
+static ICONS: [(Grade, Asset); 4] = [
+    (Grade::Ok, icon_of("icon-ok", include_bytes!("../assets/icon-ok.svg"))),
+    (Grade::Warn, icon_of("icon-warn", include_bytes!("../assets/icon-warn.svg"))),
+    (Grade::Bad, icon_of("icon-bad", include_bytes!("../assets/icon-bad.svg"))),
+    (Grade::Unknown, icon_of("icon-unknown", include_bytes!("../assets/icon-unknown.svg"))),
+];
+
+const fn icon_of(stem: &'static str, bytes: &'static [u8]) -> Asset {
+    Asset::new(stem, "svg", "image/svg+xml", bytes)
+}
+
+/// The icon of a tab whose page says this of the group.
+pub(crate) fn icon(grade: Grade) -> &'static Asset {
+    let icon = ICONS.iter().find(|(of, _)| *of == grade);
+    icon.map_or(&ICONS[0].1, |(_, icon)| icon)
+}
+
+/// Every embedded file.
+fn all() -> impl Iterator<Item = &'static Asset> {
+    [&STYLE].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
+}
 
 /// One embedded file.
 #[derive(Debug)]
@@ -64,9 +87,12 @@ const fn fnv1a(bytes: &[u8]) -> u64 {
 }
 
 /// Answers with the file of that name.
-pub(crate) async fn serve(Path(name): Path<String>) -> Response {
-    let Some(asset) = [&STYLE, &ICON].into_iter().find(|asset| asset.name() == name) else {
-        return crate::error::not_found();
+pub(crate) async fn serve<B: Backend>(
+    State(backend): State<B>,
+    Path(name): Path<String>,
+) -> Response {
+    let Some(asset) = all().find(|asset| asset.name() == name) else {
+        return error::not_found(&backend).await;
     };
     let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
     let media_type = HeaderValue::from_static(asset.media_type);

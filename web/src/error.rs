@@ -1,31 +1,48 @@
 //! Pages for what went wrong, with the true status.
 //!
-//! A page that cannot show what was asked for says so in words and keeps the way back. What the
+//! A page that cannot show what was asked for says so in words and keeps the navigation. What the
 //! service said is shown as text, whatever it contains.
 //!
 //! Not here: problem documents for programs (`client::api`).
 
 use askama::Template;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::Response;
+use client::api::error::Problem;
 use http::StatusCode;
+
+use crate::backend::Backend;
+use crate::format;
+use crate::frame::{self, Frame, Section};
 
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage<'a> {
+    frame: Frame,
     title: &'a str,
     detail: &'a str,
 }
 
 /// A page that says what went wrong.
-pub(crate) fn page(status: StatusCode, title: &str, detail: &str) -> Response {
-    match (ErrorPage { title, detail }).render() {
-        Ok(body) => (status, Html(body)).into_response(),
-        // Rendering into memory does not fail; if it ever does, the status still tells the truth.
-        Err(_) => status.into_response(),
-    }
+pub(crate) async fn page<B: Backend>(
+    backend: &B,
+    status: StatusCode,
+    title: &str,
+    detail: &str,
+) -> Response {
+    let known = Frame::now(backend, Section::Overview).await;
+    let frame = known.map_or_else(|_problem| Frame::unknown(), Frame::elsewhere);
+    frame::page(status, &ErrorPage { frame, title, detail })
+}
+
+/// The page of a problem.
+pub(crate) async fn of_problem<B: Backend>(backend: &B, problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let detail = format::visible(problem.detail.as_deref().unwrap_or(""));
+    page(backend, status, &problem.title, &detail).await
 }
 
 /// The page for an address that has none.
-pub(crate) fn not_found() -> Response {
-    page(StatusCode::NOT_FOUND, "There is no such page", "The address may be mistyped or outdated.")
+pub(crate) async fn not_found<B: Backend>(backend: &B) -> Response {
+    let detail = "The address may be mistyped or outdated.";
+    page(backend, StatusCode::NOT_FOUND, "There is no such page", detail).await
 }

@@ -9,21 +9,30 @@ mod assets;
 mod backend;
 mod error;
 mod format;
+mod frame;
+mod grade;
 mod headers;
 mod pages;
 
 use axum::Router;
 use axum::middleware;
+use axum::response::Response;
 use axum::routing::get;
 
 pub use backend::Backend;
 pub use headers::CONTENT_POLICY;
 
-/// All pages and assets. Addresses that none of them has are left to whoever mounts the router.
+/// All pages and assets. Addresses that none of them has are left to whoever mounts the router, who may
+/// answer with [`not_found`].
 pub fn router<B: Backend>(backend: B) -> Router {
     Router::new()
         .route("/", get(pages::overview::show::<B>))
+        .route("/assets/{name}", get(assets::serve::<B>))
         .with_state(backend)
-        .route("/assets/{name}", get(assets::serve))
         .layer(middleware::map_response(headers::protect))
+}
+
+/// The page for an address that has none.
+pub async fn not_found<B: Backend>(backend: &B) -> Response {
+    headers::protect(error::not_found(backend).await).await
 }

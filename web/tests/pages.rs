@@ -84,7 +84,7 @@ async fn get(answer: Result<ClusterStatus, Problem>, path: &str) -> (Response<()
 async fn the_verdict_comes_first_and_in_the_title() {
     let (response, page) = get(Ok(status()), "/").await;
     assert_eq!(response.status(), 200);
-    assert!(page.contains("<title>● Taking appends · Quorate</title>"), "{page}");
+    assert!(page.contains("<title id=\"title\">● Taking appends · Quorate</title>"), "{page}");
     let verdict = page.find("You can lose 1 more").unwrap();
     assert!(verdict < page.find("<table").unwrap());
     assert!(page.contains("on <strong data-test=\"here\">replica 2</strong>"));
@@ -111,7 +111,7 @@ async fn bad_news_is_told_by_word_and_mark_too() {
         reasons: vec!["replica 1 has not answered for 31 s".into()],
     };
     let (_, page) = get(Ok(bad), "/").await;
-    assert!(page.contains("<title>■ Not taking appends · Quorate</title>"));
+    assert!(page.contains("<title id=\"title\">■ Not taking appends · Quorate</title>"));
     assert!(page.contains("<section class=\"verdict bad\""));
     assert!(page.contains("<li>replica 1 has not answered for 31 s</li>"));
 }
@@ -163,6 +163,18 @@ async fn assets_have_the_hash_of_their_content_in_their_names() {
     }
     let (response, _) = get(Ok(status()), "/assets/dashboard.0000000000000000.css").await;
     assert_eq!(response.status(), 404);
+}
+
+#[tokio::test]
+async fn every_page_leads_everywhere_and_says_where_it_is() {
+    let (_, page) = get(Ok(status()), "/").await;
+    assert!(page.contains("<a href=\"/\" aria-current=\"page\">Overview</a>"), "{page}");
+    let response = quorate_web::not_found(&Fake(Ok(status()))).await;
+    assert_eq!(response.status(), 404);
+    assert_eq!(response.headers()["content-security-policy"], CONTENT_POLICY);
+    let page = response.into_body().collect().await.unwrap().to_bytes();
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    assert!(page.contains("<a href=\"/\">Overview</a>") && page.contains("no such page"), "{page}");
 }
 
 #[tokio::test]

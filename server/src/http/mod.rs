@@ -50,6 +50,7 @@ use tower::ServiceExt;
 pub use waiting::{BootstrapCall, Standing, WaitingFront};
 
 use self::body::BodyRoom;
+use self::dashboard::Window;
 use self::pages::Pages;
 use self::problem::ApiError;
 use self::reception::Reception;
@@ -228,11 +229,14 @@ fn routes(api: &Api) -> Router {
     for (path, methods) in table {
         router = router.route(path, named(path, methods));
     }
-    router
-        .with_state(api.clone())
-        .merge(dashboard::pages(api.node.clone()))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(unknown_route)
+    let table = router.with_state(api.clone()).method_not_allowed_fallback(method_not_allowed);
+    let window = Window::new(api.node.clone(), table.clone());
+    table.merge(window.pages()).method_not_allowed_fallback(method_not_allowed).fallback(
+        move |request| {
+            let window = window.clone();
+            async move { window.nothing_at(request).await }
+        },
+    )
 }
 
 fn named(path: &'static str, methods: MethodRouter<Api>) -> MethodRouter<Api> {
@@ -240,10 +244,6 @@ fn named(path: &'static str, methods: MethodRouter<Api>) -> MethodRouter<Api> {
         response.extensions_mut().insert(RouteName(path));
         response
     }))
-}
-
-async fn unknown_route() -> ApiError {
-    ApiError::new(ErrorCode::UnknownRoute)
 }
 
 async fn method_not_allowed() -> ApiError {

@@ -111,6 +111,11 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Takes the problem that is on its way, if there is one.
+pub(super) fn take(response: &mut Response) -> Option<Problem> {
+    response.extensions_mut().remove().map(|Pending(problem)| *problem)
+}
+
 /// What only the front knows of a request.
 pub(super) struct Naming<'a> {
     pub(super) request_id: &'a HeaderValue,

@@ -1,34 +1,26 @@
 //! Overview: can it take appends, and how many may fail.
 //!
-//! The verdict comes first and is the same sentence that the API and readiness give. The title of the
-//! tab begins with it, so that a page in the background tells as well. The page asks again by itself
-//! every few seconds, without script.
+//! The verdict comes first and is the same sentence that the API and readiness give.
 //!
 //! Not here: how the verdict is reached (the server decides), and changing anything.
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::Response;
 use client::api::cluster::{ClusterStatus, ReplicaStatus, Verdict};
 use client::types::ReplicaId;
-use http::StatusCode;
 
 use crate::backend::Backend;
-use crate::error;
 use crate::format;
+use crate::frame::{self, Frame, Section};
+use crate::grade::Grade;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
-    state: &'static str,
+    frame: Frame,
     verdict: VerdictView,
-    cluster: Option<String>,
-    here: Option<String>,
     replicas: Vec<ReplicaRow>,
-    epoch: Option<String>,
-    term: String,
-    as_of: String,
-    version: &'static str,
 }
 
 struct VerdictView {
@@ -53,65 +45,23 @@ struct ReplicaRow {
     version: String,
 }
 
-/// How good something is, as class, mark and word: never by colour alone.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Grade {
-    Ok,
-    Warn,
-    Bad,
-    Unknown,
-}
-
-impl Grade {
-    fn class(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Bad => "bad",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    fn mark(self) -> &'static str {
-        match self {
-            Self::Ok => "●",
-            Self::Warn => "▲",
-            Self::Bad => "■",
-            Self::Unknown => "◌",
-        }
-    }
-}
-
 const NOTHING: &str = "–";
 
-impl From<ClusterStatus> for Overview {
-    fn from(status: ClusterStatus) -> Self {
-        let verdict = VerdictView::from(&status.verdict);
+impl From<&ClusterStatus> for Overview {
+    fn from(status: &ClusterStatus) -> Self {
         let here = status.this_replica;
-        let state = if status.verdict.can_append { "Taking appends" } else { "Not taking appends" };
         Self {
-            state,
+            frame: Frame::of(status, Section::Overview),
+            verdict: VerdictView::from(&status.verdict),
             replicas: status.replicas.iter().map(|replica| row(replica, here)).collect(),
-            verdict,
-            cluster: status.cluster.map(|cluster| cluster.to_string()),
-            here: here.map(|here| here.to_string()),
-            epoch: status.epoch.map(|epoch| format::count(epoch.get())),
-            term: format::count(status.term.get()),
-            as_of: status.as_of.to_string(),
-            version: env!("CARGO_PKG_VERSION"),
         }
     }
 }
 
 impl From<&Verdict> for VerdictView {
     fn from(verdict: &Verdict) -> Self {
-        let grade = match (verdict.can_append, verdict.tolerance) {
-            (false, _) => Grade::Bad,
-            (true, 0) => Grade::Warn,
-            (true, _) => Grade::Ok,
-        };
         Self {
-            grade,
+            grade: Grade::of(verdict),
             sentence: format::visible(&verdict.sentence),
             reasons: verdict.reasons.iter().map(|reason| format::visible(reason)).collect(),
             tolerance: format::count(verdict.tolerance.into()),
@@ -150,17 +100,6 @@ fn row(replica: &ReplicaStatus, here: Option<ReplicaId>) -> ReplicaRow {
 
 /// The page.
 pub(crate) async fn show<B: Backend>(State(backend): State<B>) -> Response {
-    let page = match backend.status().await {
-        Ok(status) => Overview::from(status),
-        Err(problem) => {
-            let status =
-                StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let detail = format::visible(problem.detail.as_deref().unwrap_or(""));
-            return error::page(status, &problem.title, &detail);
-        }
-    };
-    match page.render() {
-        Ok(body) => Html(body).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    let made = backend.status().await;
+    frame::page_or_problem(&backend, made.as_ref().map(Overview::from).map_err(Clone::clone)).await
 }

@@ -1,0 +1,168 @@
+//! The frame around every page: navigation, the verdict in short, which replica this is, how fresh it all is.
+//!
+//! A page owns a [`Frame`], and its template extends `shell.html`. A form is an ordinary one: it posts; what
+//! succeeded answers 303 to the page of what came of it, and what was refused answers with the page of the
+//! form again, its true status, and a [`Notice`] that says why.
+//!
+//! Not here: what a page is about (`pages`).
+
+use askama::Template;
+use axum::response::{Html, IntoResponse, Response};
+use client::api::cluster::ClusterStatus;
+use client::api::error::Problem;
+use http::StatusCode;
+
+use crate::assets::{self, Asset};
+use crate::backend::Backend;
+use crate::error;
+use crate::format;
+use crate::grade::Grade;
+
+/// A part of the dashboard that the navigation leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// The group at a glance.
+    Overview,
+}
+
+impl Section {
+    /// In the order of the navigation.
+    const ALL: [Self; 1] = [Self::Overview];
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+        }
+    }
+
+    /// Its first page.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "/",
+        }
+    }
+}
+
+/// What header and footer say.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    /// Where in the navigation the page stands, if anywhere.
+    section: Option<Section>,
+    pub(crate) grade: Grade,
+    /// The verdict in a few words.
+    pub(crate) state: &'static str,
+    pub(crate) here: Option<String>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) epoch: Option<String>,
+    pub(crate) term: String,
+    pub(crate) as_of: String,
+    pub(crate) version: &'static str,
+}
+
+impl Frame {
+    /// The frame of a page that this status was got for.
+    pub(crate) fn of(status: &ClusterStatus, section: Section) -> Self {
+        let grade = Grade::of(&status.verdict);
+        Self {
+            section: Some(section),
+            grade,
+            state: match grade {
+                Grade::Ok => "Taking appends",
+                Grade::Warn => "Taking appends, none may fail",
+                Grade::Bad | Grade::Unknown => "Not taking appends",
+            },
+            here: status.this_replica.map(|here| here.to_string()),
+            cluster: status.cluster.map(|cluster| cluster.to_string()),
+            epoch: status.epoch.map(|epoch| format::count(epoch.get())),
+            term: format::count(status.term.get()),
+            as_of: status.as_of.to_string(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// The frame of a page in this section, as things are now.
+    pub(crate) async fn now<B: Backend>(backend: &B, section: Section) -> Result<Self, Problem> {
+        Ok(Self::of(&backend.status().await?, section))
+    }
+
+    /// The frame of a page that could not ask anybody.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            section: None,
+            grade: Grade::Unknown,
+            state: "Not known",
+            here: None,
+            cluster: None,
+            epoch: None,
+            term: String::new(),
+            as_of: String::new(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// The same, of a page that stands nowhere in the navigation.
+    pub(crate) fn elsewhere(self) -> Self {
+        Self { section: None, ..self }
+    }
+
+    /// The navigation: every part, and whether the page stands in it.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Section, bool)> {
+        Section::ALL.into_iter().map(|section| (section, self.section == Some(section)))
+    }
+
+    /// The title of a tab: bad news come first, so that a page in the background tells them too.
+    pub(crate) fn titled(&self, page: &str) -> String {
+        let mark = self.grade.mark();
+        match self.grade {
+            Grade::Bad => format!("{mark} {} · {page}", self.state),
+            Grade::Ok | Grade::Warn | Grade::Unknown => format!("{mark} {page}"),
+        }
+    }
+
+    pub(crate) fn icon(&self) -> &'static Asset {
+        assets::icon(self.grade)
+    }
+}
+
+/// What a page has to say about what was just asked for. Its text is made visible here.
+#[derive(Debug)]
+#[expect(dead_code, reason = "the pages with forms come one by one")]
+pub(crate) struct Notice {
+    pub(crate) grade: Grade,
+    pub(crate) title: String,
+    pub(crate) detail: String,
+}
+
+#[expect(dead_code, reason = "the pages with forms come one by one")]
+impl Notice {
+    /// Something to know.
+    pub(crate) fn new(grade: Grade, title: &str, detail: &str) -> Self {
+        Self { grade, title: format::visible(title), detail: format::visible(detail) }
+    }
+
+    /// Why it was refused.
+    pub(crate) fn refused(problem: &Problem) -> Self {
+        Self::new(Grade::Bad, &problem.title, problem.detail.as_deref().unwrap_or_default())
+    }
+}
+
+/// The page, with this status.
+pub(crate) fn page(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(body) => (status, Html(body)).into_response(),
+        // Rendering into memory does not fail; if it ever does, the status still tells the truth.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The page, or a page that says why there is none.
+pub(crate) async fn page_or_problem<B: Backend>(
+    backend: &B,
+    made: Result<impl Template, Problem>,
+) -> Response {
+    match made {
+        Ok(made) => page(StatusCode::OK, &made),
+        Err(problem) => error::of_problem(backend, &problem).await,
+    }
+}
