@@ -114,17 +114,19 @@ impl Endpoints {
         self.members = Some(members);
     }
 
-    /// An answer came from there. Whether it is time to ask for the members, if it named an epoch: who names none
-    /// is no replica, perhaps any more, and others are asked from now on.
+    /// An answer came from there. Whether it is time to ask for the members, if it named an epoch. Who names none is
+    /// no replica any more: the members are asked from now on, if they are known.
     pub(super) fn answered(&mut self, endpoint: &ReplicaAddr, epoch: Option<Epoch>) -> bool {
         if !self.proven.contains(endpoint) && self.proven.len() < MEMBERS_MAX {
             self.proven.push(endpoint.clone());
         }
+        let known = self.members.as_ref().map(|members| members.epoch);
         let Some(epoch) = epoch else {
-            self.turn_from(endpoint);
+            if known.is_some() {
+                self.turn_from(endpoint);
+            }
             return false;
         };
-        let known = self.members.as_ref().map(|members| members.epoch);
         if Some(epoch) == known {
             return false;
         }
