@@ -22,6 +22,7 @@ pub mod resume;
 
 pub mod changes;
 pub mod cluster;
+pub mod performance;
 pub mod plans;
 pub mod transfers;
 

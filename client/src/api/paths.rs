@@ -61,6 +61,9 @@ pub const TRANSFERS: &str = "/v1/transfers";
 /// One of them: GET, PATCH.
 pub const TRANSFER: &str = "/v1/transfers/{transfer}";
 
+/// What the replica that answers did lately, and how long it took: GET.
+pub const PERFORMANCE: &str = "/v1/performance";
+
 /// Whether the process lives: GET.
 pub const LIVE: &str = "/livez";
 /// Another name of [`LIVE`].

@@ -22,6 +22,7 @@ use crate::api::checkpoints::{
 use crate::api::cluster::{BootstrapAnswer, BootstrapRequest, ClusterStatus, Joiner, JoinerList};
 use crate::api::logs::{ListQuery, LogList};
 use crate::api::paths;
+use crate::api::performance::{Performance, PerformanceQuery, Step};
 use crate::api::plans::{Plan, Wish};
 use crate::api::transfers::{TransferChange, TransferInfo, TransferList};
 use crate::types::{CheckpointLabel, EntryIndex, LogName, ReplicaAddr};
@@ -103,6 +104,13 @@ impl Client {
     pub async fn plan(&self, wish: &Wish) -> Result<Plan, Error> {
         let call = Call::change(Method::POST, paths::PLANS.to_owned(), Effect::Repeatable);
         self.send(&call.json(wish)).await?.json()
+    }
+
+    /// What the replica that answers did lately, and how long it took.
+    pub async fn performance(&self, step: Step) -> Result<Performance, Error> {
+        let query = PerformanceQuery { step }.to_query();
+        let call = Call::read(format!("{}?{query}", paths::PERFORMANCE));
+        self.send(&call).await?.json()
     }
 
     /// State transfers of the replica that answers, newest first.

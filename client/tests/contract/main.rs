@@ -13,6 +13,7 @@ mod cluster;
 mod errors;
 mod frames;
 mod logs;
+mod performance;
 mod plans;
 mod records;
 mod transfers;

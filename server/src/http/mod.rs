@@ -27,6 +27,7 @@ mod leader;
 mod logs;
 mod media;
 mod pages;
+mod performance;
 mod plans;
 mod problem;
 mod reception;
@@ -218,6 +219,7 @@ fn routes(api: &Api) -> Router {
         (paths::ARCHIVE, get(checkpoints::archive)),
         (paths::AUDIT, get(checkpoints::audit)),
         (paths::SCRUB, get(checkpoints::scrub_report).post(checkpoints::scrub)),
+        (paths::PERFORMANCE, get(performance::show)),
         (paths::TRANSFERS, get(transfers::list)),
         (paths::TRANSFER, get(transfers::describe).patch(transfers::turn)),
         (paths::LIVE, get(health::live)),

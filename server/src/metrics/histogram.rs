@@ -13,7 +13,7 @@ const DOUBLINGS: u32 = 36;
 
 /// How often each latency was seen.
 #[derive(Debug, Clone)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
     max: u64,
@@ -28,7 +28,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Counts one latency.
-    pub(super) fn record(&mut self, elapsed: Duration) {
+    pub(crate) fn record(&mut self, elapsed: Duration) {
         let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         let bucket = bucket(nanos).min(self.counts.len() - 1);
         self.counts[bucket] += 1;
@@ -37,7 +37,7 @@ impl Histogram {
     }
 
     /// Adds what another one counted.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
@@ -46,17 +46,17 @@ impl Histogram {
     }
 
     /// How many were counted.
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total
     }
 
     /// The largest one.
-    pub(super) fn max(&self) -> Duration {
+    pub(crate) fn max(&self) -> Duration {
         Duration::from_nanos(self.max)
     }
 
     /// The latency that so many of a hundred thousand do not exceed.
-    pub(super) fn quantile(&self, per_hundred_thousand: u64) -> Duration {
+    pub(crate) fn quantile(&self, per_hundred_thousand: u64) -> Duration {
         let rank = (u128::from(self.total) * u128::from(per_hundred_thousand)).div_ceil(100_000);
         let mut seen = 0;
         for (bucket, count) in self.counts.iter().enumerate() {

@@ -9,8 +9,10 @@
 
 mod audit;
 mod exposition;
+pub(crate) mod histogram;
 mod labels;
 mod scrub;
+mod series;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +36,9 @@ use labels::{
     ReplicaLabels, RequestLabels, RouteLabels, StageLabels,
 };
 use scrub::ScrubMetrics;
+use series::Series;
+
+pub use series::Levels;
 
 /// Seconds from 50 µs to about 13 s, each bucket 1.8 times the one before.
 #[derive(Clone)]
@@ -70,6 +75,7 @@ struct Shared {
     audit: AuditMetrics,
     scrub: ScrubMetrics,
     transfers: TransferMetrics,
+    series: Series,
 }
 
 impl fmt::Debug for Metrics {
@@ -101,6 +107,7 @@ impl Metrics {
             audit: AuditMetrics::register(&mut registry),
             scrub: ScrubMetrics::register(&mut registry),
             transfers: TransferMetrics::register(&mut registry),
+            series: Series::default(),
             registry,
         };
         Self { shared: Arc::new(shared) }
@@ -129,6 +136,7 @@ impl Metrics {
         journal.sync_frames.observe(approximate(frames));
         journal.frames.inc_by(frames);
         journal.bytes.inc_by(bytes);
+        self.shared.series.synced(elapsed);
     }
 
     /// So many frames and bytes wait for the journal's writer.
@@ -272,6 +280,7 @@ impl Metrics {
             appends.records.inc_by(records);
             appends.bytes.inc_by(bytes);
             appends.seconds.observe(elapsed.as_secs_f64());
+            self.shared.series.appended(elapsed, records, bytes);
         }
     }
 

@@ -17,6 +17,7 @@ use client::api::cluster::{
     StateDigest, SyncLatency, Verdict,
 };
 use client::api::paths;
+use client::api::performance::{Performance, Step};
 use client::types::{EntryIndex, Epoch, ReplicaAddr, ReplicaId, Timestamp};
 use migrations::latest::NodeRow;
 
@@ -126,6 +127,12 @@ impl Node {
             Some(_) | None => Lead::Nobody,
         };
         core.status(lead)
+    }
+
+    /// What this replica did lately.
+    pub fn performance(&self, step: Step) -> Performance {
+        let (until, points) = self.core.metrics.lately(step);
+        Performance { replica: self.replica(), step, until, points }
     }
 
     /// Whether this replica can do what is asked for, check by check.

@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use client::types::{EntryIndex, ReplicaId};
+use client::types::{EntryIndex, ReplicaId, Timestamp};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Levels, Metrics};
 use crate::raft::Raft;
 use crate::storage::state::State;
 use crate::world::Clock;
@@ -46,22 +46,26 @@ impl Gauges {
             *known = leadership.leader;
             self.metrics.raft_leader_changed();
         }
-        self.look_at_others(index(progress.last));
+        let lag_max = self.look_at_others(index(progress.last));
+        let now = Timestamp::new(self.clock.wall_millis());
+        self.metrics.second_ended(Levels { now, applied, lag_max });
         if let Ok(file) = std::fs::metadata(&self.state_file) {
             self.metrics.state_size(file.len());
         }
     }
 
-    /// Only a leader knows how far the others are.
-    fn look_at_others(&self, last: u64) {
+    /// Only a leader knows how far the others are. The most that one is behind.
+    fn look_at_others(&self, last: u64) -> Option<u64> {
         let replication = self.raft.replication();
         if replication.is_empty() {
             self.metrics.raft_replica_lags_void();
         }
-        for (replica, progress) in replication {
+        let lags = replication.into_iter().map(|(replica, progress)| {
             let lag = last.saturating_sub(index(progress.matched));
             self.metrics.raft_replica_lag(replica.get(), lag);
-        }
+            lag
+        });
+        lags.max()
     }
 }
 

@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::Arguments;
 use super::connection::request;
-use super::histogram::Histogram;
 use super::load::connect;
 use super::report::{micros, shown};
 use super::target::{Target, refused};
 use crate::cli::output::Table;
 use crate::cli::{Context, Exit, Failure};
+use crate::metrics::histogram::Histogram;
 use crate::world::{Clock, Instant};
 
 const MARK: &[u8] = b"quorate-follow-";

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, Head, request};
-use super::histogram::Histogram;
+use crate::metrics::histogram::Histogram;
 use crate::world::{Clock, Instant};
 
 /// How long answers may take once the measured time is over.

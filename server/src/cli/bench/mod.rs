@@ -9,7 +9,6 @@
 
 mod connection;
 mod follow;
-mod histogram;
 mod load;
 mod overload;
 mod read;

@@ -9,12 +9,12 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::connection::{Connection, Head, request};
-use super::histogram::Histogram;
 use super::report::{micros, real, rounded, shown, whole};
 use super::target::{Target, refused};
 use super::{Arguments, BodyFormat};
 use crate::cli::output::Table;
 use crate::cli::{Context, Failure};
+use crate::metrics::histogram::Histogram;
 use crate::world::{Clock, Instant};
 
 /// Bytes of one page.

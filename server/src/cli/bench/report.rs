@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Arguments;
-use super::histogram::Histogram;
 use super::load::Outcome;
 use crate::cli::output;
 use crate::cli::output::Table;
+use crate::metrics::histogram::Histogram;
 use crate::run::measure::{AppendCost, DiskCost};
 
 /// What one kind of request achieved.
