@@ -68,6 +68,8 @@ fn status() -> ClusterStatus {
             replica(2, Role::Follower, true),
             replica(3, Role::Follower, false),
         ],
+        joiners: Vec::new(),
+        replacement: None,
         as_of: Timestamp::new(0),
     }
 }

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::plans::few_objects;
+use super::plans::{Check, Wish, few_objects};
 use crate::types::{
     ClusterId, Digest, EntryIndex, Epoch, Generation, ReplicaAddr, ReplicaId, Term, Timestamp, Zone,
 };
@@ -41,6 +41,12 @@ pub struct ClusterStatus {
     pub expected_voters: u32,
     /// Every replica, in the order of ids.
     pub replicas: Vec<ReplicaStatus>,
+    /// Who waits to join, the longest first, as far as the leader was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joiners: Vec<Joiner>,
+    /// Who could take the place of a voter that has been silent for long. Only where the leader is told to look for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Replacement>,
     /// When this was looked at.
     pub as_of: Timestamp,
 }
@@ -57,6 +63,20 @@ pub struct Verdict {
     /// Why it is no better, one sentence each.
     #[serde(default)]
     pub reasons: Vec<String>,
+}
+
+/// A voter that has been silent for long, and a process that waits to join and could take its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// What is proposed.
+    pub wish: Wish,
+    /// Since when the voter has been silent; since its leader leads, if it never answered that.
+    pub silent_since: Timestamp,
+    /// All of it in one sentence, with the command that does it, or why it is not done.
+    pub sentence: String,
+    /// The check that blocks it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check: Option<Check>,
 }
 
 /// One replica, as the one that answers sees it.

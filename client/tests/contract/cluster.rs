@@ -2,9 +2,10 @@
 
 use quorate_client::api::cluster::{
     Admission, BootstrapAnswer, BootstrapRequest, ClusterStatus, JoinAnswer, JoinFolder, JoinNonce,
-    JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Reach, Readiness, ReadinessCheck,
+    JoinRequest, Joiner, JoinerList, Lag, PeerAddr, Reach, Readiness, ReadinessCheck, Replacement,
     ReplicaStatus, Role, StateDigest, SyncLatency, Timings, Verdict,
 };
+use quorate_client::api::plans::{Check, CheckId, CheckLevel, Wish};
 use quorate_client::types::{ClusterId, Digest, EntryIndex, Epoch, ReplicaId, Term, Zone};
 
 use super::{assert_golden, generation, replica_addr, time};
@@ -51,6 +52,21 @@ fn a_cluster() {
         this_replica: Some(ReplicaId::FIRST),
         expected_voters: 3,
         replicas: vec![replica],
+        joiners: vec![joiner()],
+        replacement: Some(Replacement {
+            wish: Wish::Replace { replica: ReplicaId::FIRST, by: replica_addr(7002) },
+            silent_since: time(),
+            sentence:
+                "Replica 1 has not answered for 11 min, and http://127.0.0.1:7002 waits to join."
+                    .into(),
+            check: Some(Check {
+                id: CheckId::P6,
+                level: CheckLevel::Block,
+                line: "Replica 2 cannot reach it.".into(),
+                fix: None,
+                type_to_override: Some("http://127.0.0.1:7002".into()),
+            }),
+        }),
         as_of: time(),
     };
     assert_golden(
@@ -106,6 +122,31 @@ fn a_cluster() {
       }
     }
   ],
+  "joiners": [
+    {
+      "addr": "http://127.0.0.1:7002",
+      "peer_addr": "http://127.0.0.1:8002",
+      "zone": "b",
+      "version": "0.1.0",
+      "since": "2026-11-23T20:15:57.042Z"
+    }
+  ],
+  "replacement": {
+    "wish": {
+      "replace": {
+        "replica": 1,
+        "by": "http://127.0.0.1:7002"
+      }
+    },
+    "silent_since": "2026-11-23T20:15:57.042Z",
+    "sentence": "Replica 1 has not answered for 11 min, and http://127.0.0.1:7002 waits to join.",
+    "check": {
+      "id": "P6",
+      "level": "block",
+      "line": "Replica 2 cannot reach it.",
+      "type_to_override": "http://127.0.0.1:7002"
+    }
+  },
   "as_of": "2026-11-23T20:15:57.042Z"
 }"#,
     );

@@ -82,9 +82,7 @@ async fn show_status(check: bool, context: &Context) -> Result<(), Failure> {
     let client = service::connect(context)?;
     let status = client.status().await.map_err(service::failed)?;
     if context.output.format() == Format::Table {
-        // The leader alone knows who waits, and a group that has none is not to be waited for.
-        let joiners = if status.verdict.can_append { client.joiners().await } else { Ok(vec![]) };
-        context.output.text(&page(&status, &joiners.unwrap_or_default()))?;
+        context.output.text(&page(&status))?;
     } else {
         context.output.value(&status, replicas)?;
     }
@@ -95,7 +93,7 @@ async fn show_status(check: bool, context: &Context) -> Result<(), Failure> {
 }
 
 /// For a person: the verdict first, then the replicas, and who waits to be one.
-fn page(status: &ClusterStatus, joiners: &[Joiner]) -> String {
+fn page(status: &ClusterStatus) -> String {
     let mut text = format!("{}\n", status.verdict.sentence);
     for reason in &status.verdict.reasons {
         text.push_str(reason);
@@ -103,7 +101,7 @@ fn page(status: &ClusterStatus, joiners: &[Joiner]) -> String {
     }
     text.push('\n');
     let mut table = replicas(status);
-    for joiner in joiners {
+    for joiner in &status.joiners {
         table.row(waiting_row(joiner));
     }
     text.push_str(&table.aligned());

@@ -96,6 +96,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("group", "What the group keeps in memory. Fixed when the group is bootstrapped."),
     ("journal", "The journal: what makes an append durable."),
     ("state", "The state: records and everything else, written behind the acknowledgement."),
+    ("membership", "Who takes part. Alike on all replicas: whoever leads goes by its own."),
     ("checkpoints", "Checkpoints: what lets the journal go; and the audit of what replicas hold."),
     ("connections", "Connections and how long they may take."),
     ("diagnostics", "What a replica says about itself on standard error."),
@@ -255,6 +256,18 @@ pub const KEYS: &[Key] = &[
         Kind::Time,
         "10s",
         "How often the leader looks for records beyond their log's retention.",
+    ),
+    key(
+        "membership.replace_dead",
+        Kind::Choice(&["off", "propose", "run"]),
+        "off",
+        "For a silent voter, propose a process that waits to join, or replace it if no check blocks that.",
+    ),
+    key(
+        "membership.replace_dead_after",
+        Kind::Time,
+        "10m",
+        "A voter that has not answered its leader for so long is meant by that.",
     ),
     key(
         "checkpoints.interval",

@@ -24,6 +24,7 @@ use jiff::SignedDuration;
 
 use crate::http::HttpOptions;
 use crate::listen::ListenOptions;
+use crate::node::ReplaceDead;
 use crate::peer;
 use crate::telemetry;
 use crate::telemetry::TelemetryOptions;
@@ -58,6 +59,8 @@ pub struct Config {
     pub journal: Journal,
     /// The state.
     pub state: State,
+    /// Who takes part.
+    pub membership: Membership,
     /// Checkpoints and the audit.
     pub checkpoints: Checkpoints,
     /// The door for clients.
@@ -185,6 +188,15 @@ pub struct State {
     pub transfer_bytes_per_second: Option<u64>,
     /// Look so often for records beyond their log's retention.
     pub retention_interval: Duration,
+}
+
+/// Who takes part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// What is done about a voter that has been silent for long.
+    pub replace_dead: ReplaceDead,
+    /// How long that is.
+    pub replace_dead_after: Duration,
 }
 
 /// Checkpoints and the audit.
@@ -365,6 +377,10 @@ impl Reader<'_> {
                 transfer_bytes_per_second: Some(self.bytes("state.transfer_bytes_per_second"))
                     .filter(|bytes| *bytes < 1 << 40),
                 retention_interval: self.time("state.retention_interval"),
+            },
+            membership: Membership {
+                replace_dead: self.replace_dead("membership.replace_dead"),
+                replace_dead_after: self.time("membership.replace_dead_after"),
             },
             checkpoints: Checkpoints {
                 interval: self.time("checkpoints.interval"),
@@ -561,6 +577,15 @@ impl Reader<'_> {
         self.parse(name, Duration::from_secs(1), |text| {
             let time = Duration::try_from(SignedDuration::from_str(text).ok()?).ok()?;
             (!time.is_zero()).then_some(time)
+        })
+    }
+
+    fn replace_dead(&mut self, name: &'static str) -> ReplaceDead {
+        self.parse(name, ReplaceDead::Off, |text| match text {
+            "off" => Some(ReplaceDead::Off),
+            "propose" => Some(ReplaceDead::Propose),
+            "run" => Some(ReplaceDead::Run),
+            _ => None,
         })
     }
 

@@ -215,6 +215,8 @@ impl WaitingFront {
             this_replica: replica,
             expected_voters: 0,
             replicas: Vec::new(),
+            joiners: Vec::new(),
+            replacement: None,
             as_of: Timestamp::new(self.shared.clock.wall_millis()),
         };
         let mut response = told::json(StatusCode::OK, &status);

@@ -188,23 +188,7 @@ impl Node {
 
     /// Who waits to join, as this replica has heard while it leads.
     pub fn joiners(&self) -> JoinerList {
-        let now = self.core.world.clock.now();
-        let waiting = self.core.joiners.waiting(now).into_iter();
-        let joiners = waiting.map(|Waiting { request, since, clock_ahead_ms, .. }| Joiner {
-            addr: request.addr,
-            peer_addr: request.peer_addr,
-            zone: request.zone,
-            version: request.version,
-            free_bytes: request.free_bytes,
-            as_learner: request.as_learner,
-            machine_version: request.machine_version,
-            format_version: request.format_version,
-            clock_ahead_ms,
-            folder: request.folder,
-            reaches: request.reaches,
-            since,
-        });
-        JoinerList { joiners: joiners.collect() }
+        JoinerList { joiners: self.core.waiting_to_join() }
     }
 
     /// What an admitted process needs to be a replica.
@@ -334,6 +318,26 @@ impl Node {
 }
 
 impl Core {
+    /// Who waits to join, as this replica has heard while it leads, the longest first.
+    pub(super) fn waiting_to_join(&self) -> Vec<Joiner> {
+        let waiting = self.joiners.waiting(self.world.clock.now()).into_iter();
+        let joiners = waiting.map(|Waiting { request, since, clock_ahead_ms, .. }| Joiner {
+            addr: request.addr,
+            peer_addr: request.peer_addr,
+            zone: request.zone,
+            version: request.version,
+            free_bytes: request.free_bytes,
+            as_learner: request.as_learner,
+            machine_version: request.machine_version,
+            format_version: request.format_version,
+            clock_ahead_ms,
+            folder: request.folder,
+            reaches: request.reaches,
+            since,
+        });
+        joiners.collect()
+    }
+
     /// Whether the policy given when the group was founded still holds: until somebody wishes a change.
     fn is_filling_up(&self) -> bool {
         self.probes.membership_changes.before(None, 1).is_empty()

@@ -31,6 +31,7 @@ mod propose;
 mod purge;
 mod quarantine;
 mod read;
+mod replacement;
 mod retention;
 mod rounds;
 mod scrub;
@@ -60,7 +61,7 @@ pub use self::freshness::AsOf;
 pub use self::join::{ask_to_join, bootstrap};
 pub use self::leader::Route;
 pub use self::logs::{Ensured, ListRequest};
-pub use self::options::NodeOptions;
+pub use self::options::{NodeOptions, ReplaceDead};
 pub use self::read::{ReadAnswer, ReadRequest, RecordAnswer, Seen, Start};
 pub use self::scrub::Damages;
 pub use self::status::{Probes, Purpose, state_digest};
@@ -78,6 +79,7 @@ use self::leader::RouteCache;
 use self::permit::{Permits, Room};
 use self::plan::LeadersSeen;
 use self::propose::{Proposer, Stamps};
+use self::replacement::Proposed;
 use self::retention::Retention;
 use self::rounds::Rounds;
 use self::scrub::Scrub;
@@ -153,6 +155,7 @@ struct Core {
     tails: Tails,
     joiners: Joiners,
     carrying: Carrying,
+    replacement: Proposed,
     route_cache: RouteCache,
     facts: Facts,
     disk: DiskRoom,
@@ -204,6 +207,7 @@ impl Node {
         let core = Core {
             joiners: Joiners::new(options.joiners_max, options.joiner_silence_max),
             carrying: Carrying::default(),
+            replacement: Proposed::default(),
             route_cache: RouteCache::default(),
             appends: Permits::new(appends),
             followers: Permits::new(followers),

@@ -77,6 +77,21 @@ pub struct NodeOptions {
     pub joiner_silence_max: Duration,
     /// A learner becomes a voter when it lags at most by so many entries.
     pub promotion_lag_max: u64,
+    /// What a leader does about a voter that has been silent for long.
+    pub replace_dead: ReplaceDead,
+    /// How long that is.
+    pub replace_dead_after: Duration,
+}
+
+/// What a leader does about a voter that has been silent for long, while a process waits to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplaceDead {
+    /// Nothing.
+    Off,
+    /// It proposes that one for the other.
+    Propose,
+    /// It begins that change, if no check blocks it.
+    Run,
 }
 
 impl Default for NodeOptions {
@@ -113,6 +128,8 @@ impl Default for NodeOptions {
             joiners_max: 64,
             joiner_silence_max: Duration::from_secs(15),
             promotion_lag_max: 1_000,
+            replace_dead: ReplaceDead::Off,
+            replace_dead_after: Duration::from_mins(10),
         }
     }
 }

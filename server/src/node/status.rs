@@ -354,7 +354,14 @@ impl Core {
             Some(format!("Replica {} is quarantined: {what}.", replica.id))
         }));
         let founding = (self.probes.founding)();
+        let expected_voters = founding.map_or(0, |founding| founding.expect_voters);
+        verdict.reasons.extend(self.leftover_learners(&membership.row, expected_voters.into()));
+        let is_here = |id| replicas.iter().any(|replica| replica.id == id && replica.is_reachable);
+        let replacement = self.replacement.current(is_here).filter(|_| leadership.here);
+        verdict.reasons.extend(replacement.iter().map(|one| one.sentence.clone()));
         ClusterStatus {
+            joiners: if leadership.here { self.waiting_to_join() } else { Vec::new() },
+            replacement,
             replicas,
             verdict,
             cluster: Some(self.identity.cluster),
@@ -363,7 +370,7 @@ impl Core {
             term: leadership.term,
             leader: leadership.leader,
             this_replica: Some(self.identity.replica),
-            expected_voters: founding.map_or(0, |founding| u32::from(founding.expect_voters)),
+            expected_voters: expected_voters.into(),
             as_of: Timestamp::new(self.world.clock.wall_millis()),
         }
     }

@@ -504,6 +504,8 @@ fn node_options(config: &Config) -> NodeOptions {
         journal_reserve_bytes: config.journal.reserve_bytes,
         audit_interval: config.checkpoints.audit_interval,
         scrub_within: config.checkpoints.scrub_within,
+        replace_dead: config.membership.replace_dead,
+        replace_dead_after: config.membership.replace_dead_after,
         ..NodeOptions::default()
     }
 }

@@ -6,6 +6,7 @@
 
 mod begin;
 mod carry;
+mod leftover;
 mod step;
 mod told;
 
@@ -30,6 +31,8 @@ pub trait MembershipChanges: Send + Sync {
     fn under_way(&self) -> Option<(u64, ChangeRow)>;
     /// One of them.
     fn get(&self, change: u64) -> Option<ChangeRow>;
+    /// The newest that is so.
+    fn find(&self, is_so: &dyn Fn(&ChangeRow) -> bool) -> Option<(u64, ChangeRow)>;
     /// At most so many that are older than this one, newest first.
     fn before(&self, change: Option<u64>, max: usize) -> Vec<(u64, ChangeRow)>;
     /// The id that a newcomer got for its nonce.
@@ -45,6 +48,12 @@ impl MembershipChanges for Arc<Mutex<Machine>> {
         let machine = locked(self);
         let mut changes = machine.member_changes().rev();
         changes.find(|(number, _)| *number == change).map(|(_, row)| row.clone())
+    }
+
+    fn find(&self, is_so: &dyn Fn(&ChangeRow) -> bool) -> Option<(u64, ChangeRow)> {
+        let machine = locked(self);
+        let mut changes = machine.member_changes().rev();
+        changes.find(|(_, row)| is_so(row)).map(|(change, row)| (change, row.clone()))
     }
 
     fn before(&self, change: Option<u64>, max: usize) -> Vec<(u64, ChangeRow)> {

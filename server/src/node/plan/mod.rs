@@ -17,7 +17,7 @@ mod stability;
 mod target;
 #[cfg(test)]
 mod tests;
-mod words;
+pub(super) mod words;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

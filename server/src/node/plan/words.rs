@@ -63,7 +63,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// A time in the one unit that suits it.
-pub(super) fn time(time: Duration) -> String {
+pub(in crate::node) fn time(time: Duration) -> String {
     match time.as_secs() {
         0 => format!("{} ms", time.as_millis()),
         secs if secs < 120 => format!("{secs} s"),
