@@ -9,9 +9,13 @@ use std::future::Future;
 
 use client::api::cluster::ClusterStatus;
 use client::api::error::Problem;
+use client::api::performance::{Performance, Step};
 
 /// The dashboard's one window on the world.
 pub trait Backend: Clone + Send + Sync + 'static {
     /// The cluster as this replica sees it.
     fn status(&self) -> impl Future<Output = Result<ClusterStatus, Problem>> + Send;
+
+    /// What this replica did lately.
+    fn performance(&self, step: Step) -> impl Future<Output = Result<Performance, Problem>> + Send;
 }

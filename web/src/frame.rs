@@ -23,16 +23,19 @@ use crate::grade::Grade;
 pub(crate) enum Section {
     /// The group at a glance.
     Overview,
+    /// What was done lately and how long it took.
+    Performance,
 }
 
 impl Section {
     /// In the order of the navigation.
-    const ALL: [Self; 1] = [Self::Overview];
+    const ALL: [Self; 2] = [Self::Overview, Self::Performance];
 
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
+            Self::Performance => "Performance",
         }
     }
 
@@ -40,6 +43,7 @@ impl Section {
     pub(crate) fn path(self) -> &'static str {
         match self {
             Self::Overview => "/",
+            Self::Performance => "/performance",
         }
     }
 }

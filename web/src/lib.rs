@@ -7,6 +7,7 @@
 
 mod assets;
 mod backend;
+mod charts;
 mod error;
 mod format;
 mod frame;
@@ -27,6 +28,7 @@ pub use headers::CONTENT_POLICY;
 pub fn router<B: Backend>(backend: B) -> Router {
     Router::new()
         .route("/", get(pages::overview::show::<B>))
+        .route("/performance", get(pages::performance::show::<B>))
         .route("/assets/{name}", get(assets::serve::<B>))
         .with_state(backend)
         .layer(middleware::map_response(headers::protect))

@@ -7,6 +7,7 @@
 use axum::body::Body;
 use client::api::cluster::{ClusterStatus, Lag, ReplicaStatus, Role, SyncLatency, Verdict};
 use client::api::error::{ErrorCode, Problem};
+use client::api::performance::{LatencySummary, Performance, PerformancePoint, Step};
 use client::types::{ClusterId, Epoch, ReplicaAddr, ReplicaId, Term, Timestamp};
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -19,6 +20,18 @@ struct Fake(Result<ClusterStatus, Problem>);
 impl Backend for Fake {
     async fn status(&self) -> Result<ClusterStatus, Problem> {
         self.0.clone()
+    }
+
+    async fn performance(&self, step: Step) -> Result<Performance, Problem> {
+        let summary = LatencySummary { p50_us: 410, p99_us: 2_210, max_us: 9_120 };
+        let busy = PerformancePoint {
+            appends: 12_400,
+            append: Some(summary),
+            lag_max: Some(7),
+            ..PerformancePoint::default()
+        };
+        let points = vec![PerformancePoint::default(), busy];
+        Ok(Performance { replica: ReplicaId::FIRST, step, until: Timestamp::EPOCH, points })
     }
 }
 
@@ -185,4 +198,21 @@ async fn the_first_view_is_small() {
     let style = page.split('"').find(|part| part.starts_with("/assets/dashboard")).unwrap();
     let (_, style) = get(Ok(status()), style).await;
     assert!(page.len() + style.len() < 45_000, "{} + {}", page.len(), style.len());
+}
+
+#[tokio::test]
+async fn performance_is_shown_as_lines_with_words_and_as_a_table() {
+    let (_, body) = get(Ok(status()), "/performance?step=10s").await;
+    assert!(body.contains("appends: 1\u{202f}240/s now"), "a second's share of ten: {body}");
+    assert!(body.contains("p99: 2.2 ms now, 2.2 ms at most"), "{body}");
+    assert!(body.contains("entries: 7 entries now"), "{body}");
+    assert!(body.contains(r#"href="?step=10s" aria-current="true""#), "{body}");
+    assert!(body.contains("<td class=\"number\">12\u{202f}400</td>"), "{body}");
+    assert!(!body.contains("style="), "the policy refuses it");
+}
+
+#[tokio::test]
+async fn a_step_that_is_none_is_refused_with_a_page() {
+    let (answer, _) = get(Ok(status()), "/performance?step=2s").await;
+    assert_eq!(answer.status(), 400);
 }

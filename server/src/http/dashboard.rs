@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use client::api::cluster::ClusterStatus;
 use client::api::error::{ErrorCode, Problem};
+use client::api::performance::{Performance, Step};
 use http::header::{ACCEPT, HeaderMap};
 use http::{Method, Request};
 use http_body_util::BodyExt;
@@ -93,5 +94,9 @@ fn is_for_a_person(headers: &HeaderMap) -> bool {
 impl Backend for Window {
     async fn status(&self) -> Result<ClusterStatus, Problem> {
         Ok(self.node.status().await)
+    }
+
+    async fn performance(&self, step: Step) -> Result<Performance, Problem> {
+        Ok(self.node.performance(step))
     }
 }

@@ -6,3 +6,4 @@
 //! Not here: the frame around every page (`templates/shell.html`).
 
 pub(crate) mod overview;
+pub(crate) mod performance;
