@@ -5,7 +5,8 @@
 //! repeat what is retryable if nothing happened, or if the request can be told apart from its
 //! repetition (a producer's sequence, an idempotency key).
 //!
-//! Not here: how an operation comes to a code (the server's `http/error.rs`).
+//! Not here: what to do about a code (`remedy`), and how an operation comes to one (the server's
+//! `http/error.rs`).
 
 use std::fmt;
 
@@ -15,11 +16,11 @@ use super::plans::{CheckId, Plan};
 use crate::types::{ChangeId, Epoch, Fence, LogId, Position, ProducerEpoch, ReplicaAddr, Sequence};
 
 macro_rules! error_codes {
-    ($($(#[$doc:meta])* $code:ident = $text:literal, $title:literal;)*) => {
+    ($(#[doc = $meaning:literal] $code:ident = $text:literal, $title:literal;)*) => {
         /// What went wrong: a closed set, each with a stable name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum ErrorCode {
-            $($(#[$doc])* #[serde(rename = $text)] $code,)*
+            $(#[doc = $meaning] #[serde(rename = $text)] $code,)*
         }
 
         impl ErrorCode {
@@ -30,6 +31,18 @@ macro_rules! error_codes {
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$code => $text,)*
+                }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                let meaning = match self {
+                    $(Self::$code => $meaning,)*
+                };
+                // A comment keeps the blank between its slashes and its first word.
+                match meaning.as_bytes() {
+                    [b' ', ..] => meaning.split_at(1).1,
+                    _ => meaning,
                 }
             }
 

@@ -137,6 +137,9 @@ pub struct LogSummary {
     pub bytes: u64,
     /// Whether it was ended.
     pub sealed: bool,
+    /// What is set on it.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 /// Answer to GET on all logs, in the order of names.

@@ -11,6 +11,7 @@ pub mod media;
 pub mod paths;
 
 pub mod error;
+mod remedy;
 
 pub mod logs;
 

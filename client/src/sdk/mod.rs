@@ -10,7 +10,6 @@ mod changes;
 mod client;
 mod endpoints;
 mod error;
-mod events;
 mod retry;
 mod transport;
 

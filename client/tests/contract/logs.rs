@@ -85,6 +85,7 @@ fn logs_listed() {
         tail: Position::new(9),
         bytes: 1234,
         sealed: true,
+        settings: Settings { retention_bytes: Some(5000), ..Settings::default() },
     };
     assert_golden(
         &LogList { logs: vec![summary], next: Some(log()) },
@@ -97,7 +98,10 @@ fn logs_listed() {
       "first": 2,
       "tail": 9,
       "bytes": 1234,
-      "sealed": true
+      "sealed": true,
+      "settings": {
+        "retention_bytes": 5000
+      }
     }
   ],
   "next": "shop/orders"

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::logs::{
-    Cursor, CursorList, Dropped, LogDescription, LogList, LogSummary, Sealed, SettingsPatch,
+    Cursor, CursorList, Dropped, LogDescription, LogList, LogSummary, Sealed, Settings,
+    SettingsPatch,
 };
 use client::api::reading::Consistency;
 use client::types::{CursorName, Fence, LogId, LogName, LogSettings, Position, Timestamp};
@@ -307,6 +308,7 @@ fn summary(view: &LogView) -> LogSummary {
         tail: view.tail,
         bytes: view.bytes(),
         sealed: view.sealed,
+        settings: Settings::from(&*view.settings),
     }
 }
 
