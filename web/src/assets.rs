@@ -22,6 +22,10 @@ pub(crate) static STYLE: Asset = Asset::new(
     include_bytes!("../assets/dashboard.css"),
 );
 
+/// What the pages about logs and their records look like, beyond that.
+pub(crate) static LOGS_STYLE: Asset =
+    Asset::new("logs", "css", "text/css; charset=utf-8", include_bytes!("../assets/logs.css"));
+
 /// The icon of a tab, one for each grade.
 static ICONS: [(Grade, Asset); 4] = [
     (Grade::Ok, icon_of("icon-ok", include_bytes!("../assets/icon-ok.svg"))),
@@ -42,7 +46,7 @@ pub(crate) fn icon(grade: Grade) -> &'static Asset {
 
 /// Every embedded file.
 fn all() -> impl Iterator<Item = &'static Asset> {
-    [&STYLE].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
+    [&STYLE, &LOGS_STYLE].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
 }
 
 /// One embedded file.

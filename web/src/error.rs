@@ -36,9 +36,17 @@ pub(crate) async fn page<B: Backend>(
 
 /// The page of a problem.
 pub(crate) async fn of_problem<B: Backend>(backend: &B, problem: &Problem) -> Response {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = status(Some(problem));
     let detail = format::visible(problem.detail.as_deref().unwrap_or(""));
     page(backend, status, &problem.title, &detail).await
+}
+
+/// The status of a page that was made in spite of a problem, or without one.
+pub(crate) fn status(problem: Option<&Problem>) -> StatusCode {
+    let status = |problem: &Problem| {
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    };
+    problem.map_or(StatusCode::OK, status)
 }
 
 /// The page for an address that has none.

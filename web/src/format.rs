@@ -7,6 +7,8 @@
 
 use std::fmt::Write;
 
+use client::types::Timestamp;
+
 /// A count in groups of three digits, with narrow spaces between.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -58,11 +60,84 @@ pub(crate) fn millis(micros: u64) -> String {
     }
 }
 
-/// Text from elsewhere, with everything visible that would not be.
+/// A moment in UTC, to the millisecond.
+pub(crate) fn time(time: Timestamp) -> String {
+    time.to_string().replacen('T', " ", 1).trim_end_matches('Z').to_owned()
+}
+
+/// A length of time that somebody set, exactly, in the largest unit that it is a multiple of.
+pub(crate) fn span(millis: u64) -> String {
+    let unit = TIMES.iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{millis} ms"), |(name, unit)| format!("{} {name}", millis / unit))
+}
+
+/// A length of time as somebody writes it: `7 d`, `36h`, `90 min`.
+pub(crate) fn parse_span(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let of_unit = match unit {
+        "ms" => 1,
+        "m" => 60_000,
+        _ => TIMES.iter().find(|(name, _)| *name == unit)?.1,
+    };
+    number.checked_mul(of_unit)
+}
+
+/// A number of bytes as somebody writes it: `1000`, `64 MiB`, `1GB`.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let of_unit = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1_000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return None,
+    };
+    number.checked_mul(of_unit)
+}
+
+/// A number of bytes that somebody set, exactly, in the largest unit that it is a multiple of.
+pub(crate) fn exact_size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 6] = [
+        ("GiB", 1 << 30),
+        ("GB", 1_000_000_000),
+        ("MiB", 1 << 20),
+        ("MB", 1_000_000),
+        ("KiB", 1 << 10),
+        ("kB", 1_000),
+    ];
+    let unit = UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    unit.map_or_else(|| format!("{bytes} B"), |(name, unit)| format!("{} {name}", bytes / unit))
+}
+
+const TIMES: [(&str, u64); 4] =
+    [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)];
+
+fn split_unit(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    Some((number.parse().ok()?, unit.trim()))
+}
+
+/// Text from elsewhere on one line, with everything visible that would not be.
 pub(crate) fn visible(text: &str) -> String {
+    visible_but(text, |_| false)
+}
+
+/// The same, where lines stay lines.
+pub(crate) fn visible_lines(text: &str) -> String {
+    visible_but(text, |letter| matches!(letter, '\n' | '\t'))
+}
+
+fn visible_but(text: &str, stays: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
-        if letter.is_control() || turns_direction(letter) {
+        if (letter.is_control() && !stays(letter)) || is_unseen(letter) {
             write!(shown, "\u{27e8}U+{:04X}\u{27e9}", u32::from(letter))
                 .expect("a String takes every character");
         } else {
@@ -72,9 +147,13 @@ pub(crate) fn visible(text: &str) -> String {
     shown
 }
 
-fn turns_direction(letter: char) -> bool {
+/// Whether a character turns the direction of text around, or takes no room and shows nothing.
+fn is_unseen(letter: char) -> bool {
     matches!(letter,
-        '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -100,8 +179,36 @@ mod tests {
     }
 
     #[test]
+    fn what_was_set_is_shown_exactly_and_can_be_typed_again() {
+        for (millis, text) in [(604_800_000, "7 d"), (5_400_000, "90 min"), (1_500, "1500 ms")] {
+            assert_eq!(span(millis), text);
+            assert_eq!(parse_span(text), Some(millis));
+        }
+        for (bytes, text) in [(1 << 26, "64 MiB"), (1_500_000, "1500 kB"), (7, "7 B")] {
+            assert_eq!(exact_size(bytes), text);
+            assert_eq!(parse_size(text), Some(bytes));
+        }
+        assert_eq!(
+            (parse_span(" 36h "), parse_size("1gb")),
+            (Some(129_600_000), Some(1_000_000_000))
+        );
+        for text in ["", "d", "-1 d", "1.5 d", "7 y", "18446744073709551615 d"] {
+            assert_eq!((parse_span(text), parse_size(text)), (None, None), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_shown_to_the_millisecond() {
+        assert_eq!(time(Timestamp::new(951_782_400_001)), "2000-02-29 00:00:00.001");
+    }
+
+    #[test]
     fn what_would_hide_or_turn_text_around_is_made_visible() {
         assert_eq!(visible("zone-a"), "zone-a");
         assert_eq!(visible("a\u{202e}b\n"), "a\u{27e8}U+202E\u{27e9}b\u{27e8}U+000A\u{27e9}");
+        assert_eq!(
+            visible_lines("a\n\u{e0041}\r"),
+            "a\n\u{27e8}U+E0041\u{27e9}\u{27e8}U+000D\u{27e9}"
+        );
     }
 }

@@ -9,7 +9,7 @@
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
 use client::api::cluster::ClusterStatus;
-use client::api::error::Problem;
+use client::api::error::{ErrorCode, Problem};
 use http::StatusCode;
 
 use crate::assets::{self, Asset};
@@ -25,17 +25,23 @@ pub(crate) enum Section {
     Overview,
     /// What was done lately and how long it took.
     Performance,
+    /// What is kept.
+    Logs,
+    /// What the state was, certified.
+    Checkpoints,
 }
 
 impl Section {
     /// In the order of the navigation.
-    const ALL: [Self; 2] = [Self::Overview, Self::Performance];
+    const ALL: [Self; 4] = [Self::Overview, Self::Logs, Self::Checkpoints, Self::Performance];
 
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Performance => "Performance",
+            Self::Logs => "Logs",
+            Self::Checkpoints => "Checkpoints",
         }
     }
 
@@ -44,6 +50,8 @@ impl Section {
         match self {
             Self::Overview => "/",
             Self::Performance => "/performance",
+            Self::Logs => "/logs",
+            Self::Checkpoints => "/checkpoints",
         }
     }
 }
@@ -90,6 +98,12 @@ impl Frame {
         Ok(Self::of(&backend.status().await?, section))
     }
 
+    /// The same, of a page that has something to say in any case.
+    pub(crate) async fn now_or_unknown<B: Backend>(backend: &B, section: Section) -> Self {
+        let known = Self::now(backend, section).await;
+        known.unwrap_or_else(|_problem| Self { section: Some(section), ..Self::unknown() })
+    }
+
     /// The frame of a page that could not ask anybody.
     pub(crate) fn unknown() -> Self {
         Self {
@@ -131,23 +145,50 @@ impl Frame {
 
 /// What a page has to say about what was just asked for. Its text is made visible here.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the pages with forms come one by one")]
 pub(crate) struct Notice {
     pub(crate) grade: Grade,
     pub(crate) title: String,
     pub(crate) detail: String,
+    /// What to do about it.
+    pub(crate) remedy: &'static str,
+    /// What explains it further.
+    pub(crate) code: Option<ErrorCode>,
+    /// Where it leads, and what stands there.
+    pub(crate) link: Option<(String, String)>,
 }
 
-#[expect(dead_code, reason = "the pages with forms come one by one")]
 impl Notice {
     /// Something to know.
     pub(crate) fn new(grade: Grade, title: &str, detail: &str) -> Self {
-        Self { grade, title: format::visible(title), detail: format::visible(detail) }
+        Self {
+            grade,
+            title: format::visible(title),
+            detail: format::visible(detail),
+            remedy: "",
+            code: None,
+            link: None,
+        }
+    }
+
+    /// The same, leading somewhere.
+    pub(crate) fn leading(self, path: String, text: String) -> Self {
+        Self { link: Some((path, text)), ..self }
+    }
+
+    /// That what is shown may not be all that was acknowledged.
+    pub(crate) fn stale(problem: &Problem) -> Self {
+        let detail = format!(
+            "This replica shows what it has, and cannot tell whether that is all: {}.",
+            problem.detail.as_deref().unwrap_or(&problem.title)
+        );
+        Self::new(Grade::Warn, "This may be out of date", &detail)
     }
 
     /// Why it was refused.
     pub(crate) fn refused(problem: &Problem) -> Self {
-        Self::new(Grade::Bad, &problem.title, problem.detail.as_deref().unwrap_or_default())
+        let detail = problem.detail.as_deref().unwrap_or_default();
+        let (remedy, code) = (problem.code.remedy(), Some(problem.code));
+        Self { remedy, code, ..Self::new(Grade::Bad, &problem.title, detail) }
     }
 }
 

@@ -5,8 +5,10 @@
 //!
 //! Not here: how the answers are got (the server implements [`Backend`]), and the API for programs.
 
+mod asked;
 mod assets;
 mod backend;
+mod bodies;
 mod charts;
 mod error;
 mod format;
@@ -20,7 +22,7 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::get;
 
-pub use backend::Backend;
+pub use backend::{Backend, LogTarget};
 pub use headers::CONTENT_POLICY;
 
 /// All pages and assets. Addresses that none of them has are left to whoever mounts the router, who may
@@ -29,6 +31,7 @@ pub fn router<B: Backend>(backend: B) -> Router {
     Router::new()
         .route("/", get(pages::overview::show::<B>))
         .route("/performance", get(pages::performance::show::<B>))
+        .merge(pages::of_logs())
         .route("/assets/{name}", get(assets::serve::<B>))
         .with_state(backend)
         .layer(middleware::map_response(headers::protect))

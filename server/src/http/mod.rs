@@ -232,7 +232,7 @@ fn routes(api: &Api) -> Router {
         router = router.route(path, named(path, methods));
     }
     let table = router.with_state(api.clone()).method_not_allowed_fallback(method_not_allowed);
-    let window = Window::new(api.node.clone(), table.clone());
+    let window = Window::new(api.node.clone(), table.clone(), api.world.chance.clone());
     table.merge(window.pages()).method_not_allowed_fallback(method_not_allowed).fallback(
         move |request| {
             let window = window.clone();

@@ -26,7 +26,6 @@ use super::clocks::Reading;
 use super::verdict::{Judgement, Lead, Pause, Situation};
 use super::{Core, Node, Route, quarantine};
 use crate::machine::{Checkpoint, Machine};
-use crate::peer::forward::ForwardedBody;
 use crate::raft::{Leadership, MembershipState, Progress, Replication};
 use crate::world::Instant;
 
@@ -179,8 +178,7 @@ impl Node {
         if !answer.status().is_success() {
             return None;
         }
-        let ForwardedBody::Whole(body) = answer.body() else { return None };
-        serde_json::from_slice(body).ok()
+        serde_json::from_slice(answer.body()).ok()
     }
 
     /// The leader's answer, told by this replica.

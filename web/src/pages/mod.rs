@@ -1,9 +1,49 @@
 //! The pages, in the order of the navigation.
 //!
 //! A page is a file with four parts: what the template shows, how it comes from the contract's type,
-//! the handler, and its tests. There is one page so far; the others come with their own issue.
+//! the handler, and its tests.
 //!
-//! Not here: the frame around every page (`templates/shell.html`).
+//! Not here: the frame around every page (`frame`).
 
+mod append;
+mod checkpoints;
+mod log_settings;
+mod logs;
 pub(crate) mod overview;
 pub(crate) mod performance;
+mod record;
+mod records;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+
+use crate::backend::Backend;
+
+/// Longest form about a log, in bytes.
+const FORM_BYTES_MAX: usize = 64 << 10;
+/// Longest form that brings a record: its data take up to three times their bytes.
+const RECORD_FORM_BYTES_MAX: usize = 1 << 20;
+
+/// The pages about logs, what is in them, and what is kept of it all.
+pub(crate) fn of_logs<B: Backend>() -> Router<B> {
+    Router::new()
+        .route("/logs", get(logs::show::<B>).post(logs::create::<B>))
+        .route("/new-log", get(logs::show_new::<B>))
+        .route("/logs/{log}", get(records::show::<B>))
+        .route("/logs/{log}/settings", get(log_settings::show::<B>).post(log_settings::change::<B>))
+        .route("/logs/{log}/trim", post(log_settings::trim::<B>))
+        .route("/logs/{log}/seal", post(log_settings::seal::<B>))
+        .route("/logs/{log}/delete", post(log_settings::delete::<B>))
+        .route("/checkpoints", get(checkpoints::show::<B>).post(checkpoints::make::<B>))
+        .route("/checkpoints/release", post(checkpoints::release::<B>))
+        .route("/checkpoints/scrub", post(checkpoints::scrub::<B>))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+        .route(
+            "/logs/{log}/append",
+            get(append::show::<B>)
+                .post(append::append::<B>)
+                .layer(DefaultBodyLimit::max(RECORD_FORM_BYTES_MAX)),
+        )
+        .route("/logs/{log}/{position}", get(record::show::<B>))
+}

@@ -4,100 +4,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so best by failing")]
 
-use axum::body::Body;
-use client::api::cluster::{ClusterStatus, Lag, ReplicaStatus, Role, SyncLatency, Verdict};
+mod fake;
+mod logs;
+
+use client::api::cluster::Verdict;
 use client::api::error::{ErrorCode, Problem};
-use client::api::performance::{LatencySummary, Performance, PerformancePoint, Step};
-use client::types::{ClusterId, Epoch, ReplicaAddr, ReplicaId, Term, Timestamp};
-use http::{Request, Response};
 use http_body_util::BodyExt;
-use quorate_web::{Backend, CONTENT_POLICY, router};
-use tower::ServiceExt;
+use quorate_web::CONTENT_POLICY;
 
-#[derive(Clone)]
-struct Fake(Result<ClusterStatus, Problem>);
-
-impl Backend for Fake {
-    async fn status(&self) -> Result<ClusterStatus, Problem> {
-        self.0.clone()
-    }
-
-    async fn performance(&self, step: Step) -> Result<Performance, Problem> {
-        let summary = LatencySummary { p50_us: 410, p99_us: 2_210, max_us: 9_120 };
-        let busy = PerformancePoint {
-            appends: 12_400,
-            append: Some(summary),
-            lag_max: Some(7),
-            ..PerformancePoint::default()
-        };
-        let points = vec![PerformancePoint::default(), busy];
-        Ok(Performance { replica: ReplicaId::FIRST, step, until: Timestamp::EPOCH, points })
-    }
-}
-
-fn replica(id: u64, role: Role, is_reachable: bool) -> ReplicaStatus {
-    let addr = |port: u64| ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap();
-    ReplicaStatus {
-        id: ReplicaId::new(id).unwrap(),
-        role,
-        is_reachable,
-        addr: addr(7000 + id),
-        peer_addr: addr(8000 + id),
-        zone: "zone-a".into(),
-        version: Some("0.1.0".into()),
-        start: None,
-        tail: None,
-        applied: None,
-        lag: Some(Lag { entries: 9_412 * (id - 1) }),
-        heard_ms_ago: Some(300),
-        sync: Some(SyncLatency { p50_us: 120, p99_us: 1_240 }),
-        slow_ms: None,
-        free_bytes: Some(41_000_000_000),
-        damaged_entries: None,
-        quarantine: None,
-        digest: None,
-    }
-}
-
-fn status() -> ClusterStatus {
-    ClusterStatus {
-        verdict: Verdict {
-            can_append: true,
-            tolerance: 1,
-            sentence:
-                "Taking appends. 3 of 3 replicas vote. You can lose 1 more and keep appending."
-                    .into(),
-            reasons: Vec::new(),
-        },
-        cluster: Some(ClusterId::new([7; 16])),
-        generation: None,
-        epoch: Some(Epoch::new(4_812)),
-        term: Term::new(3),
-        leader: ReplicaId::new(1),
-        this_replica: ReplicaId::new(2),
-        expected_voters: 3,
-        replicas: vec![
-            replica(1, Role::Leader, true),
-            replica(2, Role::Follower, true),
-            replica(3, Role::Follower, false),
-        ],
-        joiners: Vec::new(),
-        replacement: None,
-        as_of: Timestamp::new(0),
-    }
-}
-
-async fn get(answer: Result<ClusterStatus, Problem>, path: &str) -> (Response<()>, String) {
-    let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-    let response = router(Fake(answer)).oneshot(request).await.unwrap();
-    let (parts, body) = response.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    (Response::from_parts(parts, ()), String::from_utf8(body.to_vec()).unwrap())
-}
+use self::fake::{Fake, get, status};
 
 #[tokio::test]
 async fn the_verdict_comes_first_and_in_the_title() {
-    let (response, page) = get(Ok(status()), "/").await;
+    let (response, page) = get(status(), "/").await;
     assert_eq!(response.status(), 200);
     assert!(page.contains("<title id=\"title\">● Taking appends · Quorate</title>"), "{page}");
     let verdict = page.find("You can lose 1 more").unwrap();
@@ -107,7 +26,7 @@ async fn the_verdict_comes_first_and_in_the_title() {
 
 #[tokio::test]
 async fn every_replica_has_a_row_with_its_role_and_how_far_it_is() {
-    let (_, page) = get(Ok(status()), "/").await;
+    let (_, page) = get(status(), "/").await;
     for id in 1..=3 {
         assert!(page.contains(&format!("data-test=\"replica-{id}\"")));
         assert!(page.contains(&format!("<a href=\"http://127.0.0.1:{}\">", 7000 + id)));
@@ -125,7 +44,7 @@ async fn bad_news_is_told_by_word_and_mark_too() {
         sentence: "Not taking appends: replica 2 reaches only itself.".into(),
         reasons: vec!["replica 1 has not answered for 31 s".into()],
     };
-    let (_, page) = get(Ok(bad), "/").await;
+    let (_, page) = get(bad, "/").await;
     assert!(page.contains("<title id=\"title\">■ Not taking appends · Quorate</title>"));
     assert!(page.contains("<section class=\"verdict bad\""));
     assert!(page.contains("<li>replica 1 has not answered for 31 s</li>"));
@@ -133,7 +52,7 @@ async fn bad_news_is_told_by_word_and_mark_too() {
 
 #[tokio::test]
 async fn the_page_refreshes_itself_and_holds_no_script_and_no_inline_style() {
-    let (response, page) = get(Ok(status()), "/").await;
+    let (response, page) = get(status(), "/").await;
     assert!(page.contains("<meta http-equiv=\"refresh\" content=\"5\">"));
     assert!(!page.contains("<script") && !page.contains("style=") && !page.contains("<style"));
     assert_eq!(response.headers()["content-security-policy"], CONTENT_POLICY);
@@ -149,7 +68,7 @@ async fn hostile_text_is_shown_and_never_acts() {
     hostile.replicas[0].version = Some("\"><img src=x onerror=alert(1)>".into());
     hostile.verdict.sentence = "</h1><a hx-post=\"/v1\">".into();
     hostile.verdict.reasons = vec!["<svg/onload=alert(1)>".into()];
-    let (_, page) = get(Ok(hostile), "/").await;
+    let (_, page) = get(hostile, "/").await;
     for markup in ["<script", "<img", "<svg", "<a hx-post", "\u{202e}"] {
         assert!(!page.contains(markup), "{markup}");
     }
@@ -159,32 +78,32 @@ async fn hostile_text_is_shown_and_never_acts() {
 #[tokio::test]
 async fn an_error_is_a_page_with_the_true_status() {
     let problem = Problem::new(ErrorCode::NotMember).with_detail("<b>not yet</b>");
-    let (response, page) = get(Err(problem), "/").await;
+    let (response, page) = get(&Fake { status: Err(problem), ..Fake::default() }, "/").await;
     assert_eq!(response.status(), ErrorCode::NotMember.status());
     assert!(page.contains("data-test=\"error\"") && !page.contains("<b>"));
 }
 
 #[tokio::test]
 async fn assets_have_the_hash_of_their_content_in_their_names() {
-    let (_, page) = get(Ok(status()), "/").await;
+    let (_, page) = get(status(), "/").await;
     let paths: Vec<_> =
         page.split('"').filter(|part| part.starts_with("/assets/")).map(str::to_owned).collect();
     assert_eq!(paths.len(), 2, "{paths:?}");
     for path in paths {
-        let (response, body) = get(Ok(status()), &path).await;
+        let (response, body) = get(status(), &path).await;
         assert_eq!(response.status(), 200, "{path}");
         assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
         assert!(!body.is_empty());
     }
-    let (response, _) = get(Ok(status()), "/assets/dashboard.0000000000000000.css").await;
+    let (response, _) = get(status(), "/assets/dashboard.0000000000000000.css").await;
     assert_eq!(response.status(), 404);
 }
 
 #[tokio::test]
 async fn every_page_leads_everywhere_and_says_where_it_is() {
-    let (_, page) = get(Ok(status()), "/").await;
+    let (_, page) = get(status(), "/").await;
     assert!(page.contains("<a href=\"/\" aria-current=\"page\">Overview</a>"), "{page}");
-    let response = quorate_web::not_found(&Fake(Ok(status()))).await;
+    let response = quorate_web::not_found(&Fake::default()).await;
     assert_eq!(response.status(), 404);
     assert_eq!(response.headers()["content-security-policy"], CONTENT_POLICY);
     let page = response.into_body().collect().await.unwrap().to_bytes();
@@ -194,15 +113,15 @@ async fn every_page_leads_everywhere_and_says_where_it_is() {
 
 #[tokio::test]
 async fn the_first_view_is_small() {
-    let (_, page) = get(Ok(status()), "/").await;
+    let (_, page) = get(status(), "/").await;
     let style = page.split('"').find(|part| part.starts_with("/assets/dashboard")).unwrap();
-    let (_, style) = get(Ok(status()), style).await;
+    let (_, style) = get(status(), style).await;
     assert!(page.len() + style.len() < 45_000, "{} + {}", page.len(), style.len());
 }
 
 #[tokio::test]
 async fn performance_is_shown_as_lines_with_words_and_as_a_table() {
-    let (_, body) = get(Ok(status()), "/performance?step=10s").await;
+    let (_, body) = get(status(), "/performance?step=10s").await;
     assert!(body.contains("appends: 1\u{202f}240/s now"), "a second's share of ten: {body}");
     assert!(body.contains("p99: 2.2 ms now, 2.2 ms at most"), "{body}");
     assert!(body.contains("entries: 7 entries now"), "{body}");
@@ -213,6 +132,6 @@ async fn performance_is_shown_as_lines_with_words_and_as_a_table() {
 
 #[tokio::test]
 async fn a_step_that_is_none_is_refused_with_a_page() {
-    let (answer, _) = get(Ok(status()), "/performance?step=2s").await;
+    let (answer, _) = get(status(), "/performance?step=2s").await;
     assert_eq!(answer.status(), 400);
 }
