@@ -161,18 +161,39 @@ async fn a_refused_change_did_not_begin() {
 }
 
 #[tokio::test]
-async fn whoever_watches_hears_every_difference_once_and_the_end() {
-    let told = [ChangeStage::Joining, ChangeStage::Joining, ChangeStage::Joint, ChangeStage::Done];
-    let steps = told.map(|stage| answer(200, &change(18, stage)));
-    let (service, client) = Service::start(steps).await;
+async fn whoever_watches_hears_every_difference_once_and_the_end_whoever_tells_it() {
+    let events = |stages: &[ChangeStage]| Step::Answer {
+        status: 200,
+        body: stages.iter().flat_map(|stage| change(18, *stage).event().into_bytes()).collect(),
+    };
+    let (joining, joint) = (ChangeStage::Joining, ChangeStage::Joint);
+    let told = [
+        events(&[joining, joining]),
+        Step::BreakOff,
+        refused(ErrorCode::NoLeader),
+        events(&[joining, joint]),
+        // Whoever leads by now has not heard of all of it yet.
+        events(&[joining]),
+        events(&[ChangeStage::Done]),
+    ];
+    let (service, client) = Service::start(told).await;
     let mut watch = client.watch_change(ChangeId::new(18));
     let mut stages = Vec::new();
     while let Some(change) = watch.next().await.unwrap() {
         stages.push(change.stage);
     }
-    assert_eq!(stages, [ChangeStage::Joining, ChangeStage::Joint, ChangeStage::Done]);
+    assert_eq!(stages, [joining, joint, ChangeStage::Done]);
     assert_eq!(watch.next().await.unwrap(), None);
-    assert_eq!(service.asked(), ["get /v1/cluster/changes/18 http/1.1"; 4]);
+    assert_eq!(service.asked(), ["get /v1/cluster/changes/18 http/1.1"; 6]);
+    let first = service.asked.lock().unwrap()[0].clone();
+    assert!(first.contains("accept: text/event-stream"), "{first}");
+}
+
+#[tokio::test]
+async fn who_watches_a_change_that_is_none_is_told_so() {
+    let (_, client) = Service::start([refused(ErrorCode::UnknownChange)]).await;
+    let error = client.watch_change(ChangeId::new(18)).next().await.unwrap_err();
+    assert_eq!(error.code(), Some(ErrorCode::UnknownChange));
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use client::api::{
     changes::{Change, ChangeRequest, ChangeStage},
     error::ErrorCode,
-    header, paths,
+    header, media, paths,
     plans::{Plan, Wish},
 };
-use client::types::{LogSettings, ReplicaId};
+use client::types::{ChangeId, LogSettings, ReplicaId};
 use quorate_e2e::{
     chance::Chance,
     check::{Coverage, check},
@@ -25,6 +25,7 @@ use quorate_e2e::{
     wait::until,
     workload::{Load, Workload, client},
 };
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -159,6 +160,46 @@ async fn a_change_that_waits_says_for_whom_and_can_be_cancelled() -> Result<()> 
     let status = cluster.status(cluster.leader().await?).await.context("it answers")?;
     assert_eq!(status.replicas.len(), 3, "its newcomer is off the list");
     fourth.kill()?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_told_as_events_at_any_replica_until_it_is_over() -> Result<()> {
+    let mut cluster = Cluster::calm(3, &[]).await?;
+    let fourth = spare(&cluster, "d", &[]).await?;
+    // It is let in, and does not answer: the change goes on for as long as that is so.
+    fourth.pause()?;
+    let id = begun(&cluster, &add(&[&fourth])?).await?.id;
+    let mut watched = Vec::new();
+    for number in 0..3 {
+        let url = format!("{}{}", cluster.url(number), paths::change(id));
+        let mut answer = cluster.http().get(url).header(ACCEPT, media::EVENTS).send().await?;
+        assert_eq!(answer.headers().get(CONTENT_TYPE).context("it is told")?, media::EVENTS);
+        let mut text = Vec::new();
+        while !String::from_utf8_lossy(&text).contains("waits_for") {
+            text.extend_from_slice(&answer.chunk().await?.context("it goes on")?);
+        }
+        watched.push((answer, text));
+    }
+    fourth.resume()?;
+    assert_done(&over(&cluster, id).await?);
+    for (answer, mut text) in watched {
+        text.extend_from_slice(&tokio::time::timeout(SOON, answer.bytes()).await??);
+        let text = String::from_utf8(text)?;
+        let told = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let told: Vec<Change> = told.map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let stages: Vec<_> = told.iter().map(|change| change.stage).collect();
+        assert!(stages.is_sorted(), "{stages:?}");
+        let ends = (stages.first(), stages.last());
+        assert_eq!(ends, (Some(&ChangeStage::Joining), Some(&ChangeStage::Done)));
+        assert!(told.windows(2).all(|two| two[0] != two[1]), "each difference once: {text}");
+    }
+    cluster.adopt(fourth);
+    cluster.healed().await?;
+    let url = format!("{}{}", cluster.url(0), paths::change(ChangeId::new(99)));
+    let unknown = Answer::to(cluster.http().get(url).header(ACCEPT, media::EVENTS)).await?;
+    assert_eq!(unknown.problem()?.code, ErrorCode::UnknownChange);
     cluster.finish();
     Ok(())
 }

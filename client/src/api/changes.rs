@@ -3,6 +3,10 @@
 //! A stage only moves forward. Until the joint membership is decided a change can be cancelled; after
 //! that it is finished, by whoever leads.
 //!
+//! A change that is asked for as server-sent events is told at once and whenever it is another, each time whole, until it is
+//! over. Such an answer may end earlier, when another replica leads: asking again goes on. A line that begins with a colon
+//! comes at least every few seconds and only says so much.
+//!
 //! Not here: what a wish would mean (`plans`).
 
 use std::fmt;
@@ -122,6 +126,17 @@ pub struct Change {
     pub outcome: Option<String>,
     /// Whether it can be cancelled now.
     pub can_cancel: bool,
+}
+
+impl Change {
+    /// The name of the event that tells a change which is watched.
+    pub const EVENT: &str = "change";
+
+    /// It as that event.
+    pub fn event(&self) -> String {
+        let json = serde_json::to_string(self).expect("a change is JSON");
+        format!("event: {}\ndata: {json}\n\n", Self::EVENT)
+    }
 }
 
 /// One step of a change.

@@ -8,7 +8,7 @@ pub const JSON: &str = "application/json";
 pub const NDJSON: &str = "application/x-ndjson";
 /// Records as frames (`api::frame`).
 pub const FRAMES: &str = "application/vnd.quorate.batch";
-/// Server-sent events: a follow.
+/// Server-sent events: a follow, or a change of the membership that is watched.
 pub const EVENTS: &str = "text/event-stream";
 /// A problem document (`api::error`).
 pub const PROBLEM: &str = "application/problem+json";

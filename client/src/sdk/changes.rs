@@ -13,14 +13,15 @@ use tokio::time::sleep;
 
 use super::client::Client;
 use super::error::{Error, Outcome};
+use super::events::Events;
 use super::transport::{Call, Effect};
 use crate::api::changes::{Change, ChangeList, ChangeRequest, ChangeStage, ChangesQuery};
 use crate::api::error::ErrorCode;
-use crate::api::{header, paths};
+use crate::api::{header, media, paths};
 use crate::types::{ChangeId, Epoch};
 
-/// Between two looks at a change that is watched.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Between the end of an answer that told a change and the next question.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Among so many of the newest changes, one whose beginning was not answered is looked for.
 const LOOK_BACK: u32 = 10;
 
@@ -93,17 +94,18 @@ impl Client {
         self.send(&Call::change(Method::DELETE, target, Effect::None)).await?.json()
     }
 
-    /// Looks at a change again and again, until it is over.
+    /// Watches a change until it is over.
     pub fn watch_change(&self, id: ChangeId) -> ChangeWatch {
-        ChangeWatch { client: self.clone(), id, last: None }
+        ChangeWatch { client: self.clone(), id, events: None, last: None }
     }
 }
 
-/// A change that is watched. Whoever stops asking stops watching; the change goes on.
+/// A change that is watched, at one replica after the other. Whoever stops asking stops watching; the change goes on.
 #[derive(Debug)]
 pub struct ChangeWatch {
     client: Client,
     id: ChangeId,
+    events: Option<Events>,
     last: Option<Change>,
 }
 
@@ -114,17 +116,36 @@ impl ChangeWatch {
     /// Safe to cancel: what was not told yet is told by the next call.
     pub async fn next(&mut self) -> Result<Option<Change>, Error> {
         loop {
-            if let Some(last) = &self.last {
-                if last.stage.is_over() {
-                    return Ok(None);
-                }
-                sleep(LOOK_EVERY).await;
+            if self.last.as_ref().is_some_and(|last| last.stage.is_over()) {
+                return Ok(None);
             }
-            let change = self.client.change(self.id).await?;
-            if self.last.as_ref() != Some(&change) {
-                self.last = Some(change.clone());
-                return Ok(Some(change));
+            let events = if let Some(events) = &mut self.events {
+                events
+            } else {
+                let call = Call::read(paths::change(self.id)).header("accept", media::EVENTS)?;
+                self.events.insert(Events::new(self.client.open(&call).await?))
+            };
+            match events.next().await {
+                Ok(Some(event)) if event.name == Change::EVENT => {
+                    let change = serde_json::from_str(&event.data)
+                        .map_err(|error| Error::protocol(error.to_string(), Outcome::NotDone))?;
+                    if self.is_news(&change) {
+                        self.last = Some(change.clone());
+                        return Ok(Some(change));
+                    }
+                }
+                Ok(Some(_)) => {}
+                // It was told by a replica that is gone, or leads no more: others tell how it goes on.
+                Ok(None) | Err(_) => {
+                    self.events = None;
+                    sleep(ASK_AGAIN_AFTER).await;
+                }
             }
         }
+    }
+
+    /// Whether it was not told before; nothing is that is further back.
+    fn is_news(&self, change: &Change) -> bool {
+        self.last.as_ref().is_none_or(|last| change != last && change.stage >= last.stage)
     }
 }

@@ -210,6 +210,10 @@ impl Client {
         self.transport.send(call).await
     }
 
+    pub(super) async fn open(&self, call: &Call) -> Result<Stream, Error> {
+        self.transport.open(call).await
+    }
+
     pub(super) fn retry(&self) -> &RetryPolicy {
         self.transport.retry()
     }

@@ -10,6 +10,7 @@ mod changes;
 mod client;
 mod endpoints;
 mod error;
+mod events;
 mod retry;
 mod transport;
 

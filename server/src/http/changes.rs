@@ -1,27 +1,31 @@
-//! Changes of the membership: begun, looked at, cancelled.
+//! Changes of the membership: begun, looked at, watched, cancelled.
 //!
 //! A change belongs to the leader, who alone knows what it waits for; the list of all is the same on every replica, as far
 //! as it has applied them.
 //!
 //! Not here: what a wish would mean (`plans`), and carrying it out (`node`).
 
-use axum::body::Body;
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::Response;
 use client::api::changes::{ChangeRequest, ChangesQuery};
 use client::api::error::{Actual, ErrorCode};
 use client::api::logs::EffectQuery;
+use client::api::media::{EVENTS, JSON};
 use client::api::{header, paths};
 use client::types::{ChangeId, Epoch};
+use futures_util::stream;
 use http::header::{FORWARDED, FROM, HeaderName, IF_MATCH, LOCATION};
 use http::{HeaderMap, Request, StatusCode};
 
 use super::change::Change;
 use super::extract::InPath;
 use super::problem::ApiError;
-use super::{Api, extract, told};
-use crate::node::Author;
+use super::{Api, extract, media, told};
 use crate::node::error::ChangeError;
+use crate::node::{Author, ChangeWatchEvent};
 use crate::world::Caller;
 
 /// So many letters of who asks, and from where, are kept.
@@ -36,7 +40,7 @@ pub(super) async fn list(
     Ok(fresh(told::json(StatusCode::OK, &api.node.membership_changes(query))))
 }
 
-/// GET on one change.
+/// GET on one change: as it is now, or as events for as long as it goes on.
 pub(super) async fn describe(
     State(api): State<Api>,
     InPath(change): InPath<String>,
@@ -45,12 +49,31 @@ pub(super) async fn describe(
     extract::no_query(request.uri())?;
     let change = id(&change)?;
     let (parts, _) = request.into_parts();
-    api.at_leader(&parts, &axum::body::Bytes::new(), || async {
+    let likes = |media_type| media::weight_of(&parts.headers, media_type);
+    let is_watched = likes(EVENTS) > likes(JSON);
+    api.at_leader(&parts, &Bytes::new(), || async {
+        if is_watched {
+            return watch(&api, change).await;
+        }
         let change =
             api.node.membership_change(change).ok_or(ApiError::new(ErrorCode::UnknownChange))?;
         Ok(fresh(told::json(StatusCode::OK, &change)))
     })
     .await
+}
+
+/// The change at once, and whenever it is another, until it is over or told by another replica.
+async fn watch(api: &Api, change: ChangeId) -> Result<Response, ApiError> {
+    let watch = api.node.watch_change(change).await?;
+    let watch = watch.ok_or(ApiError::new(ErrorCode::UnknownChange))?;
+    let events = stream::unfold(watch, |mut watch| async move {
+        let event = match watch.next().await? {
+            ChangeWatchEvent::Changed(change) => change.event(),
+            ChangeWatchEvent::Alive => ": alive\n\n".to_owned(),
+        };
+        Some((Ok::<_, Infallible>(event), watch))
+    });
+    Ok(told::events(Body::from_stream(events)))
 }
 
 /// POST on the changes: begins one, or says what would be done.

@@ -18,10 +18,7 @@ use client::api::records::{EndEvent, EndReason, FollowEvent as Event, HeartbeatE
 use client::api::resume::ResumeToken;
 use client::types::{Position, Record};
 use futures_util::stream;
-use http::HeaderValue;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
-use super::media::Form;
 use super::media::json::{push_number, push_record};
 use super::pages::PageKey;
 use super::problem::ApiError;
@@ -56,11 +53,8 @@ pub(super) async fn start(
         let event = events.next().await?;
         Some((Ok::<_, Infallible>(event), events))
     });
-    let mut response = Response::new(Body::from_stream(body));
+    let mut response = told::events(Body::from_stream(body));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(Form::Events.media_type()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     told::tell_as_of(headers, &as_of, asked.consistency);
     told::tell_log(headers, token.log_id);
     told::tell_position(headers, header::NEXT, token.next);

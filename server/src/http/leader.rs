@@ -7,6 +7,7 @@
 //!
 //! Not here: who leads, and the connections to the others (`node`).
 
+use std::convert::Infallible;
 use std::future::Future;
 
 use axum::body::{Body, Bytes};
@@ -14,6 +15,7 @@ use axum::response::Response;
 use client::api::error::{Actual, ErrorCode, Problem};
 use client::api::header;
 use client::types::ReplicaAddr;
+use futures_util::StreamExt as _;
 use http::header::LOCATION;
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -21,7 +23,7 @@ use http::{HeaderValue, StatusCode};
 use super::Api;
 use super::extract;
 use super::problem::{ApiError, ELSEWHERE_AFTER};
-use crate::node::Route;
+use crate::node::{ForwardedBody, Route};
 use crate::world::Instant;
 
 /// The pause before a request is tried again that was certainly not accepted.
@@ -88,7 +90,21 @@ impl Api {
         let answer = answer?;
         match refused_for_now(&answer) {
             Some(problem) => Err(ApiError::of(problem).elsewhere()),
-            None => Ok(answer.map(Body::from)),
+            None => Ok(answer.map(|body| self.carried(body))),
+        }
+    }
+}
+
+impl Api {
+    /// What another replica answers, handed on; events until this replica stops.
+    fn carried(&self, body: ForwardedBody) -> Body {
+        match body {
+            ForwardedBody::Whole(bytes) => Body::from(bytes),
+            ForwardedBody::Events(events) => {
+                let node = self.node.clone();
+                let events = events.take_until(Box::pin(async move { node.stopping().await }));
+                Body::from_stream(events.map(Ok::<_, Infallible>))
+            }
         }
     }
 }
@@ -99,11 +115,12 @@ pub(super) fn is_carried(parts: &Parts) -> bool {
 }
 
 /// The problem of a replica that does not lead after all, or leads no longer: certainly nothing done.
-fn refused_for_now(answer: &Response<Bytes>) -> Option<Problem> {
+fn refused_for_now(answer: &Response<ForwardedBody>) -> Option<Problem> {
+    let ForwardedBody::Whole(body) = answer.body() else { return None };
     if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
         return None;
     }
-    let problem: Problem = serde_json::from_slice(answer.body()).ok()?;
+    let problem: Problem = serde_json::from_slice(body).ok()?;
     let is_for_now = matches!(
         problem.code,
         ErrorCode::NoLeader | ErrorCode::NoQuorum | ErrorCode::Stopping | ErrorCode::NotMember

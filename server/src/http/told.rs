@@ -37,6 +37,17 @@ pub(super) fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response {
     response
 }
 
+/// An answer of server-sent events.
+pub(super) fn events(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media::EVENTS));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    // Between here and the caller nothing may wait for more to come.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
 /// An answer without a body.
 pub(super) fn nothing() -> Response {
     let mut response = Response::new(Body::empty());

@@ -17,7 +17,7 @@ use http::{Response, request};
 use super::Node;
 use super::error::{ForwardError, HandOverError};
 use super::propose::NO_LEADER_RETRY;
-use crate::peer::forward;
+use crate::peer::forward::{self, ForwardedBody};
 use crate::raft::{MembershipState, Replication};
 use crate::world::Instant;
 
@@ -126,7 +126,7 @@ impl Node {
         front: &ReplicaAddr,
         parts: &request::Parts,
         body: Bytes,
-    ) -> Result<Response<Bytes>, ForwardError> {
+    ) -> Result<Response<ForwardedBody>, ForwardError> {
         let limit = self.core.options.forward_deadline;
         self.core.forward.send(front, parts, body, limit).await.map_err(|error| match error {
             forward::ForwardError::NotAccepted => {

@@ -26,6 +26,7 @@ use super::clocks::Reading;
 use super::verdict::{Judgement, Lead, Pause, Situation};
 use super::{Core, Node, Route, quarantine};
 use crate::machine::{Checkpoint, Machine};
+use crate::peer::forward::ForwardedBody;
 use crate::raft::{Leadership, MembershipState, Progress, Replication};
 use crate::world::Instant;
 
@@ -178,7 +179,8 @@ impl Node {
         if !answer.status().is_success() {
             return None;
         }
-        serde_json::from_slice(answer.body()).ok()
+        let ForwardedBody::Whole(body) = answer.body() else { return None };
+        serde_json::from_slice(body).ok()
     }
 
     /// The leader's answer, told by this replica.

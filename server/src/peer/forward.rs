@@ -2,7 +2,8 @@
 //!
 //! The request goes as it came, with a mark of who forwarded it, so that it is never forwarded
 //! twice. A failure says whether the leader may have accepted it: only a connection that was never
-//! made, or an answer that promises no effect, is *not accepted*.
+//! made, or an answer that promises no effect, is *not accepted*. Events come as they are sent, for as long as they
+//! last; every other answer comes whole.
 //!
 //! Not here: who leads, and whether to forward at all (`node/leader.rs`).
 
@@ -10,12 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::api::header;
+use client::api::{header, media};
 use client::types::{ReplicaAddr, ReplicaId};
-use http::header::{CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use futures_util::stream::{self, BoxStream, StreamExt as _};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use super::detours::Detours;
 use crate::world::Caller;
@@ -39,6 +44,14 @@ pub enum ForwardError {
     /// It was sent, and no answer came: it may have been accepted.
     #[error("the leader did not answer")]
     Unknown,
+}
+
+/// The body of an answer.
+pub enum ForwardedBody {
+    /// All of it.
+    Whole(Bytes),
+    /// Events, until they end or the leader is heard no more.
+    Events(BoxStream<'static, Bytes>),
 }
 
 /// Connections to the front doors of the others. A clone shares them.
@@ -74,28 +87,29 @@ impl Forward {
     }
 
     /// Sends a request as it came, and returns the answer as it is. Waits for a turn, which counts as not accepted if
-    /// there is none in time.
+    /// there is none in time. `within` is for the answer, and if it is of events, for the first word of it.
     pub async fn send(
         &self,
         to: &ReplicaAddr,
         parts: &http::request::Parts,
         body: Bytes,
         within: Duration,
-    ) -> Result<http::Response<Bytes>, ForwardError> {
-        let turn = tokio::time::timeout(CONNECT_MAX.min(within), self.turns.acquire()).await;
-        let Ok(Ok(_turn)) = turn else { return Err(ForwardError::NotAccepted) };
+    ) -> Result<http::Response<ForwardedBody>, ForwardError> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let turn = timeout(CONNECT_MAX.min(within), turn).await;
+        let Ok(Ok(turn)) = turn else { return Err(ForwardError::NotAccepted) };
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
         let url = self.detours.url(to.as_str(), path);
-        let answer = self
+        let request = self
             .client
             .request(parts.method.clone(), url)
             .headers(self.end_to_end(&parts.headers, parts.extensions.get()))
-            .timeout(within)
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| forward_error(&error))?;
-        receive(answer).await
+            .body(body);
+        let answered = async {
+            let answer = request.send().await.map_err(|error| forward_error(&error))?;
+            receive(answer, turn).await
+        };
+        timeout(within, answered).await.unwrap_or(Err(ForwardError::Unknown))
     }
 
     /// The headers that belong to the request and not to its connection, and our mark.
@@ -114,7 +128,36 @@ impl Forward {
     }
 }
 
-async fn receive(mut answer: reqwest::Response) -> Result<http::Response<Bytes>, ForwardError> {
+/// An answer that has begun. It keeps its turn until all of it has come.
+async fn receive(
+    answer: reqwest::Response,
+    turn: OwnedSemaphorePermit,
+) -> Result<http::Response<ForwardedBody>, ForwardError> {
+    let (status, mut headers) = (answer.status(), answer.headers().clone());
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let body = if content_type == Some(media::EVENTS.as_bytes()) {
+        ForwardedBody::Events(pieces(answer, turn))
+    } else {
+        ForwardedBody::Whole(whole(answer).await?)
+    };
+    let mut response = http::Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn pieces(answer: reqwest::Response, turn: OwnedSemaphorePermit) -> BoxStream<'static, Bytes> {
+    let next = |(mut answer, turn): (reqwest::Response, OwnedSemaphorePermit)| async {
+        let piece = answer.chunk().await.ok()??;
+        Some((piece, (answer, turn)))
+    };
+    stream::unfold((answer, turn), next).boxed()
+}
+
+async fn whole(mut answer: reqwest::Response) -> Result<Bytes, ForwardError> {
     let mut body = Vec::new();
     while let Some(part) = answer.chunk().await.map_err(|_| ForwardError::Unknown)? {
         if body.len() + part.len() > ANSWER_BYTES_MAX {
@@ -122,13 +165,7 @@ async fn receive(mut answer: reqwest::Response) -> Result<http::Response<Bytes>,
         }
         body.extend_from_slice(&part);
     }
-    let mut response = http::Response::new(Bytes::from(body));
-    *response.status_mut() = answer.status();
-    *response.headers_mut() = answer.headers().clone();
-    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
-        response.headers_mut().remove(name);
-    }
-    Ok(response)
+    Ok(Bytes::from(body))
 }
 
 fn forward_error(error: &reqwest::Error) -> ForwardError {

@@ -9,6 +9,7 @@ mod carry;
 mod leftover;
 mod step;
 mod told;
+mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,7 @@ use migrations::latest::changes::{ChangeRow, StageRow};
 
 pub use self::begin::Author;
 pub(super) use self::carry::Carrying;
+pub use self::watch::{ChangeWatch, ChangeWatchEvent};
 use super::Node;
 use super::error::ChangeError;
 use crate::machine::{Machine, MoveChange, Rejection};
