@@ -26,6 +26,14 @@ pub(crate) static STYLE: Asset = Asset::new(
 pub(crate) static LOGS_STYLE: Asset =
     Asset::new("logs", "css", "text/css; charset=utf-8", include_bytes!("../assets/logs.css"));
 
+/// What counts the records that a page which follows a log did not show.
+pub(crate) static FOLLOW: Asset = Asset::new(
+    "follow",
+    "js",
+    "text/javascript; charset=utf-8",
+    include_bytes!("../assets/follow.js"),
+);
+
 /// The icon of a tab, one for each grade.
 static ICONS: [(Grade, Asset); 4] = [
     (Grade::Ok, icon_of("icon-ok", include_bytes!("../assets/icon-ok.svg"))),
@@ -46,7 +54,7 @@ pub(crate) fn icon(grade: Grade) -> &'static Asset {
 
 /// Every embedded file.
 fn all() -> impl Iterator<Item = &'static Asset> {
-    [&STYLE, &LOGS_STYLE].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
+    [&STYLE, &LOGS_STYLE, &FOLLOW].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
 }
 
 /// One embedded file.

@@ -44,7 +44,7 @@ struct Records {
     form: &'static str,
     older: Option<String>,
     newer: Option<String>,
-    is_following: bool,
+    following: Option<Following>,
     command: String,
     url: String,
 }
@@ -76,6 +76,40 @@ impl From<&LogDescription> for LogView {
     }
 }
 
+/// A page that shows the newest records, again and again.
+struct Following {
+    /// The first record here, and where the next ones begin.
+    first: String,
+    next: String,
+    /// Records that came and were not shown, as far as the addresses of the pages before tell.
+    skipped: u64,
+    skipped_shown: String,
+    /// The same records, to stay.
+    pause: String,
+    /// The page that looks again, for a browser without script.
+    again: String,
+}
+
+impl Following {
+    /// What the page before has shown is in the address.
+    fn new(asked: &Asked, path: &str, answer: Option<&ReadAnswer>) -> Self {
+        let next = answer.map_or(Position::ZERO, |answer| answer.next);
+        let first = answer.and_then(|answer| answer.records.first());
+        let first = first.map_or(next, |RecordJson(record)| record.position);
+        let gap = asked.seen.map_or(0, |seen| first.get().saturating_sub(seen));
+        let skipped = asked.skipped.unwrap_or(0).saturating_add(gap);
+        let show = asked.form().name();
+        Self {
+            first: first.to_string(),
+            next: next.to_string(),
+            skipped,
+            skipped_shown: format::count(skipped),
+            pause: asked.from(path, first),
+            again: format!("{path}?follow=1&show={show}&seen={next}&skipped={skipped}"),
+        }
+    }
+}
+
 /// Another form to show the same records in.
 struct FormLink {
     name: &'static str,
@@ -86,6 +120,7 @@ struct FormLink {
 /// A record in a list.
 pub(super) struct Row {
     pub(super) position: String,
+    pub(super) exact: String,
     pub(super) path: String,
     pub(super) time: String,
     pub(super) size: String,
@@ -120,6 +155,7 @@ impl Row {
         headers.truncate(SHOWN_HEADERS_MAX);
         Self {
             position: format::count(record.position.get()),
+            exact: record.position.to_string(),
             path: record_page(log, record.position),
             time: format::time(record.time),
             size: format::size(bytes(record.body.len())),
@@ -150,6 +186,11 @@ pub(crate) struct Asked {
     show: String,
     #[serde(default)]
     follow: String,
+    /// Of a page that follows: what the one before it had shown, and had skipped.
+    #[serde(default)]
+    seen: Option<u64>,
+    #[serde(default)]
+    skipped: Option<u64>,
 }
 
 impl Asked {
@@ -271,22 +312,29 @@ fn page(
     let newer = answer
         .filter(|answer| !answer.records.is_empty() && answer.next < answer.tail)
         .map(|answer| asked.from(&path, answer.next));
+    let following = asked.is_following().then(|| Following::new(asked, &path, answer));
     let here = from.map_or_else(|| format!("-{PAGE}"), |from| from.to_string());
     let forms = Form::ALL.into_iter().map(|other| FormLink {
         name: other.name(),
         path: format!("{path}?from={here}&show={}", other.name()),
         is_shown: other == form,
     });
+    let row = |RecordJson(record): &RecordJson| Row::new(&log.log, record, form);
+    let mut rows: Vec<Row> = records.iter().map(row).collect();
+    if following.is_some() {
+        // What came last is what one waits for.
+        rows.reverse();
+    }
     Records {
         frame,
         notice,
         log: LogView::from(log),
-        rows: records.iter().map(|RecordJson(record)| Row::new(&log.log, record, form)).collect(),
+        rows,
         forms: forms.collect(),
         form: form.name(),
-        older,
-        newer,
-        is_following: asked.is_following(),
+        older: older.filter(|_| following.is_none()),
+        newer: newer.filter(|_| following.is_none()),
+        following,
         command: door.command(),
         url: door.url(),
     }

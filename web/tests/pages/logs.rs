@@ -435,3 +435,27 @@ fn assert_plain(page: &str, path: &str) {
         assert!(!outside, "{path}: {hidden:?}");
     }
 }
+
+#[tokio::test]
+async fn following_shows_the_newest_first_and_pauses_where_it_is() {
+    let (_, page) = get(&fake(), &format!("{LOG}?follow=1")).await;
+    let (newest, older) = (page.find("id=\"at-84200004\""), page.find("id=\"at-84200003\""));
+    assert!(newest.is_some() && newest < older, "{page}");
+    assert!(
+        page.contains("href=\"/logs/shop%2Forders?from=84200003\" data-test=\"pause\""),
+        "{page}"
+    );
+    assert!(page.contains("None was skipped so far"));
+    assert!(!page.contains("rel=\"next\""), "there is no newer page than this");
+}
+
+#[tokio::test]
+async fn without_script_the_page_looks_again_and_counts_what_it_has_skipped() {
+    let (_, page) =
+        get(&fake(), &format!("{LOG}?follow=1&show=hex&seen=84200001&skipped=10")).await;
+    assert!(page.contains("12 came too fast to be shown"), "two more: {page}");
+    let again = "url=/logs/shop%2Forders?follow=1&#38;show=hex&#38;seen=84200005&#38;skipped=12";
+    assert!(page.contains(again), "{page}");
+    let (_, page) = get(&fake(), &format!("{LOG}?follow=1&seen=84200003&skipped=0")).await;
+    assert!(page.contains("None was skipped so far"), "{page}");
+}
