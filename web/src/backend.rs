@@ -18,6 +18,7 @@ use client::api::logs::{
 use client::api::performance::{Performance, Step};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer};
+use client::api::settings::SettingList;
 use client::types::{Batch, EntryIndex, IdempotencyKey, LogId, LogName, Position};
 
 /// The dashboard's one window on the world.
@@ -107,6 +108,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// Begins to do so now.
     fn scrub_now(&self) -> impl Future<Output = Result<ScrubReport, Problem>> + Send;
+
+    /// What this replica was told to do, and by whom.
+    fn settings(&self) -> impl Future<Output = Result<SettingList, Problem>> + Send;
 }
 
 /// A log as a page showed it: its name, and which log of that name.

@@ -29,11 +29,22 @@ pub(crate) enum Section {
     Logs,
     /// What the state was, certified.
     Checkpoints,
+    /// What this replica was told to do.
+    Settings,
+    /// What programs may rely on.
+    Reference,
 }
 
 impl Section {
     /// In the order of the navigation.
-    const ALL: [Self; 4] = [Self::Overview, Self::Logs, Self::Checkpoints, Self::Performance];
+    const ALL: [Self; 6] = [
+        Self::Overview,
+        Self::Logs,
+        Self::Checkpoints,
+        Self::Performance,
+        Self::Settings,
+        Self::Reference,
+    ];
 
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
@@ -42,6 +53,8 @@ impl Section {
             Self::Performance => "Performance",
             Self::Logs => "Logs",
             Self::Checkpoints => "Checkpoints",
+            Self::Settings => "Settings",
+            Self::Reference => "API",
         }
     }
 
@@ -52,6 +65,8 @@ impl Section {
             Self::Performance => "/performance",
             Self::Logs => "/logs",
             Self::Checkpoints => "/checkpoints",
+            Self::Settings => "/settings",
+            Self::Reference => "/docs/api",
         }
     }
 }

@@ -30,6 +30,8 @@ pub mod transfers;
 pub mod audit;
 pub mod checkpoints;
 
+pub mod settings;
+
 mod object;
 mod text;
 

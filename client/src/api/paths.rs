@@ -12,66 +12,90 @@ use crate::types::{ChangeId, CursorName, EntryIndex, LogName, Position};
 /// What every versioned route starts with.
 pub const VERSION_PREFIX: &str = "/v1";
 
-/// All logs: GET.
-pub const LOGS: &str = "/v1/logs";
-/// One log: PUT, PATCH, GET, HEAD, DELETE.
-pub const LOG: &str = "/v1/logs/{log}";
-/// Its records: POST appends, GET reads or follows.
-pub const RECORDS: &str = "/v1/logs/{log}/records";
-/// One of its records: GET.
-pub const RECORD: &str = "/v1/logs/{log}/records/{position}";
-/// Drop its oldest records: POST.
-pub const TRIM: &str = "/v1/logs/{log}/trim";
-/// End it: POST.
-pub const SEAL: &str = "/v1/logs/{log}/seal";
-/// Its fence: PUT.
-pub const FENCE: &str = "/v1/logs/{log}/fence";
-/// Its cursors: GET.
-pub const CURSORS: &str = "/v1/logs/{log}/cursors";
-/// One of its cursors: PUT, GET, DELETE.
-pub const CURSOR: &str = "/v1/logs/{log}/cursors/{name}";
+/// A route: what stands at a path, and the methods that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The template of the path.
+    pub path: &'static str,
+    /// The methods.
+    pub methods: &'static [&'static str],
+    /// What it is, in a sentence or two.
+    pub about: &'static str,
+}
 
-/// The cluster, its replicas and its verdict: GET.
-pub const CLUSTER: &str = "/v1/cluster";
-/// Make the first replica of a new cluster: POST.
-pub const BOOTSTRAP: &str = "/v1/cluster/bootstrap";
-/// Processes that wait to join: GET lists them, POST asks.
-pub const JOINERS: &str = "/v1/cluster/joiners";
-/// What a change of the membership would do: POST, which changes nothing.
-pub const PLANS: &str = "/v1/cluster/plans";
-/// Changes of the membership: GET lists them, POST begins one.
-pub const CHANGES: &str = "/v1/cluster/changes";
-/// One of them: GET, and DELETE cancels it.
-pub const CHANGE: &str = "/v1/cluster/changes/{change}";
+macro_rules! routes {
+    ($(#[doc = $about:literal] $name:ident = $path:literal, [$($method:ident),+];)*) => {
+        $(#[doc = $about] pub const $name: &str = $path;)*
 
-/// Checkpoints: GET lists them, POST makes one.
-pub const CHECKPOINTS: &str = "/v1/checkpoints";
-/// Snapshots that the replica which answers keeps: GET.
-pub const SNAPSHOTS: &str = "/v1/snapshots";
-/// One of them: GET, and DELETE releases it.
-pub const SNAPSHOT: &str = "/v1/snapshots/{checkpoint}";
-/// A backup of it: GET.
-pub const ARCHIVE: &str = "/v1/snapshots/{checkpoint}/archive";
-/// Whether the replicas hold the same: GET.
-pub const AUDIT: &str = "/v1/audit";
-/// How far the replica that answers is with reading all again: GET; POST begins now.
-pub const SCRUB: &str = "/v1/audit/scrub";
-/// State transfers that the replica which answers takes part in: GET.
-pub const TRANSFERS: &str = "/v1/transfers";
-/// One of them: GET, PATCH.
-pub const TRANSFER: &str = "/v1/transfers/{transfer}";
+        /// All of them.
+        pub const ROUTES: &[Route] = &[$(Route {
+            path: $path,
+            methods: &[$(stringify!($method)),+],
+            about: $about.trim_ascii(),
+        }),*];
+    };
+}
 
-/// What the replica that answers did lately, and how long it took: GET.
-pub const PERFORMANCE: &str = "/v1/performance";
-
-/// Whether the process lives: GET.
-pub const LIVE: &str = "/livez";
-/// Another name of [`LIVE`].
-pub const HEALTH: &str = "/healthz";
-/// Whether it can serve now: GET.
-pub const READY: &str = "/readyz";
-/// Metrics: GET.
-pub const METRICS: &str = "/metrics";
+routes! {
+    /// All logs, by name.
+    LOGS = "/v1/logs", [GET];
+    /// One log: made sure of, changed in its settings, described, deleted.
+    LOG = "/v1/logs/{log}", [PUT, PATCH, GET, HEAD, DELETE];
+    /// Its records: POST appends, GET reads, waits or follows.
+    RECORDS = "/v1/logs/{log}/records", [GET, POST];
+    /// One of its records, byte for byte.
+    RECORD = "/v1/logs/{log}/records/{position}", [GET];
+    /// Drops its oldest records, or tells what that would drop.
+    TRIM = "/v1/logs/{log}/trim", [POST];
+    /// Ends it: no more appends, ever.
+    SEAL = "/v1/logs/{log}/seal", [POST];
+    /// Sets its fence, or takes it away.
+    FENCE = "/v1/logs/{log}/fence", [PUT];
+    /// Its cursors, by name.
+    CURSORS = "/v1/logs/{log}/cursors", [GET];
+    /// One of its cursors.
+    CURSOR = "/v1/logs/{log}/cursors/{name}", [PUT, GET, DELETE];
+    /// The cluster, its replicas and its verdict.
+    CLUSTER = "/v1/cluster", [GET];
+    /// Makes the first replica of a new cluster.
+    BOOTSTRAP = "/v1/cluster/bootstrap", [POST];
+    /// Processes that wait to join: GET lists them, POST asks.
+    JOINERS = "/v1/cluster/joiners", [GET, POST];
+    /// What a change of the membership would do. Changes nothing.
+    PLANS = "/v1/cluster/plans", [POST];
+    /// Changes of the membership: GET lists them, POST begins one.
+    CHANGES = "/v1/cluster/changes", [GET, POST];
+    /// One of them; DELETE cancels it.
+    CHANGE = "/v1/cluster/changes/{change}", [GET, DELETE];
+    /// Checkpoints: GET lists them, POST makes one.
+    CHECKPOINTS = "/v1/checkpoints", [GET, POST];
+    /// Snapshots that the replica which answers keeps.
+    SNAPSHOTS = "/v1/snapshots", [GET];
+    /// One of them; DELETE releases it.
+    SNAPSHOT = "/v1/snapshots/{checkpoint}", [GET, DELETE];
+    /// A backup of it, as a file.
+    ARCHIVE = "/v1/snapshots/{checkpoint}/archive", [GET];
+    /// Whether the replicas hold the same.
+    AUDIT = "/v1/audit", [GET];
+    /// How far the replica that answers is with reading all again; POST begins now.
+    SCRUB = "/v1/audit/scrub", [GET, POST];
+    /// State transfers that the replica which answers takes part in.
+    TRANSFERS = "/v1/transfers", [GET];
+    /// One of them; PATCH turns its speed.
+    TRANSFER = "/v1/transfers/{transfer}", [GET, PATCH];
+    /// What the replica that answers did lately, and how long it took.
+    PERFORMANCE = "/v1/performance", [GET];
+    /// The settings of the replica that answers, and where each comes from.
+    SETTINGS = "/v1/settings", [GET];
+    /// Whether the process lives.
+    LIVE = "/livez", [GET];
+    /// Another name of the one before.
+    HEALTH = "/healthz", [GET];
+    /// Whether it can serve now.
+    READY = "/readyz", [GET];
+    /// Metrics, as Prometheus reads them.
+    METRICS = "/metrics", [GET];
+}
 
 /// What stays as it is in a part of a path.
 const PART: &AsciiSet =

@@ -16,6 +16,7 @@ mod logs;
 mod performance;
 mod plans;
 mod records;
+mod settings;
 mod transfers;
 
 use bytes::Bytes;

@@ -16,9 +16,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use client::api::settings::EffectiveSetting;
 use client::types::{BatchLimits, ReplicaAddr, Zone};
 use jiff::SignedDuration;
 
@@ -71,6 +73,8 @@ pub struct Config {
     pub diagnostics: TelemetryOptions,
     /// What only the demo and tests ask for.
     pub rehearsal: Rehearsal,
+    /// All of it as text, with its origins, for whoever asks this replica.
+    pub told: Arc<[EffectiveSetting]>,
 }
 
 /// How a start is meant. Never in a file: it is said once, by a person.
@@ -311,8 +315,9 @@ impl Config {
     /// Checks what was given and makes a `Config` of it.
     pub fn build(layers: &Layers, start: Start) -> Result<Self, ConfigErrors> {
         let mut reader = Reader { layers, errors: layers.errors().to_vec() };
-        let config = reader.config(start);
+        let mut config = reader.config(start);
         reader.check(&config);
+        config.told = config.effective(layers).into_iter().map(Effective::told).collect();
         if reader.errors.is_empty() { Ok(config) } else { Err(ConfigErrors(reader.errors)) }
     }
 
@@ -330,6 +335,20 @@ impl Config {
                 Effective { key: key.name, value, origin: given.origin }
             })
             .collect()
+    }
+}
+
+impl Effective {
+    /// The same as the contract tells it.
+    fn told(self) -> EffectiveSetting {
+        let about = KEYS.iter().find(|key| key.name == self.key).map_or("", |key| key.about);
+        EffectiveSetting {
+            key: self.key.to_owned(),
+            value: self.value,
+            is_given: !matches!(self.origin, Origin::Default | Origin::Derived),
+            origin: self.origin.to_string(),
+            about: about.to_owned(),
+        }
     }
 }
 
@@ -395,6 +414,7 @@ impl Reader<'_> {
                 format: self.format("diagnostics.format"),
             },
             rehearsal: Rehearsal::default(),
+            told: Arc::default(),
         }
     }
 

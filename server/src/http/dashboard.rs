@@ -20,6 +20,7 @@ use client::api::logs::{
 use client::api::performance::{Performance, Step};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer, batch_to_json};
+use client::api::settings::SettingList;
 use client::api::{header, media, paths};
 use client::types::{Batch, EntryIndex, IdempotencyKey, LogName, Position};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
@@ -237,6 +238,10 @@ impl Backend for Window {
 
     async fn scrub(&self) -> Result<ScrubReport, Problem> {
         self.ask(get(paths::SCRUB)).await
+    }
+
+    async fn settings(&self) -> Result<SettingList, Problem> {
+        self.ask(get(paths::SETTINGS)).await
     }
 
     async fn scrub_now(&self) -> Result<ScrubReport, Problem> {

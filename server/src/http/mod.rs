@@ -32,6 +32,7 @@ mod plans;
 mod problem;
 mod reception;
 mod records;
+mod settings;
 mod told;
 mod transfers;
 mod waiting;
@@ -220,6 +221,7 @@ fn routes(api: &Api) -> Router {
         (paths::AUDIT, get(checkpoints::audit)),
         (paths::SCRUB, get(checkpoints::scrub_report).post(checkpoints::scrub)),
         (paths::PERFORMANCE, get(performance::show)),
+        (paths::SETTINGS, get(settings::show)),
         (paths::TRANSFERS, get(transfers::list)),
         (paths::TRANSFER, get(transfers::describe).patch(transfers::turn)),
         (paths::LIVE, get(health::live)),

@@ -49,6 +49,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use client::api::settings::{EffectiveSetting, SettingList};
 use client::types::{BatchLimits, EntryIndex, Generation, ReplicaAddr, ReplicaId};
 use tokio::sync::watch;
 
@@ -120,6 +121,8 @@ pub struct NodeParts {
     pub damages: Damages,
     /// Limits and deadlines.
     pub options: NodeOptions,
+    /// What this process was told to do, for whoever asks.
+    pub settings: Arc<[EffectiveSetting]>,
 }
 
 /// What this process can do. A clone is the same node.
@@ -145,6 +148,7 @@ struct Core {
     tasks: Tasks,
     metrics: Metrics,
     options: NodeOptions,
+    settings: Arc<[EffectiveSetting]>,
     queue: Queue,
     appends: Permits,
     followers: Permits,
@@ -186,7 +190,7 @@ impl Node {
     /// Puts the parts together and starts the tasks that serve callers. Agreement need not run yet.
     pub fn start(parts: NodeParts) -> Self {
         let NodeParts { identity, front, raft, state, journal, probes, peers, .. } = parts;
-        let NodeParts { forward, world, metrics, damages, options, .. } = parts;
+        let NodeParts { forward, world, metrics, damages, options, settings, .. } = parts;
         let tasks = world.tasks.child();
         let gate = Gate::new();
         let clocks = Arc::new(Clocks::default());
@@ -245,6 +249,7 @@ impl Node {
             tasks,
             metrics,
             options,
+            settings,
             queue,
             pulse,
             gate,
@@ -281,6 +286,11 @@ impl Node {
     /// Limits and deadlines.
     pub fn options(&self) -> &NodeOptions {
         &self.core.options
+    }
+
+    /// What this process was told to do, and where each of it comes from.
+    pub fn settings(&self) -> SettingList {
+        SettingList { settings: self.core.settings.to_vec() }
     }
 
     /// What one batch may hold.

@@ -233,6 +233,7 @@ impl Running {
             metrics: metrics.clone(),
             damages: opened.damages.clone(),
             options: node_options(config),
+            settings: config.told.clone(),
         });
         Ok(Self { entered, opened, raft, node, peers, identity })
     }

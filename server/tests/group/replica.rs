@@ -269,6 +269,7 @@ async fn parts(
         world: world.clone(),
         metrics: metrics.clone(),
         damages,
+        settings: Arc::default(),
         options: NodeOptions {
             retention_interval: Duration::from_millis(5),
             ..NodeOptions::default()

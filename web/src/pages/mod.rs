@@ -13,6 +13,8 @@ pub(crate) mod overview;
 pub(crate) mod performance;
 mod record;
 mod records;
+mod reference;
+mod settings;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -25,7 +27,7 @@ const FORM_BYTES_MAX: usize = 64 << 10;
 /// Longest form that brings a record: its data take up to three times their bytes.
 const RECORD_FORM_BYTES_MAX: usize = 1 << 20;
 
-/// The pages about logs, what is in them, and what is kept of it all.
+/// The pages about logs and what is kept of them, about settings, and the reference.
 pub(crate) fn of_logs<B: Backend>() -> Router<B> {
     Router::new()
         .route("/logs", get(logs::show::<B>).post(logs::create::<B>))
@@ -38,6 +40,9 @@ pub(crate) fn of_logs<B: Backend>() -> Router<B> {
         .route("/checkpoints", get(checkpoints::show::<B>).post(checkpoints::make::<B>))
         .route("/checkpoints/release", post(checkpoints::release::<B>))
         .route("/checkpoints/scrub", post(checkpoints::scrub::<B>))
+        .route("/settings", get(settings::show::<B>))
+        .route("/docs/api", get(reference::show::<B>))
+        .route("/docs/errors/{code}", get(reference::show_code::<B>))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .route(
             "/logs/{log}/append",

@@ -19,6 +19,7 @@ use client::api::logs::{
 use client::api::performance::{LatencySummary, Performance, PerformancePoint, Step};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer};
+use client::api::settings::SettingList;
 use client::types::{
     Batch, ClusterId, EntryIndex, Epoch, IdempotencyKey, LogName, Position, ReplicaAddr, ReplicaId,
     Term, Timestamp,
@@ -47,6 +48,7 @@ pub(crate) struct Fake {
     pub(crate) snapshots: Result<SnapshotList, Problem>,
     pub(crate) audit: Result<AuditReport, Problem>,
     pub(crate) scrub: Result<ScrubReport, Problem>,
+    pub(crate) settings: Result<SettingList, Problem>,
     /// What was asked to be done, in order.
     pub(crate) done: Arc<Mutex<Vec<String>>>,
 }
@@ -67,6 +69,7 @@ impl Default for Fake {
             snapshots: nothing(),
             audit: nothing(),
             scrub: nothing(),
+            settings: nothing(),
             done: Arc::default(),
         }
     }
@@ -206,6 +209,10 @@ impl Backend for Fake {
 
     async fn scrub(&self) -> Result<ScrubReport, Problem> {
         self.scrub.clone()
+    }
+
+    async fn settings(&self) -> Result<SettingList, Problem> {
+        self.settings.clone()
     }
 
     async fn scrub_now(&self) -> Result<ScrubReport, Problem> {

@@ -4,8 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so best by failing")]
 
+mod checkpoints;
 mod fake;
 mod logs;
+mod reference;
 
 use client::api::cluster::Verdict;
 use client::api::error::{ErrorCode, Problem};

@@ -177,6 +177,7 @@ async fn parts(
         metrics: metrics.clone(),
         damages: Damages::default(),
         options: *options,
+        settings: Arc::default(),
     }
 }
 
