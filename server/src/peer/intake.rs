@@ -123,12 +123,8 @@ impl Intake {
                 return Err(NotTaken::Malformed);
             }
             self.place.grow(data.len())?;
-            if self.here.is_empty() {
-                // A message that came in one piece is not copied.
-                self.here = data.into();
-            } else {
-                self.here.extend_from_slice(&data);
-            }
+            // Copied always: a piece lies in a buffer of the connection, far larger than itself, and entries are kept.
+            self.here.extend_from_slice(&data);
             return Ok(true);
         }
         Ok(false)
@@ -166,6 +162,19 @@ mod tests {
             drop(taken);
             assert_eq!(room.taken.load(Ordering::Relaxed), 0, "the room is given back");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_message_keeps_no_buffer_of_its_connection() {
+        let mut piece = Bytes::from([message(300), vec![0; 64 * 1024]].concat());
+        let buffer = piece.as_ptr().addr()..piece.as_ptr().addr() + piece.len();
+        // Nobody else holds the buffer any more.
+        piece.truncate(ENVELOPE_BYTES + 300 + CHECK_BYTES);
+        let mut intake = Intake::new(Body::from(piece), &Room::default());
+        intake.envelope().await.unwrap();
+        let taken = intake.rest().await.unwrap();
+        assert_eq!(taken.bytes, [7; 300][..]);
+        assert!(!buffer.contains(&taken.bytes.as_ptr().addr()));
     }
 
     #[tokio::test]
