@@ -5,10 +5,10 @@
 //!
 //! Not here: pages, which are never kept by a browser.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, Uri};
 
 use crate::backend::Backend;
 use crate::error;
@@ -34,6 +34,10 @@ pub(crate) static FOLLOW: Asset = Asset::new(
     include_bytes!("../assets/follow.js"),
 );
 
+/// What keeps a page up to date.
+pub(crate) static SCRIPT: Asset =
+    Asset::new("live", "js", "text/javascript; charset=utf-8", include_bytes!("../assets/live.js"));
+
 /// The icon of a tab, one for each grade.
 static ICONS: [(Grade, Asset); 4] = [
     (Grade::Ok, icon_of("icon-ok", include_bytes!("../assets/icon-ok.svg"))),
@@ -54,7 +58,7 @@ pub(crate) fn icon(grade: Grade) -> &'static Asset {
 
 /// Every embedded file.
 fn all() -> impl Iterator<Item = &'static Asset> {
-    [&STYLE, &LOGS_STYLE, &FOLLOW].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
+    [&STYLE, &LOGS_STYLE, &FOLLOW, &SCRIPT].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
 }
 
 /// One embedded file.
@@ -82,6 +86,13 @@ impl Asset {
         format!("/assets/{}", self.name())
     }
 
+    fn answer(&self) -> Response {
+        let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
+        let media_type = HeaderValue::from_static(self.media_type);
+        (StatusCode::OK, [(CONTENT_TYPE, media_type), (CACHE_CONTROL, kept)], self.bytes)
+            .into_response()
+    }
+
     fn name(&self) -> String {
         format!("{}.{:016x}.{}", self.stem, self.hash, self.extension)
     }
@@ -98,16 +109,16 @@ const fn fnv1a(bytes: &[u8]) -> u64 {
     hash
 }
 
+/// The file at this path.
+pub(crate) fn at(path: &str) -> Option<Response> {
+    let name = path.strip_prefix("/assets/")?;
+    all().find(|asset| asset.name() == name).map(Asset::answer)
+}
+
 /// Answers with the file of that name.
-pub(crate) async fn serve<B: Backend>(
-    State(backend): State<B>,
-    Path(name): Path<String>,
-) -> Response {
-    let Some(asset) = all().find(|asset| asset.name() == name) else {
-        return error::not_found(&backend).await;
-    };
-    let kept = HeaderValue::from_static("public, max-age=31536000, immutable");
-    let media_type = HeaderValue::from_static(asset.media_type);
-    (StatusCode::OK, [(CONTENT_TYPE, media_type), (CACHE_CONTROL, kept)], asset.bytes)
-        .into_response()
+pub(crate) async fn serve<B: Backend>(State(backend): State<B>, uri: Uri) -> Response {
+    match at(uri.path()) {
+        Some(answer) => answer,
+        None => error::not_found(&backend).await,
+    }
 }

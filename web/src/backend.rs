@@ -5,9 +5,13 @@
 //!
 //! Not here: how an answer looks (`pages`).
 
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, ready};
+use std::net::IpAddr;
 
+use axum::extract::FromRequestParts;
 use client::api::audit::{AuditReport, ScrubReport};
+use client::api::changes::{Change, ChangeList, ChangeRequest, ChangesQuery};
 use client::api::checkpoints::{CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotList};
 use client::api::cluster::ClusterStatus;
 use client::api::conditions::Conditions;
@@ -16,42 +20,54 @@ use client::api::logs::{
     Dropped, EffectQuery, ListQuery, LogDescription, LogList, Sealed, Settings, SettingsPatch,
 };
 use client::api::performance::{Performance, Step};
+use client::api::plans::{Plan, Wish};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer};
 use client::api::settings::SettingList;
-use client::types::{Batch, EntryIndex, IdempotencyKey, LogId, LogName, Position};
+use client::api::transfers::TransferList;
+use client::types::{Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogId, LogName, Position};
+use http::request::Parts;
+
+/// What a question comes to: an answer of the contract, or its problem.
+pub type Answer<T> = Result<T, Problem>;
 
 /// The dashboard's one window on the world.
 pub trait Backend: Clone + Send + Sync + 'static {
+    /// What tells when to look again.
+    type Beats: Beats;
+
+    /// The beats from now on. They may cost something as long as they are held.
+    fn beats(&self) -> Self::Beats;
+
     /// The cluster as this replica sees it.
-    fn status(&self) -> impl Future<Output = Result<ClusterStatus, Problem>> + Send;
+    fn status(&self) -> impl Future<Output = Answer<ClusterStatus>> + Send;
 
     /// What this replica did lately.
-    fn performance(&self, step: Step) -> impl Future<Output = Result<Performance, Problem>> + Send;
+    fn performance(&self, step: Step) -> impl Future<Output = Answer<Performance>> + Send;
 
     /// Logs by name.
-    fn logs(&self, query: ListQuery) -> impl Future<Output = Result<LogList, Problem>> + Send;
+    fn logs(&self, query: ListQuery) -> impl Future<Output = Answer<LogList>> + Send;
 
     /// One log.
     fn log(
         &self,
         log: LogName,
         consistency: Consistency,
-    ) -> impl Future<Output = Result<LogDescription, Problem>> + Send;
+    ) -> impl Future<Output = Answer<LogDescription>> + Send;
 
     /// Makes sure that there is such a log, with exactly these settings.
     fn create_log(
         &self,
         log: LogName,
         settings: Settings,
-    ) -> impl Future<Output = Result<LogDescription, Problem>> + Send;
+    ) -> impl Future<Output = Answer<LogDescription>> + Send;
 
     /// Changes settings of this very log.
     fn change_settings(
         &self,
         log: LogTarget,
         patch: SettingsPatch,
-    ) -> impl Future<Output = Result<LogDescription, Problem>> + Send;
+    ) -> impl Future<Output = Answer<LogDescription>> + Send;
 
     /// Drops the records of this very log before a position, or tells what that would drop.
     fn trim(
@@ -59,20 +75,20 @@ pub trait Backend: Clone + Send + Sync + 'static {
         log: LogTarget,
         to: Position,
         effect: EffectQuery,
-    ) -> impl Future<Output = Result<Dropped, Problem>> + Send;
+    ) -> impl Future<Output = Answer<Dropped>> + Send;
 
     /// Ends this very log.
-    fn seal(&self, log: LogTarget) -> impl Future<Output = Result<Sealed, Problem>> + Send;
+    fn seal(&self, log: LogTarget) -> impl Future<Output = Answer<Sealed>> + Send;
 
     /// Deletes this very log.
-    fn delete_log(&self, log: LogTarget) -> impl Future<Output = Result<Dropped, Problem>> + Send;
+    fn delete_log(&self, log: LogTarget) -> impl Future<Output = Answer<Dropped>> + Send;
 
     /// Records of a log.
     fn read(
         &self,
         log: LogName,
         query: ReadQuery,
-    ) -> impl Future<Output = Result<ReadAnswer, Problem>> + Send;
+    ) -> impl Future<Output = Answer<ReadAnswer>> + Send;
 
     /// Appends under conditions.
     fn append(
@@ -80,37 +96,99 @@ pub trait Backend: Clone + Send + Sync + 'static {
         log: LogName,
         conditions: Conditions,
         batch: Batch,
-    ) -> impl Future<Output = Result<Appended, Problem>> + Send;
+    ) -> impl Future<Output = Answer<Appended>> + Send;
 
     /// A key that nobody has used: what makes a form safe to be sent twice.
     fn fresh_key(&self) -> IdempotencyKey;
 
     /// The checkpoints that are remembered.
-    fn checkpoints(&self) -> impl Future<Output = Result<CheckpointList, Problem>> + Send;
+    fn checkpoints(&self) -> impl Future<Output = Answer<CheckpointList>> + Send;
 
     /// Makes a checkpoint, and waits until it is certified.
     fn make_checkpoint(
         &self,
         request: CheckpointRequest,
-    ) -> impl Future<Output = Result<CheckpointInfo, Problem>> + Send;
+    ) -> impl Future<Output = Answer<CheckpointInfo>> + Send;
 
     /// The snapshots that this replica keeps.
-    fn snapshots(&self) -> impl Future<Output = Result<SnapshotList, Problem>> + Send;
+    fn snapshots(&self) -> impl Future<Output = Answer<SnapshotList>> + Send;
 
     /// Keeps a snapshot no longer than the service needs it.
-    fn release(&self, checkpoint: EntryIndex) -> impl Future<Output = Result<(), Problem>> + Send;
+    fn release(&self, checkpoint: EntryIndex) -> impl Future<Output = Answer<()>> + Send;
 
     /// Whether the replicas hold the same.
-    fn audit(&self) -> impl Future<Output = Result<AuditReport, Problem>> + Send;
+    fn audit(&self) -> impl Future<Output = Answer<AuditReport>> + Send;
 
     /// How far this replica is with reading all that it keeps again.
-    fn scrub(&self) -> impl Future<Output = Result<ScrubReport, Problem>> + Send;
+    fn scrub(&self) -> impl Future<Output = Answer<ScrubReport>> + Send;
 
     /// Begins to do so now.
-    fn scrub_now(&self) -> impl Future<Output = Result<ScrubReport, Problem>> + Send;
+    fn scrub_now(&self) -> impl Future<Output = Answer<ScrubReport>> + Send;
 
     /// What this replica was told to do, and by whom.
-    fn settings(&self) -> impl Future<Output = Result<SettingList, Problem>> + Send;
+    fn settings(&self) -> impl Future<Output = Answer<SettingList>> + Send;
+
+    /// What a wish would mean, as the leader sees it.
+    fn plan(&self, wish: &Wish) -> impl Future<Output = Answer<Plan>> + Send;
+
+    /// Begins a change that was planned for this epoch.
+    fn begin_change(
+        &self,
+        request: &ChangeRequest,
+        epoch: Epoch,
+        viewer: Viewer,
+    ) -> impl Future<Output = Answer<Change>> + Send;
+
+    /// Gives a change up, as long as it is not decided.
+    fn cancel_change(
+        &self,
+        change: ChangeId,
+        viewer: Viewer,
+    ) -> impl Future<Output = Answer<Change>> + Send;
+
+    /// One change, as the leader knows it: with what it waits for.
+    fn change(&self, change: ChangeId) -> impl Future<Output = Answer<Change>> + Send;
+
+    /// The changes, newest first, as far as this replica knows.
+    fn changes(&self, query: ChangesQuery) -> impl Future<Output = Answer<ChangeList>> + Send;
+
+    /// The transfers that the leader takes part in.
+    fn transfers(&self) -> impl Future<Output = Answer<TransferList>> + Send;
+}
+
+/// When it is time to look again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// Grows with every beat, and is the same for everybody.
+    pub number: u64,
+    /// Grows with every beat that comes because something has changed that an operator wants to see at once.
+    pub stirs: u64,
+}
+
+/// Beats, one after the other.
+pub trait Beats: Send + 'static {
+    /// The present one at first, then waits for the next one; beats that were missed are skipped. None: no more come.
+    /// Nothing is lost by dropping the future.
+    fn next(&mut self) -> impl Future<Output = Option<Beat>> + Send;
+}
+
+/// Who looks at a page, as far as was seen. Whoever mounts the dashboard puts one among the extensions of a
+/// request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Viewer {
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Viewer {
+    type Rejection = Infallible;
+
+    fn from_request_parts(
+        parts: &mut Parts,
+        _state: &S,
+    ) -> impl Future<Output = Result<Self, Infallible>> + Send {
+        ready(Ok(parts.extensions.get().copied().unwrap_or_default()))
+    }
 }
 
 /// A log as a page showed it: its name, and which log of that name.

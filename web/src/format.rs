@@ -5,7 +5,7 @@
 //!
 //! Not here: escaping of markup, which the templates do by themselves.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use client::types::Timestamp;
 
@@ -22,6 +22,33 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
+/// A count, and what is counted.
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// A list as people write it: `a`, `a and b`, `a, b and c`.
+pub(crate) fn list(all: impl IntoIterator<Item = impl Display>) -> String {
+    let mut all: Vec<_> = all.into_iter().map(|one| one.to_string()).collect();
+    match (all.pop(), all.is_empty()) {
+        (None, _) => String::new(),
+        (Some(only), true) => only,
+        (Some(last), false) => format!("{} and {last}", all.join(", ")),
+    }
+}
+
+/// A moment to the second, in UTC.
+pub(crate) fn moment(at: Timestamp) -> String {
+    let text = at.to_string();
+    let text = text.split_once('.').map_or(text.as_str(), |(seconds, _)| seconds);
+    format!("{} UTC", text.replace('T', " "))
+}
+
+/// The time between two moments.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> String {
+    age(to.as_millis().saturating_sub(from.as_millis()))
+}
+
 /// An age as a person would say it.
 pub(crate) fn age(millis: u64) -> String {
     match millis {
@@ -30,6 +57,19 @@ pub(crate) fn age(millis: u64) -> String {
         120_000..7_200_000 => format!("{} min", millis / 60_000),
         7_200_000..172_800_000 => format!("{} h", millis / 3_600_000),
         _ => format!("{} d", millis / 86_400_000),
+    }
+}
+
+/// How long ago something was.
+pub(crate) fn ago(millis: u64) -> String {
+    if millis < 1_000 { "just now".to_owned() } else { format!("{} ago", age(millis)) }
+}
+
+/// A time that is left, in minutes and seconds.
+pub(crate) fn clock(seconds: u64) -> String {
+    match seconds {
+        0..3_600 => format!("{}:{:02}", seconds / 60, seconds % 60),
+        _ => format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60),
     }
 }
 
@@ -165,6 +205,19 @@ mod tests {
         assert_eq!(count(7), "7");
         assert_eq!(count(999), "999");
         assert_eq!(count(84_201_774), "84\u{202f}201\u{202f}774");
+    }
+
+    #[test]
+    fn lists_and_moments_are_written_as_people_do() {
+        assert_eq!(list(["a"; 0]), "");
+        assert_eq!(list(["a"]), "a");
+        assert_eq!(list(["a", "b"]), "a and b");
+        assert_eq!(list([1, 2, 3]), "1, 2 and 3");
+        assert_eq!(moment(Timestamp::new(1_000)), "1970-01-01 00:00:01 UTC");
+        assert_eq!(between(Timestamp::new(1_000), Timestamp::new(41_000)), "40 s");
+        assert_eq!((ago(300), ago(14_000)), ("just now".to_owned(), "14 s ago".to_owned()));
+        assert_eq!((clock(53), clock(3_661)), ("0:53".to_owned(), "1:01:01".to_owned()));
+        assert_eq!(counted(1, "entry", "entries"), "1 entry");
     }
 
     #[test]

@@ -33,13 +33,19 @@ pub(crate) enum Section {
     Settings,
     /// What programs may rely on.
     Reference,
+    /// Who is there, and who wants to be.
+    Replicas,
+    /// What became of the membership.
+    Changes,
 }
 
 impl Section {
     /// In the order of the navigation.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::Overview,
+        Self::Replicas,
         Self::Logs,
+        Self::Changes,
         Self::Checkpoints,
         Self::Performance,
         Self::Settings,
@@ -55,6 +61,8 @@ impl Section {
             Self::Checkpoints => "Checkpoints",
             Self::Settings => "Settings",
             Self::Reference => "API",
+            Self::Replicas => "Replicas",
+            Self::Changes => "Changes",
         }
     }
 
@@ -67,6 +75,8 @@ impl Section {
             Self::Checkpoints => "/checkpoints",
             Self::Settings => "/settings",
             Self::Reference => "/docs/api",
+            Self::Replicas => "/replicas",
+            Self::Changes => "/changes",
         }
     }
 }
@@ -103,7 +113,7 @@ impl Frame {
             cluster: status.cluster.map(|cluster| cluster.to_string()),
             epoch: status.epoch.map(|epoch| format::count(epoch.get())),
             term: format::count(status.term.get()),
-            as_of: status.as_of.to_string(),
+            as_of: format::moment(status.as_of),
             version: env!("CARGO_PKG_VERSION"),
         }
     }
@@ -132,6 +142,12 @@ impl Frame {
             as_of: String::new(),
             version: env!("CARGO_PKG_VERSION"),
         }
+    }
+
+    /// The frame of a page of a process that serves nothing yet.
+    pub(crate) fn waiting(status: &ClusterStatus) -> Self {
+        let known = Self::of(status, Section::Overview).elsewhere();
+        Self { grade: Grade::Unknown, state: "Not serving yet", ..known }
     }
 
     /// The same, of a page that stands nowhere in the navigation.

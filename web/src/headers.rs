@@ -17,7 +17,7 @@ pub const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-s
      frame-ancestors 'none'";
 
 /// Puts the policy and its companions on an answer.
-pub(crate) async fn protect(mut response: Response) -> Response {
+pub(crate) fn set_all(mut response: Response) -> Response {
     let headers: &mut HeaderMap = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.insert(name, HeaderValue::from_static(value));

@@ -6,9 +6,11 @@
 //! Not here: pages (`web`).
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use client::api::audit::{AuditReport, ScrubReport};
+use client::api::changes::{Change, ChangeList, ChangeRequest, ChangesQuery};
 use client::api::checkpoints::{CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotList};
 use client::api::cluster::ClusterStatus;
 use client::api::conditions::Conditions;
@@ -18,41 +20,47 @@ use client::api::logs::{
     TrimRequest,
 };
 use client::api::performance::{Performance, Step};
+use client::api::plans::{Plan, Wish};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer, batch_to_json};
 use client::api::settings::SettingList;
+use client::api::transfers::TransferList;
 use client::api::{header, media, paths};
-use client::types::{Batch, EntryIndex, IdempotencyKey, LogName, Position};
+use client::types::{Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogName, Position};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
-use web::{Backend, LogTarget};
+use web::{Answer, Backend, Beat, Beats, LogTarget, Viewer};
 
 use super::problem::{self, ApiError};
-use crate::node::Node;
-use crate::world::Chance;
+use super::{Api, told};
+use crate::node;
+use crate::world::Caller;
 
 /// This replica, as the dashboard sees it.
 #[derive(Clone)]
 pub(super) struct Window {
-    node: Node,
+    api: Api,
     /// The routes of the API.
-    api: Router,
-    chance: Chance,
+    routes: Router,
 }
 
 impl Window {
-    /// A window on this node, through these routes.
-    pub(super) fn new(node: Node, api: Router, chance: Chance) -> Self {
-        Self { node, api, chance }
+    /// A window on this replica, through these routes of its API.
+    pub(super) fn new(api: Api, routes: Router) -> Self {
+        Self { api, routes }
     }
 
     /// The dashboard's pages.
     pub(super) fn pages(&self) -> Router {
-        web::router(self.clone())
+        web::router(self.clone()).layer(map_request(async |mut request: Request<Body>| {
+            let caller = request.extensions().get().map(|Caller(address)| *address);
+            request.extensions_mut().insert(Viewer { address: caller });
+            request
+        }))
     }
 
     /// The answer for an address that nothing has: a page for whoever reads pages.
@@ -64,32 +72,40 @@ impl Window {
     }
 
     /// Asks the API, and takes its answer as the contract has it.
-    async fn ask<T: DeserializeOwned>(&self, request: Request<Body>) -> Result<T, Problem> {
-        let answer = self.answer(request).await?;
-        let bytes = answer.into_body().collect().await.map_err(|_broken_off| unreadable())?;
-        serde_json::from_slice(&bytes.to_bytes()).map_err(|_other| unreadable())
+    async fn ask<T: DeserializeOwned>(&self, request: Request<Body>) -> Answer<T> {
+        read(self.answer(request).await).await
     }
 
     /// Asks the API for something that is answered with nothing.
-    async fn tell(&self, request: Request<Body>) -> Result<(), Problem> {
-        self.answer(request).await.map(|_nothing| ())
+    async fn tell(&self, request: Request<Body>) -> Answer<()> {
+        succeeded(self.answer(request).await).await.map(drop)
     }
 
-    /// Asks the API; whatever is no success is a problem.
-    async fn answer(&self, request: Request<Body>) -> Result<Response, Problem> {
+    async fn answer(&self, request: Request<Body>) -> Response {
         // Boxed: who asks for a page does not take the room of all routes.
-        let answer = Box::pin(self.api.clone().oneshot(request)).await;
-        let mut answer = answer.unwrap_or_else(|never| match never {});
-        if let Some(problem) = problem::take(&mut answer) {
-            return Err(problem);
-        }
-        if answer.status().is_success() || answer.status().is_redirection() {
-            return Ok(answer);
-        }
-        // Another replica refused it: its problem is in the body.
-        let bytes = answer.into_body().collect().await.map_err(|_broken_off| unreadable())?;
-        Err(serde_json::from_slice(&bytes.to_bytes()).unwrap_or_else(|_other| unreadable()))
+        let answer = Box::pin(self.routes.clone().oneshot(request)).await;
+        answer.unwrap_or_else(|never| match never {})
     }
+}
+
+/// What an answer of the API says.
+async fn read<T: DeserializeOwned>(answer: Response) -> Answer<T> {
+    let bytes = succeeded(answer).await?.into_body().collect().await;
+    let bytes = bytes.map_err(|_broken_off| unreadable())?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|_other| unreadable())
+}
+
+/// The answer, if it is none that refuses.
+async fn succeeded(mut answer: Response) -> Answer<Response> {
+    if let Some(problem) = problem::take(&mut answer) {
+        return Err(problem);
+    }
+    if answer.status().is_success() || answer.status().is_redirection() {
+        return Ok(answer);
+    }
+    // Another replica refused it: its problem is in the body.
+    let bytes = answer.into_body().collect().await.map_err(|_broken_off| unreadable())?;
+    Err(serde_json::from_slice(&bytes.to_bytes()).unwrap_or_else(|_other| unreadable()))
 }
 
 /// A question without a body.
@@ -132,8 +148,27 @@ fn with_header(mut question: Request<Body>, name: &'static str, value: &str) -> 
     question
 }
 
+/// The same question, asked by whoever looks at the page.
+fn by(viewer: Viewer, mut question: Request<Body>) -> Request<Body> {
+    if let Some(address) = viewer.address {
+        question.extensions_mut().insert(Caller(address));
+    }
+    question
+}
+
 fn unreadable() -> Problem {
     Problem::new(ErrorCode::Internal).with_detail("an answer of the service could not be read")
+}
+
+/// The answer of a process that serves nothing yet, if whoever asks would rather read a page; with what an operator can do.
+pub(super) fn while_waiting(
+    request: &Request<Body>,
+    status: &ClusterStatus,
+    advice: &[&str],
+) -> Option<Response> {
+    let is_page = is_for_a_person(request.headers());
+    let path = request.uri().path();
+    web::asset(path).or_else(|| is_page.then(|| web::waiting(status, advice)))
 }
 
 /// Whether whoever asks would rather read a page than a document.
@@ -142,28 +177,75 @@ fn is_for_a_person(headers: &HeaderMap) -> bool {
     wanted.is_some_and(|wanted| wanted.contains("text/html"))
 }
 
+impl Beats for node::Beats {
+    async fn next(&mut self) -> Option<Beat> {
+        let beat = Self::next(self).await?;
+        Some(Beat { number: beat.number, stirs: beat.stirs })
+    }
+}
+
 impl Backend for Window {
-    async fn status(&self) -> Result<ClusterStatus, Problem> {
-        Ok(self.node.status().await)
+    type Beats = node::Beats;
+
+    fn beats(&self) -> node::Beats {
+        self.api.node.beats()
     }
 
-    async fn performance(&self, step: Step) -> Result<Performance, Problem> {
-        Ok(self.node.performance(step))
+    async fn status(&self) -> Answer<ClusterStatus> {
+        Ok(self.api.node.status().await)
     }
 
-    async fn logs(&self, query: ListQuery) -> Result<LogList, Problem> {
+    async fn plan(&self, wish: &Wish) -> Answer<Plan> {
+        self.ask(with_json(question(Method::POST, paths::PLANS), wish)).await
+    }
+
+    async fn begin_change(
+        &self,
+        request: &ChangeRequest,
+        epoch: Epoch,
+        viewer: Viewer,
+    ) -> Answer<Change> {
+        let asked = with_json(question(Method::POST, paths::CHANGES), request);
+        let asked = with_header(asked, header::IF_MATCH, &epoch.to_string());
+        self.ask(by(viewer, asked)).await
+    }
+
+    async fn cancel_change(&self, change: ChangeId, viewer: Viewer) -> Answer<Change> {
+        self.ask(by(viewer, question(Method::DELETE, &paths::change(change)))).await
+    }
+
+    async fn change(&self, change: ChangeId) -> Answer<Change> {
+        self.ask(get(&paths::change(change))).await
+    }
+
+    async fn changes(&self, query: ChangesQuery) -> Answer<ChangeList> {
+        let path = format!("{}?{}", paths::CHANGES, query.to_query());
+        self.ask(get(&path)).await
+    }
+
+    async fn transfers(&self) -> Answer<TransferList> {
+        let (parts, _) = get(paths::TRANSFERS).into_parts();
+        let here = || async {
+            let transfers = self.api.node.transfers();
+            Ok(told::json(StatusCode::OK, &TransferList { transfers }))
+        };
+        let told = self.api.at_leader(&parts, &Bytes::new(), here).await;
+        read(told.unwrap_or_else(IntoResponse::into_response)).await
+    }
+
+    async fn performance(&self, step: Step) -> Answer<Performance> {
+        Ok(self.api.node.performance(step))
+    }
+
+    async fn logs(&self, query: ListQuery) -> Answer<LogList> {
         self.ask(get(&format!("{}?{}", paths::LOGS, query.to_query()))).await
     }
 
-    async fn log(&self, log: LogName, consistency: Consistency) -> Result<LogDescription, Problem> {
+    async fn log(&self, log: LogName, consistency: Consistency) -> Answer<LogDescription> {
         self.ask(get(&format!("{}?consistency={consistency}", paths::log(&log)))).await
     }
 
-    async fn create_log(
-        &self,
-        log: LogName,
-        settings: Settings,
-    ) -> Result<LogDescription, Problem> {
+    async fn create_log(&self, log: LogName, settings: Settings) -> Answer<LogDescription> {
         self.ask(with_json(question(Method::PUT, &paths::log(&log)), &settings)).await
     }
 
@@ -171,38 +253,28 @@ impl Backend for Window {
         &self,
         log: LogTarget,
         patch: SettingsPatch,
-    ) -> Result<LogDescription, Problem> {
+    ) -> Answer<LogDescription> {
         self.ask(with_json(about(&log, Method::PATCH, &paths::log(&log.name)), &patch)).await
     }
 
-    async fn trim(
-        &self,
-        log: LogTarget,
-        to: Position,
-        effect: EffectQuery,
-    ) -> Result<Dropped, Problem> {
+    async fn trim(&self, log: LogTarget, to: Position, effect: EffectQuery) -> Answer<Dropped> {
         let path = format!("{}?dry_run={}", paths::trim(&log.name), effect.dry_run);
         self.ask(with_json(about(&log, Method::POST, &path), &TrimRequest { to })).await
     }
 
-    async fn seal(&self, log: LogTarget) -> Result<Sealed, Problem> {
+    async fn seal(&self, log: LogTarget) -> Answer<Sealed> {
         self.ask(about(&log, Method::POST, &paths::seal(&log.name))).await
     }
 
-    async fn delete_log(&self, log: LogTarget) -> Result<Dropped, Problem> {
+    async fn delete_log(&self, log: LogTarget) -> Answer<Dropped> {
         self.ask(about(&log, Method::DELETE, &paths::log(&log.name))).await
     }
 
-    async fn read(&self, log: LogName, query: ReadQuery) -> Result<ReadAnswer, Problem> {
+    async fn read(&self, log: LogName, query: ReadQuery) -> Answer<ReadAnswer> {
         self.ask(get(&format!("{}?{}", paths::records(&log), query.to_query()))).await
     }
 
-    async fn append(
-        &self,
-        log: LogName,
-        conditions: Conditions,
-        batch: Batch,
-    ) -> Result<Appended, Problem> {
+    async fn append(&self, log: LogName, conditions: Conditions, batch: Batch) -> Answer<Appended> {
         let call = with_body(question(Method::POST, &paths::records(&log)), batch_to_json(&batch));
         let conditions = conditions.to_headers();
         let call =
@@ -211,40 +283,40 @@ impl Backend for Window {
     }
 
     fn fresh_key(&self) -> IdempotencyKey {
-        let chance = &self.chance;
+        let chance = &self.api.world.chance;
         let key = format!("page-{:016x}{:016x}", chance.next_u64(), chance.next_u64());
         IdempotencyKey::new(&key).expect("letters and digits are a key")
     }
 
-    async fn checkpoints(&self) -> Result<CheckpointList, Problem> {
+    async fn checkpoints(&self) -> Answer<CheckpointList> {
         self.ask(get(paths::CHECKPOINTS)).await
     }
 
-    async fn make_checkpoint(&self, request: CheckpointRequest) -> Result<CheckpointInfo, Problem> {
+    async fn make_checkpoint(&self, request: CheckpointRequest) -> Answer<CheckpointInfo> {
         self.ask(with_json(question(Method::POST, paths::CHECKPOINTS), &request)).await
     }
 
-    async fn snapshots(&self) -> Result<SnapshotList, Problem> {
+    async fn snapshots(&self) -> Answer<SnapshotList> {
         self.ask(get(paths::SNAPSHOTS)).await
     }
 
-    async fn release(&self, checkpoint: EntryIndex) -> Result<(), Problem> {
+    async fn release(&self, checkpoint: EntryIndex) -> Answer<()> {
         self.tell(question(Method::DELETE, &paths::snapshot(checkpoint))).await
     }
 
-    async fn audit(&self) -> Result<AuditReport, Problem> {
+    async fn audit(&self) -> Answer<AuditReport> {
         self.ask(get(paths::AUDIT)).await
     }
 
-    async fn scrub(&self) -> Result<ScrubReport, Problem> {
+    async fn scrub(&self) -> Answer<ScrubReport> {
         self.ask(get(paths::SCRUB)).await
     }
 
-    async fn settings(&self) -> Result<SettingList, Problem> {
+    async fn settings(&self) -> Answer<SettingList> {
         self.ask(get(paths::SETTINGS)).await
     }
 
-    async fn scrub_now(&self) -> Result<ScrubReport, Problem> {
+    async fn scrub_now(&self) -> Answer<ScrubReport> {
         self.ask(question(Method::POST, paths::SCRUB)).await
     }
 }

@@ -234,7 +234,7 @@ fn routes(api: &Api) -> Router {
         router = router.route(path, named(path, methods));
     }
     let table = router.with_state(api.clone()).method_not_allowed_fallback(method_not_allowed);
-    let window = Window::new(api.node.clone(), table.clone(), api.world.chance.clone());
+    let window = Window::new(api.clone(), table.clone());
     table.merge(window.pages()).method_not_allowed_fallback(method_not_allowed).fallback(
         move |request| {
             let window = window.clone();

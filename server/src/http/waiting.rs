@@ -26,7 +26,7 @@ use super::body::BodyRoom;
 use super::health::Asked;
 use super::problem::ApiError;
 use super::reception::Reception;
-use super::{HttpOptions, access, extract, health, told};
+use super::{HttpOptions, access, dashboard, extract, health, told};
 use crate::metrics::Metrics;
 use crate::world::{Clock, World};
 
@@ -160,8 +160,30 @@ impl WaitingFront {
             paths::BOOTSTRAP if *request.method() == Method::POST => {
                 (paths::BOOTSTRAP, self.bootstrap(request).await)
             }
-            _ => ("other", Err(self.refusal())),
+            _ => {
+                let page = is_look.then(|| self.page(&request)).flatten();
+                ("other", page.ok_or_else(|| self.refusal()))
+            }
         }
+    }
+
+    /// What a person is told who looks here, and a browser needs to show it.
+    fn page(&self, request: &Request<Body>) -> Option<Response> {
+        let advice: &[&str] = match self.standing() {
+            Standing::Starting | Standing::Opening { .. } => &["It goes on by itself."],
+            Standing::Repairing { .. } => {
+                &["It takes what it lost from the other replicas: they have to be there."]
+            }
+            Standing::Joining => &[
+                "It is shown in the dashboard of every replica of the group, among those who wait to join.",
+                "From there, or by `quorate cluster add`, it is let in.",
+            ],
+            Standing::Unfounded => &[
+                "Start it with `--bootstrap` to found a cluster, or with `--join` and the address of a replica to become one of its group.",
+                "POST on /v1/cluster/bootstrap founds a cluster, too.",
+            ],
+        };
+        dashboard::while_waiting(request, &self.cluster(), advice)
     }
 
     fn standing(&self) -> Standing {
@@ -191,6 +213,12 @@ impl WaitingFront {
     /// What can be said of the cluster: that this process knows nothing of it yet, and why.
     fn status(&self, request: &Request<Body>) -> Result<Response, ApiError> {
         extract::no_query(request.uri())?;
+        let mut response = told::json(StatusCode::OK, &self.cluster());
+        told::tell_not_to_keep(response.headers_mut());
+        Ok(response)
+    }
+
+    fn cluster(&self) -> ClusterStatus {
         let standing = self.standing();
         let (cluster, generation, replica) = match standing {
             Standing::Opening { cluster, generation, replica }
@@ -200,7 +228,7 @@ impl WaitingFront {
             Standing::Starting | Standing::Unfounded | Standing::Joining => (None, None, None),
         };
         let why = format!("this process is {}", self.standing());
-        let status = ClusterStatus {
+        ClusterStatus {
             verdict: Verdict {
                 can_append: false,
                 tolerance: 0,
@@ -218,10 +246,7 @@ impl WaitingFront {
             joiners: Vec::new(),
             replacement: None,
             as_of: Timestamp::new(self.shared.clock.wall_millis()),
-        };
-        let mut response = told::json(StatusCode::OK, &status);
-        told::tell_not_to_keep(response.headers_mut());
-        Ok(response)
+        }
     }
 
     async fn bootstrap(&self, request: Request<Body>) -> Result<Response, ApiError> {
@@ -336,6 +361,28 @@ mod tests {
                 standing == opening() || standing == repairing()
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_browser_is_shown_what_this_process_waits_for() {
+        let front = front(None);
+        front.say(Standing::Joining);
+        let look = async |path: &str| {
+            let request = Request::get(path).header("accept", "text/html,*/*;q=0.8");
+            let response = front.answer(request.body(Body::empty()).unwrap()).await;
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            (status, String::from_utf8(body.to_vec()).unwrap())
+        };
+        for path in ["/", "/replicas"] {
+            let (status, page) = look(path).await;
+            assert_eq!(status, 503, "{path}");
+            assert!(page.contains("this process is waiting to join"), "{page}");
+        }
+        let (_, page) = look("/").await;
+        let style = page.split('"').find(|part| part.contains(".css")).unwrap();
+        assert_eq!(look(style).await.0, 200);
+        assert_eq!(json(&look(paths::CLUSTER).await.1)["verdict"]["can_append"], false);
     }
 
     #[tokio::test]

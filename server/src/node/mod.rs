@@ -13,6 +13,7 @@ mod append;
 mod audit;
 mod backup;
 mod batcher;
+mod beats;
 mod change;
 mod checkpoint;
 mod clocks;
@@ -56,6 +57,7 @@ use tokio::sync::watch;
 pub use self::append::{AppendRequest, Appended, LogTarget};
 pub use self::backup::{Archive, ArchiveRequest};
 pub use self::batcher::BatcherOptions;
+pub use self::beats::Beats;
 pub use self::change::{Author, ChangeWatch, ChangeWatchEvent, MembershipChanges};
 pub use self::follow::{Follow, FollowEvent, FollowRequest};
 pub use self::freshness::AsOf;
@@ -70,6 +72,7 @@ pub use self::status::{Probes, Purpose, state_digest};
 use self::admission::Joiners;
 use self::audit::Audit;
 use self::batcher::{Batcher, Pulse, Queue};
+use self::beats::Beat;
 use self::change::Carrying;
 use self::checkpoint::CheckpointWish;
 use self::clocks::Clocks;
@@ -173,6 +176,7 @@ struct Core {
     scrub: Scrub,
     renewer: Renewer,
     stopping: watch::Sender<bool>,
+    beats: watch::Receiver<Beat>,
 }
 
 impl Core {
@@ -209,6 +213,7 @@ impl Node {
         tasks.spawn("followed tails", tails.run(raft.applied(), world.clock.clone()));
         let appends = Room { bytes_max: options.append_bytes_max, count_max: options.appends_max };
         let followers = Room { bytes_max: u64::MAX, count_max: options.followers_max };
+        let (beats, beaten) = watch::channel(Beat::default());
         let core = Core {
             joiners: Joiners::new(options.joiners_max, options.joiner_silence_max),
             carrying: Carrying::default(),
@@ -232,6 +237,7 @@ impl Node {
                 world.clock.clone(),
             ),
             stopping: watch::Sender::new(false),
+            beats: beaten,
             probes: Arc::new(probes),
             facts: Facts::default(),
             disk: DiskRoom::default(),
@@ -259,6 +265,7 @@ impl Node {
         };
         let node = Self { core: Arc::new(core) };
         node.start_housekeeping();
+        node.core.tasks.spawn("beats", beats::beat(node.clone(), beats));
         node.start_admission();
         node
     }

@@ -1,20 +1,28 @@
 //! The pages, in the order of the navigation.
 //!
-//! A page is a file with four parts: what the template shows, how it comes from the contract's type,
-//! the handler, and its tests.
+//! A page is a file with three parts: what the template shows, how it comes from the contract's type, and
+//! the handler. Its template has the same name.
 //!
 //! Not here: the frame around every page (`frame`).
 
 mod append;
+mod change;
+mod changes;
 mod checkpoints;
+mod joiners;
 mod log_settings;
 mod logs;
 pub(crate) mod overview;
 pub(crate) mod performance;
+mod plan;
 mod record;
 mod records;
 mod reference;
+mod replica;
+mod replicas;
 mod settings;
+pub(crate) mod waiting;
+mod wish;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -22,10 +30,21 @@ use axum::routing::{get, post};
 
 use crate::backend::Backend;
 
-/// Longest form about a log, in bytes.
+/// Longest form, in bytes.
 const FORM_BYTES_MAX: usize = 64 << 10;
 /// Longest form that brings a record: its data take up to three times their bytes.
 const RECORD_FORM_BYTES_MAX: usize = 1 << 20;
+
+/// The pages about who is a replica, and what became of that.
+pub(crate) fn of_members<B: Backend>() -> Router<B> {
+    Router::new()
+        .route("/replicas", get(replicas::show::<B>))
+        .route("/replicas/{id}", get(replica::show::<B>))
+        .route("/changes", get(changes::show::<B>))
+        .route("/changes/new", get(plan::show::<B>).post(plan::begin::<B>))
+        .route("/changes/{id}", get(change::show::<B>).post(change::cancel::<B>))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
+}
 
 /// The pages about logs and what is kept of them, about settings, and the reference.
 pub(crate) fn of_logs<B: Backend>() -> Router<B> {

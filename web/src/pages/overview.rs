@@ -1,4 +1,4 @@
-//! Overview: can it take appends, and how many may fail.
+//! Overview: can it take appends, how many may fail, who waits to join, and what is under way.
 //!
 //! The verdict comes first and is the same sentence that the API and readiness give.
 //!
@@ -7,55 +7,32 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use client::api::cluster::{ClusterStatus, ReplicaStatus, Verdict};
-use client::types::ReplicaId;
+use client::api::cluster::{ClusterStatus, Verdict};
 
-use crate::backend::Backend;
+use super::joiners::{self, JoinerRow, Proposal, UnderWay};
+use crate::backend::{Answer, Backend};
 use crate::format;
 use crate::frame::{self, Frame, Section};
 use crate::grade::Grade;
+use crate::replica::ReplicaRow;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
     frame: Frame,
     verdict: VerdictView,
+    under_way: Option<UnderWay>,
+    proposal: Option<Proposal>,
+    joiners: Vec<JoinerRow>,
     replicas: Vec<ReplicaRow>,
+    leader: Option<String>,
 }
 
-struct VerdictView {
-    grade: Grade,
-    sentence: String,
-    reasons: Vec<String>,
-    tolerance: String,
-}
-
-struct ReplicaRow {
-    grade: Grade,
-    id: String,
-    is_here: bool,
-    role: String,
-    state: &'static str,
-    addr: String,
-    zone: String,
-    behind: String,
-    heard: String,
-    sync: String,
-    free: String,
-    version: String,
-}
-
-const NOTHING: &str = "–";
-
-impl From<&ClusterStatus> for Overview {
-    fn from(status: &ClusterStatus) -> Self {
-        let here = status.this_replica;
-        Self {
-            frame: Frame::of(status, Section::Overview),
-            verdict: VerdictView::from(&status.verdict),
-            replicas: status.replicas.iter().map(|replica| row(replica, here)).collect(),
-        }
-    }
+pub(crate) struct VerdictView {
+    pub(crate) grade: Grade,
+    pub(crate) sentence: String,
+    pub(crate) reasons: Vec<String>,
+    pub(crate) tolerance: String,
 }
 
 impl From<&Verdict> for VerdictView {
@@ -69,37 +46,20 @@ impl From<&Verdict> for VerdictView {
     }
 }
 
-fn row(replica: &ReplicaStatus, here: Option<ReplicaId>) -> ReplicaRow {
-    let or_nothing = |text: Option<String>| text.unwrap_or_else(|| NOTHING.to_owned());
-    let behind = replica.lag.map(|lag| match lag.entries {
-        1 => "1 entry".to_owned(),
-        entries => format!("{} entries", format::count(entries)),
-    });
-    let heard = replica.heard_ms_ago.map(|millis| format!("{} ago", format::age(millis)));
-    let zone = Some(format::visible(&replica.zone)).filter(|zone| !zone.is_empty());
-    let (grade, state) = match (replica.is_reachable, replica.heard_ms_ago) {
-        (true, _) => (Grade::Ok, "answers"),
-        (false, Some(_)) => (Grade::Warn, "does not answer"),
-        (false, None) => (Grade::Unknown, "not heard of yet"),
-    };
-    ReplicaRow {
-        grade,
-        state,
-        id: replica.id.to_string(),
-        is_here: Some(replica.id) == here,
-        role: replica.role.to_string(),
-        addr: replica.addr.to_string(),
-        zone: or_nothing(zone),
-        behind: or_nothing(behind),
-        heard: or_nothing(heard),
-        sync: or_nothing(replica.sync.map(|sync| format::millis(sync.p99_us))),
-        free: or_nothing(replica.free_bytes.map(format::size)),
-        version: or_nothing(replica.version.as_deref().map(format::visible)),
-    }
+async fn overview<B: Backend>(backend: &B) -> Answer<Overview> {
+    let status: ClusterStatus = backend.status().await?;
+    Ok(Overview {
+        verdict: VerdictView::from(&status.verdict),
+        under_way: joiners::under_way(backend, &status).await,
+        proposal: status.replacement.as_ref().map(Proposal::from),
+        joiners: joiners::rows(&status),
+        replicas: ReplicaRow::all(&status),
+        leader: status.leader.map(|leader| leader.to_string()),
+        frame: Frame::of(&status, Section::Overview),
+    })
 }
 
 /// The page.
 pub(crate) async fn show<B: Backend>(State(backend): State<B>) -> Response {
-    let made = backend.status().await;
-    frame::page_or_problem(&backend, made.as_ref().map(Overview::from).map_err(Clone::clone)).await
+    frame::page_or_problem(&backend, overview(&backend).await).await
 }

@@ -5,50 +5,65 @@
 
 #![allow(clippy::result_large_err, reason = "answers are what the contract says")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use client::api::audit::{AuditReport, ScrubReport};
+use client::api::changes::{Change, ChangeList, ChangeRequest, ChangesQuery};
 use client::api::checkpoints::{CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotList};
-use client::api::cluster::{ClusterStatus, Lag, ReplicaStatus, Role, SyncLatency, Verdict};
+use client::api::cluster::{ClusterStatus, Joiner, Lag, ReplicaStatus, Role, SyncLatency, Verdict};
 use client::api::conditions::Conditions;
 use client::api::error::{ErrorCode, Problem};
 use client::api::logs::{
     Dropped, EffectQuery, ListQuery, LogDescription, LogList, Sealed, Settings, SettingsPatch,
 };
 use client::api::performance::{LatencySummary, Performance, PerformancePoint, Step};
+use client::api::plans::{Plan, Wish};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer};
 use client::api::settings::SettingList;
+use client::api::transfers::{TransferInfo, TransferList};
 use client::types::{
-    Batch, ClusterId, EntryIndex, Epoch, IdempotencyKey, LogName, Position, ReplicaAddr, ReplicaId,
-    Term, Timestamp,
+    Batch, ChangeId, ClusterId, EntryIndex, Epoch, IdempotencyKey, LogName, Position, ReplicaAddr,
+    ReplicaId, Term, Timestamp, Zone,
 };
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use http_body_util::BodyExt;
-use quorate_web::{Backend, LogTarget, router};
+use quorate_web::{Answer, Backend, Beat, Beats, LogTarget, Viewer, router};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 /// What stands behind the pages.
 #[derive(Clone)]
 pub(crate) struct Fake {
-    pub(crate) status: Result<ClusterStatus, Problem>,
-    pub(crate) logs: Result<LogList, Problem>,
-    pub(crate) log: Result<LogDescription, Problem>,
-    pub(crate) records: Result<ReadAnswer, Problem>,
+    pub(crate) status: Answer<ClusterStatus>,
+    pub(crate) logs: Answer<LogList>,
+    pub(crate) log: Answer<LogDescription>,
+    pub(crate) records: Answer<ReadAnswer>,
     /// Asked for what was acknowledged, it refuses with this.
     pub(crate) not_fresh: Option<Problem>,
     /// What every change of a log is answered with, unless it succeeds.
     pub(crate) refusal: Option<Problem>,
-    pub(crate) appended: Result<Appended, Problem>,
-    pub(crate) dropped: Result<Dropped, Problem>,
-    pub(crate) sealed: Result<Sealed, Problem>,
-    pub(crate) checkpoints: Result<CheckpointList, Problem>,
-    pub(crate) snapshots: Result<SnapshotList, Problem>,
-    pub(crate) audit: Result<AuditReport, Problem>,
-    pub(crate) scrub: Result<ScrubReport, Problem>,
-    pub(crate) settings: Result<SettingList, Problem>,
+    pub(crate) settings: Answer<SettingList>,
+    pub(crate) appended: Answer<Appended>,
+    pub(crate) dropped: Answer<Dropped>,
+    pub(crate) sealed: Answer<Sealed>,
+    pub(crate) checkpoints: Answer<CheckpointList>,
+    pub(crate) snapshots: Answer<SnapshotList>,
+    pub(crate) audit: Answer<AuditReport>,
+    pub(crate) scrub: Answer<ScrubReport>,
+    pub(crate) plan: Answer<Plan>,
+    pub(crate) begun: Answer<Change>,
+    pub(crate) cancelled: Answer<Change>,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) transfers: Vec<TransferInfo>,
+    pub(crate) beats: Arc<watch::Sender<Beat>>,
+    /// How often it was asked for the status.
+    pub(crate) looks: Arc<AtomicUsize>,
+    /// What was begun, and for which epoch.
+    pub(crate) asked: Arc<Mutex<Vec<(ChangeRequest, Epoch, Viewer)>>>,
     /// What was asked to be done, in order.
     pub(crate) done: Arc<Mutex<Vec<String>>>,
 }
@@ -70,12 +85,20 @@ impl Default for Fake {
             audit: nothing(),
             scrub: nothing(),
             settings: nothing(),
+            plan: Err(Problem::new(ErrorCode::UnknownJoiner)),
+            begun: Err(Problem::new(ErrorCode::PlanBlocked)),
+            cancelled: Err(Problem::new(ErrorCode::ChangeIsJoint)),
+            changes: Vec::new(),
+            transfers: Vec::new(),
+            beats: Arc::default(),
+            looks: Arc::default(),
+            asked: Arc::default(),
             done: Arc::default(),
         }
     }
 }
 
-fn nothing<T>() -> Result<T, Problem> {
+fn nothing<T>() -> Answer<T> {
     Err(Problem::new(ErrorCode::NotMember))
 }
 
@@ -85,7 +108,7 @@ impl Fake {
         self.done.lock().unwrap().clone()
     }
 
-    fn note<T>(&self, what: String, answer: Result<T, Problem>) -> Result<T, Problem> {
+    fn note<T>(&self, what: String, answer: Answer<T>) -> Answer<T> {
         self.done.lock().unwrap().push(what);
         match &self.refusal {
             Some(problem) => Err(problem.clone()),
@@ -93,7 +116,7 @@ impl Fake {
         }
     }
 
-    fn fresh(&self, consistency: Consistency) -> Result<(), Problem> {
+    fn fresh(&self, consistency: Consistency) -> Answer<()> {
         match &self.not_fresh {
             Some(problem) if consistency.is_default() => Err(problem.clone()),
             Some(_) | None => Ok(()),
@@ -101,12 +124,38 @@ impl Fake {
     }
 }
 
+/// Beats that a test gives; without any, none comes after the present one.
+#[derive(Debug)]
+pub(crate) struct Given(pub(crate) watch::Receiver<Beat>);
+
+impl Given {
+    /// Instead of a beat: no more come.
+    pub(crate) const LAST: Beat = Beat { number: u64::MAX, stirs: 0 };
+}
+
+impl Beats for Given {
+    async fn next(&mut self) -> Option<Beat> {
+        self.0.changed().await.ok()?;
+        let beat = *self.0.borrow_and_update();
+        (beat != Self::LAST).then_some(beat)
+    }
+}
+
 impl Backend for Fake {
-    async fn status(&self) -> Result<ClusterStatus, Problem> {
+    type Beats = Given;
+
+    fn beats(&self) -> Given {
+        let mut beats = self.beats.subscribe();
+        beats.mark_changed();
+        Given(beats)
+    }
+
+    async fn status(&self) -> Answer<ClusterStatus> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.status.clone()
     }
 
-    async fn performance(&self, step: Step) -> Result<Performance, Problem> {
+    async fn performance(&self, step: Step) -> Answer<Performance> {
         let summary = LatencySummary { p50_us: 410, p99_us: 2_210, max_us: 9_120 };
         let busy = PerformancePoint {
             appends: 12_400,
@@ -118,7 +167,7 @@ impl Backend for Fake {
         Ok(Performance { replica: ReplicaId::FIRST, step, until: Timestamp::EPOCH, points })
     }
 
-    async fn logs(&self, query: ListQuery) -> Result<LogList, Problem> {
+    async fn logs(&self, query: ListQuery) -> Answer<LogList> {
         self.fresh(query.consistency)?;
         let mut logs = self.logs.clone()?;
         let prefix = query.prefix.unwrap_or_default();
@@ -126,16 +175,12 @@ impl Backend for Fake {
         Ok(logs)
     }
 
-    async fn log(&self, _: LogName, consistency: Consistency) -> Result<LogDescription, Problem> {
+    async fn log(&self, _: LogName, consistency: Consistency) -> Answer<LogDescription> {
         self.fresh(consistency)?;
         self.log.clone()
     }
 
-    async fn create_log(
-        &self,
-        log: LogName,
-        settings: Settings,
-    ) -> Result<LogDescription, Problem> {
+    async fn create_log(&self, log: LogName, settings: Settings) -> Answer<LogDescription> {
         self.note(format!("create {log} {settings:?}"), self.log.clone())
     }
 
@@ -143,41 +188,31 @@ impl Backend for Fake {
         &self,
         log: LogTarget,
         patch: SettingsPatch,
-    ) -> Result<LogDescription, Problem> {
+    ) -> Answer<LogDescription> {
         self.note(format!("set {} {:?} {patch:?}", log.name, log.id), self.log.clone())
     }
 
-    async fn trim(
-        &self,
-        log: LogTarget,
-        to: Position,
-        effect: EffectQuery,
-    ) -> Result<Dropped, Problem> {
+    async fn trim(&self, log: LogTarget, to: Position, effect: EffectQuery) -> Answer<Dropped> {
         if effect.dry_run {
             return self.dropped.clone();
         }
         self.note(format!("trim {} {:?} to {to}", log.name, log.id), self.dropped.clone())
     }
 
-    async fn seal(&self, log: LogTarget) -> Result<Sealed, Problem> {
+    async fn seal(&self, log: LogTarget) -> Answer<Sealed> {
         self.note(format!("seal {} {:?}", log.name, log.id), self.sealed.clone())
     }
 
-    async fn delete_log(&self, log: LogTarget) -> Result<Dropped, Problem> {
+    async fn delete_log(&self, log: LogTarget) -> Answer<Dropped> {
         self.note(format!("delete {} {:?}", log.name, log.id), self.dropped.clone())
     }
 
-    async fn read(&self, _: LogName, query: ReadQuery) -> Result<ReadAnswer, Problem> {
+    async fn read(&self, _: LogName, query: ReadQuery) -> Answer<ReadAnswer> {
         self.fresh(query.consistency)?;
         self.records.clone()
     }
 
-    async fn append(
-        &self,
-        log: LogName,
-        conditions: Conditions,
-        batch: Batch,
-    ) -> Result<Appended, Problem> {
+    async fn append(&self, log: LogName, conditions: Conditions, batch: Batch) -> Answer<Appended> {
         let records: Vec<_> = batch.records().collect();
         self.note(format!("append {log} {conditions:?} {records:?}"), self.appended.clone())
     }
@@ -186,38 +221,81 @@ impl Backend for Fake {
         IdempotencyKey::new("fresh-key").unwrap()
     }
 
-    async fn checkpoints(&self) -> Result<CheckpointList, Problem> {
+    async fn checkpoints(&self) -> Answer<CheckpointList> {
         self.checkpoints.clone()
     }
 
-    async fn make_checkpoint(&self, request: CheckpointRequest) -> Result<CheckpointInfo, Problem> {
+    async fn make_checkpoint(&self, request: CheckpointRequest) -> Answer<CheckpointInfo> {
         let made = self.checkpoints.clone().map(|mut list| list.checkpoints.remove(0));
         self.note(format!("checkpoint {:?}", request.label), made)
     }
 
-    async fn snapshots(&self) -> Result<SnapshotList, Problem> {
+    async fn snapshots(&self) -> Answer<SnapshotList> {
         self.snapshots.clone()
     }
 
-    async fn release(&self, checkpoint: EntryIndex) -> Result<(), Problem> {
+    async fn release(&self, checkpoint: EntryIndex) -> Answer<()> {
         self.note(format!("release {checkpoint}"), Ok(()))
     }
 
-    async fn audit(&self) -> Result<AuditReport, Problem> {
+    async fn audit(&self) -> Answer<AuditReport> {
         self.audit.clone()
     }
 
-    async fn scrub(&self) -> Result<ScrubReport, Problem> {
+    async fn scrub(&self) -> Answer<ScrubReport> {
         self.scrub.clone()
     }
 
-    async fn settings(&self) -> Result<SettingList, Problem> {
+    async fn settings(&self) -> Answer<SettingList> {
         self.settings.clone()
     }
 
-    async fn scrub_now(&self) -> Result<ScrubReport, Problem> {
+    async fn scrub_now(&self) -> Answer<ScrubReport> {
         self.note("scrub".to_owned(), self.scrub.clone())
     }
+
+    async fn plan(&self, _wish: &Wish) -> Answer<Plan> {
+        self.plan.clone()
+    }
+
+    async fn begin_change(
+        &self,
+        request: &ChangeRequest,
+        epoch: Epoch,
+        viewer: Viewer,
+    ) -> Answer<Change> {
+        self.asked.lock().unwrap().push((request.clone(), epoch, viewer));
+        self.begun.clone()
+    }
+
+    async fn cancel_change(&self, _change: ChangeId, _viewer: Viewer) -> Answer<Change> {
+        self.cancelled.clone()
+    }
+
+    async fn change(&self, change: ChangeId) -> Answer<Change> {
+        let found = self.changes.iter().find(|known| known.id == change);
+        found.cloned().ok_or_else(|| Problem::new(ErrorCode::UnknownChange))
+    }
+
+    async fn changes(&self, query: ChangesQuery) -> Answer<ChangeList> {
+        let is_older = |change: &&Change| query.before.is_none_or(|before| change.id < before);
+        let max = usize::try_from(query.limit.unwrap_or(100)).unwrap();
+        let older: Vec<_> = self.changes.iter().filter(is_older).cloned().collect();
+        let next = older.get(max).map(|_more| older[max - 1].id);
+        Ok(ChangeList { changes: older.into_iter().take(max).collect(), next })
+    }
+
+    async fn transfers(&self) -> Answer<TransferList> {
+        Ok(TransferList { transfers: self.transfers.clone() })
+    }
+}
+
+pub(crate) fn id(number: u64) -> ReplicaId {
+    ReplicaId::new(number).unwrap()
+}
+
+pub(crate) fn addr(port: u16) -> ReplicaAddr {
+    ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap()
 }
 
 /// A replica of the cluster below.
@@ -271,6 +349,24 @@ pub(crate) fn status() -> ClusterStatus {
         joiners: Vec::new(),
         replacement: None,
         as_of: Timestamp::new(0),
+    }
+}
+
+/// A process that waits to join.
+pub(crate) fn joiner(port: u16) -> Joiner {
+    Joiner {
+        addr: addr(port),
+        peer_addr: addr(port + 1_000),
+        zone: Zone::new("zone-c").unwrap(),
+        version: "0.1.0".into(),
+        free_bytes: Some(412_000_000_000),
+        as_learner: false,
+        machine_version: None,
+        format_version: None,
+        clock_ahead_ms: None,
+        folder: None,
+        reaches: Vec::new(),
+        since: Timestamp::new(0),
     }
 }
 
