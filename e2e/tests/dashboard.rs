@@ -1,42 +1,38 @@
-//! The overview page: it says whether the group takes appends, and a browser shows it.
+//! The dashboard in a real browser: what it says, what it lets an operator do, and what it does not.
 //!
-//! Without a browser on the machine the page is only looked at as text; `just browser` demands one
-//! (`QUORATE_BROWSER=required`) and leaves a picture.
+//! Without a browser on the machine the pages are only looked at as text; `just browser` demands one
+//! (`QUORATE_BROWSER=required`). With `QUORATE_SCREENSHOT` set to a folder, pictures of all pages are left there.
 
-use anyhow::{Context, Result, ensure};
-use quorate_e2e::{cluster::Cluster, process::print, rest, wait::until};
+use anyhow::{Context, Result};
+use client::types::ReplicaId;
+use quorate_e2e::{
+    browser::{Browser, Driver},
+    check::{Coverage, check},
+    cluster::Cluster,
+    membership::{addr, spare},
+    process::{Process, print},
+    rest::{self, Answer},
+    wait::until,
+    workload::{Load, Workload},
+};
+use serde_json::json;
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::Path,
-    process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// Whether this machine has a browser; an error if one is demanded and there is none.
-fn has_browser() -> Result<bool> {
-    let found = Command::new("chromium").arg("--version").stdout(Stdio::null()).status();
-    let is_there = found.is_ok_and(|status| status.success());
-    let is_required = env::var_os("QUORATE_BROWSER").is_some();
-    ensure!(is_there || !is_required, "no chromium: `just setup-browser` installs it");
-    Ok(is_there)
-}
-
-/// What the browser makes of a page: the document after it was laid out, and a picture of it.
-fn browse(url: &str, folder: &Path) -> Result<(String, Vec<u8>)> {
-    let run = |task: &str| -> Result<Vec<u8>> {
-        let output = Command::new("chromium")
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"])
-            .arg(format!("--user-data-dir={}", folder.join("browser").display()))
-            .args([task, url])
-            .current_dir(folder)
-            .output()?;
-        ensure!(output.status.success(), "chromium failed: {output:?}");
-        Ok(output.stdout)
-    };
-    let document = String::from_utf8(run("--dump-dom")?)?;
-    run("--screenshot=overview.png")?;
-    Ok((document, fs::read(folder.join("overview.png"))?))
-}
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A tab is there by then, although many others are open.
+const TAB_MAX: Duration = Duration::from_secs(1);
+/// What the group knows is on the screen by then.
+const SHOWN_MAX: Duration = Duration::from_secs(1);
+const CHANGED: &str = "changed";
+const AXE: &str = include_str!("../vendor/axe-core/axe.min.js");
+const RULES: &str = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })";
+const GO: &str = "[data-test=go]";
+const STAGE: &str = "[data-test=stage]";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_overview_says_how_many_may_fail_and_changes_when_one_does() -> Result<()> {
@@ -60,20 +56,228 @@ async fn the_overview_says_how_many_may_fail_and_changes_when_one_does() -> Resu
     Ok(())
 }
 
+/// The number that a process got, by its address.
+async fn number_of(cluster: &Cluster, process: &Process) -> Result<ReplicaId> {
+    let (leader, addr) = (cluster.leader().await?, addr(process)?);
+    let status = cluster.answered(leader).await?;
+    let found = status.replicas.iter().find(|replica| replica.addr == addr);
+    Ok(found.context("it is a replica")?.id)
+}
+
+/// Clicks from a plan to the end of the change.
+async fn carry_out(browser: &Browser) -> Result<()> {
+    browser.click(GO).await?;
+    browser.says(STAGE, "done").await
+}
+
+/// A spare is let in, led by, and removed, by nothing but clicks at one replica.
+async fn life(browser: &Browser, cluster: &Cluster, base: &str, new: &Process) -> Result<()> {
+    browser.go(base).await?;
+    browser.says("[data-test=joiners]", &new.url()).await?;
+    browser.click("[data-test=plan-joiner]").await?;
+    browser.says("[data-test=check-P8]", "empty").await?;
+    browser.says("[data-test=command]", "").await?;
+    carry_out(browser).await?;
+
+    let id = number_of(cluster, new).await?;
+    browser.go(&format!("{base}/replicas")).await?;
+    browser.click(&format!("[data-test=replica-{id}] th a")).await?;
+    browser.click("[data-test=lead]").await?;
+    browser.says("[data-test=check-P4]", "").await?;
+    carry_out(browser).await?;
+    browser.click("header a.brand").await?;
+    browser.says("[data-test=leader]", &format!("replica {id}")).await?;
+
+    browser.click(&format!("[data-test=replica-{id}] th a")).await?;
+    browser.click("[data-test=remove]").await?;
+    browser.says("[data-test=footings]", "after").await?;
+    carry_out(browser).await?;
+    browser.says("[data-test=left]", &format!("Replica {id} has left")).await?;
+    browser.go(base).await?;
+    browser.says("[data-test=tolerance]", "1").await
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_shows_the_overview() -> Result<()> {
-    if !has_browser()? {
-        print("no chromium here: the page was not looked at in a browser");
-        return Ok(());
+async fn a_replica_lives_its_whole_life_by_clicks_with_and_without_scripts() -> Result<()> {
+    let Some(driver) = Driver::start()? else { return Ok(()) };
+    let mut cluster = Cluster::calm(3, &[]).await?;
+    let load = Load { producers: 2, followers: 1, readers: 1, ..Load::on("orders", 51)? };
+    let workload = Workload::start(&cluster, load).await?;
+    let base = cluster.url(cluster.follower().await?);
+    for has_scripts in [true, false] {
+        let new = spare(&cluster, if has_scripts { "d" } else { "e" }, &[]).await?;
+        let browser = driver.browser(cluster.folder()).await?;
+        if !has_scripts {
+            browser.without_scripts().await?;
+        }
+        workload.recorder().record_fault(CHANGED);
+        life(&browser, &cluster, &base, &new).await?;
+        assert_eq!(browser.complaints().await?, [""; 0]);
+        browser.close().await?;
     }
-    let cluster = Cluster::calm(3, &[]).await?;
-    let (document, picture) = browse(&cluster.url(0), cluster.folder())?;
-    assert!(document.contains("data-test=\"verdict\""), "{document}");
-    assert_eq!(document.matches("data-test=\"replica-").count(), 3, "{document}");
-    assert!(picture.starts_with(b"\x89PNG"), "the picture is no picture");
-    if let Some(kept) = env::var_os("QUORATE_SCREENSHOT") {
-        fs::write(kept, picture)?;
+    workload.progress(50).await?;
+    cluster.healed().await?;
+    let history = workload.finish(&mut cluster).await?;
+    let faults = BTreeMap::from([(CHANGED.to_owned(), 2)]);
+    let required = Coverage { faults, replicas: 3, appends: 100, reads: 10 };
+    print(&check(&history, &required).assert_passed().to_string());
+    cluster.finish();
+    Ok(())
+}
+
+/// Sends a form as a page would.
+async fn post(
+    cluster: &Cluster,
+    number: usize,
+    path: &str,
+    form: &str,
+    from: &str,
+) -> Result<Answer> {
+    let request = cluster.http().post(format!("{}{path}", cluster.url(number)));
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    Answer::to(request.header("sec-fetch-site", from).body(form.to_owned())).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_second_sees_the_fresh_plan_and_nobody_forces_a_blocked_one() -> Result<()> {
+    let Some(driver) = Driver::start()? else { return Ok(()) };
+    let mut cluster = Cluster::calm(3, &[]).await?;
+    let fourth = spare(&cluster, "d", &[]).await?;
+    let fifth = spare(&cluster, "e", &[]).await?;
+    let base = cluster.url(cluster.follower().await?);
+    let (first, second) =
+        (driver.browser(cluster.folder()).await?, driver.browser(cluster.folder()).await?);
+    for (browser, new) in [(&first, &fourth), (&second, &fifth)] {
+        browser.go(&format!("{base}/changes/new?add={}", new.url())).await?;
+        browser.says(GO, "Add replica").await?;
     }
+    let stale = second.text(GO).await?;
+    carry_out(&first).await?;
+    second.click(GO).await?;
+    second.says("[data-test=notice]", "Nothing was changed").await?;
+    assert_ne!(second.text(GO).await?, stale, "the button names the epoch of the fresh plan");
+    second.says("[data-test=footings]", "4, ").await?;
+    carry_out(&second).await?;
+    cluster.adopt(fourth);
+    cluster.adopt(fifth);
+    cluster.healed().await?;
+
+    // Two of five are away: if one more leaves, too few are left to go on.
+    for _ in 0..2 {
+        let follower = cluster.follower().await?;
+        cluster.replica_mut(follower).kill()?;
+    }
+    let leader = cluster.leader().await?;
+    let gone = until("the leader misses two", PATIENCE, async || {
+        let status = cluster.answered(leader).await?;
+        let silent = status.replicas.iter().filter(|one| !one.is_reachable).count();
+        let alive =
+            status.replicas.iter().find(|one| one.is_reachable && Some(one.id) != status.leader);
+        Ok(alive.map(|one| one.id).filter(|_| silent == 2))
+    });
+    let path = format!("/changes/new?remove={}", gone.await?);
+    let base = cluster.url(leader);
+    first.go(&format!("{base}{path}")).await?;
+    first.says("[data-test=blocked]", "cannot be overridden").await?;
+    assert_eq!(first.texts("button").await?, [""; 0], "nothing to press");
+    let epoch = first.text("[data-test=epoch]").await?;
+    let form = format!("epoch={epoch}&typed.P3=3&typed.P2=3&typed.P1=3&reason=because+I+can");
+    let forged = post(&cluster, leader, &path, &form, "same-origin").await?;
+    assert_eq!(forged.status, 422, "{forged:?}");
+    assert!(String::from_utf8_lossy(&forged.body).contains("data-test=\"blocked\""));
+    let foreign = post(&cluster, leader, &path, &form, "cross-site").await?;
+    assert_eq!(foreign.status, 403, "{foreign:?}");
+    first.go(&format!("{base}/changes")).await?;
+    first.says("[data-test=changes]", "Add ").await?;
+    assert_eq!(first.texts("[data-test=changes] tbody tr").await?.len(), 2, "two were begun");
+    for browser in [first, second] {
+        assert_eq!(browser.complaints().await?, [""; 0]);
+        browser.close().await?;
+    }
+    cluster.finish();
+    Ok(())
+}
+
+/// Looks at the page in both schemes and both widths for what keeps people out, and for what does not fit.
+async fn look_over(browser: &Browser, name: &str) -> Result<()> {
+    browser.run(AXE, json!([])).await?;
+    for (width, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+        browser.screen(width, is_dark).await?;
+        let script = format!(
+            "const done = arguments[arguments.length - 1];
+             {RULES}.then((found) => done(found.violations.map((one) =>
+                 one.id + ': ' + one.nodes.map((node) => node.html).join(' '))))"
+        );
+        let found = browser.run_async(&script).await?;
+        assert_eq!(found, json!([]), "{name} at {width}, dark: {is_dark}");
+        let wide = browser.run("return document.documentElement.scrollWidth", json!([])).await?;
+        assert!(wide.as_u64() <= Some(width.into()), "{name} is {wide} wide at {width}");
+        if let Some(folder) = env::var_os("QUORATE_SCREENSHOT") {
+            let scheme = if is_dark { "dark" } else { "light" };
+            let file = format!("{name}-{width}-{scheme}.png");
+            fs::write(Path::new(&folder).join(file), browser.picture().await?)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_kept_out_many_tabs_are_no_burden_and_a_lost_leader_is_seen_at_once() -> Result<()>
+{
+    let Some(driver) = Driver::start()? else { return Ok(()) };
+    let mut cluster = Cluster::calm(3, &[]).await?;
+    let new = spare(&cluster, "d", &[]).await?;
+    let number = cluster.follower().await?;
+    let base = cluster.url(number);
+    let browser = driver.browser(cluster.folder()).await?;
+    for (name, path) in [
+        ("overview", "/".to_owned()),
+        ("replicas", "/replicas".to_owned()),
+        ("replica", "/replicas/1".to_owned()),
+        ("add", "/changes/new".to_owned()),
+        ("plan", format!("/changes/new?add={}", new.url())),
+        ("plan-to-override", "/changes/new?remove=2".to_owned()),
+        ("changes", "/changes".to_owned()),
+        ("performance", "/performance".to_owned()),
+        ("not-found", "/nowhere".to_owned()),
+    ] {
+        browser.go(&format!("{base}{path}")).await?;
+        look_over(&browser, name).await?;
+    }
+    browser.go(&new.url()).await?;
+    browser.says("[data-test=waiting]", "waiting to join").await?;
+    look_over(&browser, "waiting").await?;
+    browser.go(&format!("{base}/changes/new?add={}", new.url())).await?;
+    carry_out(&browser).await?;
+    look_over(&browser, "change").await?;
+    cluster.adopt(new);
+    cluster.healed().await?;
+
+    for _ in 0..12 {
+        browser.tab(&base).await?;
+    }
+    let began = Instant::now();
+    browser.tab(&base).await?;
+    let took = began.elapsed();
+    assert!(took < TAB_MAX, "the tab after twelve others took {took:?}");
+
+    browser.run("window.isTheSamePage = true", json!([])).await?;
+    let before = browser.text("[data-test=leader]").await?;
+    cluster.kill_leader().await?;
+    let leader = until("another one leads", PATIENCE, async || {
+        let leader =
+            cluster.answered(number).await?.leader.map(|leader| format!("replica {leader}"));
+        Ok(leader.filter(|leader| *leader != before))
+    });
+    let (leader, known) = (leader.await?, Instant::now());
+    browser.says("[data-test=leader]", &leader).await?;
+    let shown = known.elapsed();
+    assert!(shown < SHOWN_MAX, "the new leader was shown after {shown:?}");
+    let same = browser.run("return window.isTheSamePage === true", json!([])).await?;
+    assert_eq!(same, json!(true), "without loading the page anew");
+    assert_eq!(browser.complaints().await?, [""; 0]);
+    print(&format!("thirteenth tab after {took:?}, new leader shown after {shown:?}"));
+    browser.close().await?;
     cluster.finish();
     Ok(())
 }
