@@ -3,12 +3,12 @@
 //! Not here: harm, and who is told what by a plan (`tests/plans`).
 
 use crate::cluster::Cluster;
-use crate::process::Process;
+use crate::process::{Process, Recipe};
 use crate::rest::Answer;
 use crate::wait::until;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use client::api::{
-    changes::{Change, ChangeRequest},
+    changes::{Change, ChangeList, ChangeRequest},
     cluster::JoinerList,
     error::ErrorCode,
     header, media, paths,
@@ -29,7 +29,12 @@ pub fn addr(process: &Process) -> Result<ReplicaAddr> {
 
 /// Starts a process that waits to join, and waits until the leader has heard of it.
 pub async fn spare(cluster: &Cluster, name: &str, arguments: &[&str]) -> Result<Process> {
-    let process = Process::spawn(cluster.spare(name, arguments)?)?;
+    waiting(cluster, cluster.spare(name, arguments)?).await
+}
+
+/// Starts a process that waits to join as its recipe says, and waits until the leader has heard of it.
+pub async fn waiting(cluster: &Cluster, recipe: Recipe) -> Result<Process> {
+    let process = Process::spawn(recipe)?;
     let addr = addr(&process)?;
     until("the process to wait to join", PATIENCE, async || {
         let leader = cluster.leader().await?;
@@ -62,25 +67,43 @@ fn with_json(request: RequestBuilder, body: &impl Serialize) -> Result<RequestBu
     Ok(request.header(CONTENT_TYPE, media::JSON).body(serde_json::to_vec(body)?))
 }
 
-/// Plans and begins, as often as it takes until somebody takes it.
+/// Plans and begins, as often as it takes until somebody takes it. Fails at once if there is nothing to do.
 pub async fn begun(cluster: &Cluster, wish: &Wish) -> Result<Change> {
+    let before = until("the changes so far to be told", PATIENCE, async || {
+        Ok(newest(cluster).await.map(|newest| newest.map(|change| change.id)))
+    })
+    .await?;
     let what = format!("somebody to take {wish:?}");
-    until(&what, PATIENCE, async || {
-        let Ok(planned) = plan(cluster, wish).await else { return Ok(None) };
-        let Ok(plan) = planned.json::<Plan>() else { return Ok(None) };
+    let mut last = String::new();
+    let begun = until(&what, PATIENCE, async || {
+        // It may have been taken, and even be over, and only the answer was lost.
+        let newest = newest(cluster).await.flatten();
+        let taken = newest.filter(|change| Some(change.id) > before && change.wish == *wish);
+        if taken.is_some() {
+            return Ok(taken);
+        }
+        let Ok(answer) = plan(cluster, wish).await else { return Ok(None) };
+        last = answer.quoted();
+        let Ok(plan) = answer.json::<Plan>() else {
+            let code = answer.problem()?.code;
+            ensure!(code != ErrorCode::InvalidWish, "there is nothing to do");
+            return Ok(None);
+        };
         let request = ChangeRequest { wish: wish.clone(), overrides: Vec::new() };
         let Ok(answer) = begin(cluster, &plan, &request).await else { return Ok(None) };
-        if answer.status == 202 {
-            return Ok(Some(answer.json::<Change>()?));
-        }
-        // It was taken, and only its answer was lost.
-        let problem = answer.problem()?;
-        let under_way = problem.actual.change.filter(|_| problem.code == ErrorCode::ChangeUnderWay);
-        let Some(id) = under_way else { return Ok(None) };
-        let change = look(cluster, id).await?;
-        Ok(change.filter(|change| change.wish == *wish))
-    })
-    .await
+        last = answer.quoted();
+        Ok(if answer.status == 202 { Some(answer.json::<Change>()?) } else { None })
+    });
+    begun.await.context(last)
+}
+
+/// The change that was begun last, if there is one, as the leader tells of it; nothing if nobody tells.
+async fn newest(cluster: &Cluster) -> Option<Option<Change>> {
+    let leader = cluster.leader_now().await?;
+    let url = format!("{}{}?limit=1", cluster.url(leader), paths::CHANGES);
+    let answer = Answer::to(cluster.http().get(url)).await.ok()?;
+    let list = answer.json::<ChangeList>().ok()?;
+    Some(list.changes.into_iter().next())
 }
 
 /// The change as the leader tells of it.
@@ -114,4 +137,15 @@ pub async fn change(cluster: &Cluster, wish: &Wish) -> Result<Change> {
 pub async fn id_of(cluster: &Cluster, number: usize) -> Result<ReplicaId> {
     let status = cluster.status(number).await.context("it answers")?;
     status.this_replica.context("it is a replica")
+}
+
+/// A process that was removed ends by itself, and says why; its folder is of no use any more.
+pub async fn assert_ends_removed(mut process: Process) -> Result<()> {
+    let status = process.ended(PATIENCE).await.with_context(|| process.quoted())?;
+    ensure!(!status.success(), "it says that it cannot go on");
+    assert!(process.quoted().contains("removed from the group"), "{}", process.quoted());
+    process.start()?;
+    let again = process.ended(PATIENCE).await.with_context(|| process.quoted())?;
+    assert!(!again.success(), "its folder is refused");
+    Ok(())
 }

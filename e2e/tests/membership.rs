@@ -12,13 +12,14 @@ use client::api::{
 };
 use client::types::{ChangeId, LogSettings, ReplicaId};
 use quorate_e2e::{
-    chance::Chance,
     check::{Coverage, check},
     cluster::Cluster,
     figures::Gaps,
     history::{Action, History, Moment},
     link::{Links, Shape},
-    membership::{addr, begin, begun, change, id_of, look, over, plan, spare},
+    membership::{
+        addr, assert_ends_removed, begin, begun, change, id_of, look, over, plan, spare, waiting,
+    },
     process::{Process, print},
     rest::Answer,
     scale::short_or_long,
@@ -30,7 +31,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use tokio::time::sleep;
 
 const CHANGED: &str = "changed";
 const LED: &str = "leader";
@@ -54,17 +54,6 @@ async fn voters(cluster: &Cluster) -> Result<Vec<ReplicaId>> {
     let status = cluster.status(leader).await.context("the leader answers")?;
     let voters = status.replicas.iter().filter(|replica| replica.role.is_voter());
     Ok(voters.map(|replica| replica.id).collect())
-}
-
-/// A process that was removed ends by itself, and says why; its folder is of no use any more.
-async fn assert_ends_removed(mut process: Process) -> Result<()> {
-    let status = process.ended(SOON).await.with_context(|| process.quoted())?;
-    assert!(!status.success(), "it says that it cannot go on");
-    assert!(process.quoted().contains("removed from the group"), "{}", process.quoted());
-    process.start()?;
-    let again = process.ended(SOON).await.with_context(|| process.quoted())?;
-    assert!(!again.success(), "its folder is refused");
-    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,128 +297,6 @@ async fn a_replica_that_was_cut_off_when_it_was_removed_learns_of_it_and_disturb
     assert!(after.get() <= term.get() + 1, "{term} and then {after}");
     let history = workload.finish(&mut cluster).await?;
     let required = Coverage { faults: BTreeMap::new(), replicas: 2, appends: 40, reads: 10 };
-    print(&check(&history, &required).assert_passed().to_string());
-    cluster.finish();
-    Ok(())
-}
-
-/// What is done to a replica while the group changes.
-#[derive(Clone, Copy, Debug)]
-enum Harm {
-    Nothing,
-    Kill,
-    Pause,
-}
-
-/// A group that is changed again and again.
-struct Storm {
-    cluster: Cluster,
-    chance: Chance,
-    spares: usize,
-}
-
-impl Storm {
-    /// Something to wish for, and the processes it needs: three to five vote in the end.
-    async fn wish(&mut self) -> Result<(Wish, Vec<Process>)> {
-        let count = self.cluster.len();
-        let leader = self.cluster.leader().await?;
-        Ok(match self.chance.index(4) {
-            0 if count < 5 => {
-                let wanted = 1 + self.chance.index(2);
-                let mut spares = Vec::new();
-                for _ in 0..wanted.min(5 - count) {
-                    spares.push(self.spare().await?);
-                }
-                (add(&spares.iter().collect::<Vec<_>>())?, spares)
-            }
-            1 if count > 3 => {
-                let gone = self.anybody();
-                (Wish::Remove { replicas: vec![id_of(&self.cluster, gone).await?] }, Vec::new())
-            }
-            2 => {
-                let next = (leader + 1) % count;
-                (Wish::Lead { replica: id_of(&self.cluster, next).await? }, Vec::new())
-            }
-            _ => {
-                let gone = self.anybody();
-                let replica = id_of(&self.cluster, gone).await?;
-                let spare = self.spare().await?;
-                (Wish::Replace { replica, by: addr(&spare)? }, vec![spare])
-            }
-        })
-    }
-
-    async fn spare(&mut self) -> Result<Process> {
-        self.spares += 1;
-        spare(&self.cluster, &format!("spare-{}", self.spares), &[]).await
-    }
-
-    fn anybody(&mut self) -> usize {
-        self.chance.index(self.cluster.len())
-    }
-
-    /// One change, and what is done to somebody meanwhile.
-    async fn round(&mut self, workload: &Workload) -> Result<()> {
-        let mut ids = Vec::new();
-        for number in 0..self.cluster.len() {
-            ids.push(id_of(&self.cluster, number).await?);
-        }
-        let (wish, newcomers) = self.wish().await?;
-        let harm = [Harm::Nothing, Harm::Kill, Harm::Kill, Harm::Pause];
-        let harm = harm[self.chance.index(harm.len())];
-        let begun = begun(&self.cluster, &wish).await?;
-        // Somewhere in its course, which takes a quarter of a second or so.
-        sleep(Duration::from_millis(self.chance.below(300))).await;
-        let victim = self.anybody();
-        print(&format!("change {}: {wish:?}; {harm:?} {victim}", begun.id));
-        match harm {
-            Harm::Nothing => {}
-            Harm::Kill => self.cluster.replica_mut(victim).kill()?,
-            Harm::Pause => {
-                self.cluster.replica(victim).pause()?;
-                sleep(Duration::from_millis(500 + self.chance.below(2_000))).await;
-                self.cluster.replica(victim).resume()?;
-            }
-        }
-        workload.progress(5).await?;
-        if matches!(harm, Harm::Kill) && !self.cluster.replica(victim).is_running() {
-            self.cluster.replica_mut(victim).start()?;
-        }
-        let change = over(&self.cluster, begun.id).await?;
-        assert_eq!(change.stage, ChangeStage::Done, "{change:#?}");
-        for replica in &change.leaves {
-            let gone = ids.iter().position(|id| id == replica).context("it was one of them")?;
-            ids.remove(gone);
-            assert_ends_removed(self.cluster.release(gone)).await?;
-        }
-        for newcomer in newcomers {
-            self.cluster.adopt(newcomer);
-        }
-        self.cluster.healed().await
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_group_is_changed_again_and_again_whoever_is_killed_or_paused_meanwhile() -> Result<()> {
-    let seed = 47;
-    let cluster = Cluster::start(3).await?;
-    let load = Load { producers: 4, followers: 2, ..Load::on("orders", seed)? };
-    let workload = Workload::start(&cluster, load).await?;
-    workload.progress(20).await?;
-    let mut storm = Storm { cluster, chance: Chance::new(seed), spares: 0 };
-    let rounds = short_or_long(5, 200);
-    for _ in 0..rounds {
-        workload.recorder().record_fault(CHANGED);
-        storm.round(&workload).await?;
-    }
-    let mut cluster = storm.cluster;
-    let history = workload.finish(&mut cluster).await?;
-    let required = Coverage {
-        faults: BTreeMap::from([(CHANGED.to_owned(), rounds)]),
-        replicas: 3,
-        appends: 5 * rounds,
-        reads: 10,
-    };
     print(&check(&history, &required).assert_passed().to_string());
     cluster.finish();
     Ok(())
