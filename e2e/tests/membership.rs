@@ -194,6 +194,56 @@ async fn a_change_is_told_as_events_at_any_replica_until_it_is_over() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_a_cancelled_change_let_in_unknowingly_is_let_in_by_the_next_one() -> Result<()> {
+    let (mut cluster, links) = Links::start_with_room(3, 1, |_recipe| {}).await?;
+    let fourth = waiting(&cluster, links.spare(&cluster, 3, "d")?).await?;
+    // It does not hear that it is let in, nor that it is let go.
+    links.cut(Shape::Alone(3));
+    links.reset(3);
+    let wish = add(&[&fourth])?;
+    let first = begun(&cluster, &wish).await?;
+    until("it to be waited for", SOON, async || {
+        Ok(look(&cluster, first.id).await?.filter(|change| change.waits_for.is_some()))
+    })
+    .await?;
+    let url = format!("{}{}", cluster.url(cluster.leader().await?), paths::change(first.id));
+    Answer::to(cluster.http().delete(url)).await?.succeeded()?;
+    assert_eq!(over(&cluster, first.id).await?.stage, ChangeStage::Cancelled);
+    links.heal();
+    let second = change(&cluster, &wish).await?;
+    assert_done(&second);
+    assert_ne!(second.joins, first.joins, "the others refuse its first id by now");
+    cluster.adopt(fourth);
+    cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_began_anew_before_it_knew_who_it_is_is_not_waited_for() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let mut fourth = spare(&cluster, "d", &[]).await?;
+    fourth.pause()?;
+    let wish = add(&[&fourth])?;
+    let first = begun(&cluster, &wish).await?;
+    until("it to be waited for", SOON, async || {
+        Ok(look(&cluster, first.id).await?.filter(|change| change.waits_for.is_some()))
+    })
+    .await?;
+    fourth.kill()?;
+    fourth.start()?;
+    let given_up = over(&cluster, first.id).await?;
+    assert_eq!(given_up.stage, ChangeStage::Cancelled);
+    let outcome = given_up.outcome.context("it says why")?;
+    assert!(outcome.contains("began anew"), "{outcome}");
+    assert_done(&change(&cluster, &wish).await?);
+    cluster.adopt(fourth);
+    cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_at_a_replica_that_is_removed_is_answered_before_it_goes() -> Result<()> {
     let mut cluster = Cluster::start(3).await?;
     let log = client(&cluster.urls())?.log("quiet".parse()?);

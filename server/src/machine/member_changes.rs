@@ -72,6 +72,11 @@ impl MemberChanges {
         }
         let (mut joins, mut admissions) = (BTreeSet::new(), Vec::new());
         for newcomer in newcomers {
+            // Let in by a change that was given up: the others refuse that id by now.
+            let known = members.admitted(newcomer.nonce);
+            if known.is_some_and(|replica| self.removed(replica.get())) {
+                admissions.extend(members.forget(newcomer.nonce));
+            }
             let (replica, changed) = members.admit(newcomer.nonce, &newcomer.node);
             admissions.extend(changed);
             joins.insert(replica.get());

@@ -1,7 +1,7 @@
 //! Members: the ids of replicas, and the membership.
 //!
 //! Ids come from one counter, from 1, and are never given twice: not to a newcomer that asks again
-//! with its nonce (it gets the id it has), and not after a membership that names ids of its own, as
+//! with its nonce (it gets the id it has, unless that was taken off the list), and not after a membership that names ids of its own, as
 //! the very first one does. The newest admissions are remembered, a bounded number of them.
 //!
 //! Not here: who may join and who counts when (upper floors decide), and the stages of a change
@@ -86,6 +86,13 @@ impl Members {
             changed.push(oldest);
         }
         (replica_id(replica), changed)
+    }
+
+    /// Whoever asks with this nonce from now on is new. The row that changed.
+    pub(super) fn forget(&mut self, nonce: u128) -> Option<u64> {
+        let replica = self.by_nonce.remove(&nonce)?;
+        self.admissions.remove(&replica);
+        Some(replica)
     }
 
     pub(super) fn admitted(&self, nonce: u128) -> Option<ReplicaId> {

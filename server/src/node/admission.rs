@@ -82,7 +82,11 @@ impl Joiners {
         if let Some((replica, _)) = state.admitted.get(&request.nonce) {
             return Ok(Some(*replica));
         }
-        state.waiting.retain(|_, waiting| now - waiting.asked <= self.silence_max);
+        // Whoever asks anew from an address has begun anew: nobody else will ever answer there.
+        state.waiting.retain(|nonce, waiting| {
+            let is_same = *nonce == request.nonce || waiting.request.addr != request.addr;
+            is_same && now - waiting.asked <= self.silence_max
+        });
         if let Some(waiting) = state.waiting.get_mut(&request.nonce) {
             waiting.asked = now;
             waiting.clock_ahead_ms = ahead_ms(&request, wall);
@@ -111,6 +115,25 @@ impl Joiners {
         state.admitted.insert(nonce, (replica, now));
         drop(state);
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Takes back that a process was admitted.
+    fn forget(&self, nonce: JoinNonce) {
+        self.state().admitted.remove(&nonce);
+    }
+
+    /// Whether a process has asked from this address since then that is not `known` by what it drew.
+    pub(super) fn asks_anew(
+        &self,
+        peer_addr: &str,
+        since: Instant,
+        known: impl Fn(JoinNonce) -> bool,
+    ) -> bool {
+        let state = self.state();
+        state.waiting.values().any(|one| {
+            let is_there = one.request.peer_addr.as_str() == peer_addr;
+            is_there && one.asked > since && !known(one.request.nonce)
+        })
     }
 
     /// What those drew who still ask.
@@ -169,6 +192,11 @@ impl Node {
         let clock = &core.world.clock;
         let wall = Timestamp::new(clock.wall_millis());
         let mut changed = core.joiners.changed.subscribe();
+        // Let in by a change that was given up before it knew: it waits for another one.
+        let known = core.joiners.admitted_as(nonce);
+        if known.is_some_and(|known| core.probes.membership_changes.is_removed(known)) {
+            core.joiners.forget(nonce);
+        }
         let mut replica = core.joiners.asked(request, wall, clock.now())?;
         // A leader before us may have let it in.
         replica = replica.or_else(|| core.member_of(nonce));
@@ -543,9 +571,13 @@ mod tests {
         assert_eq!(scene(&[1], &[], &[], 0).step(), Step::Rest);
     }
 
+    fn request_from(host: &str, nonce: u128) -> JoinRequest {
+        let addr = |port: u16| ReplicaAddr::new(&format!("http://{host}:{port}")).unwrap();
+        JoinRequest::new(JoinNonce::new(nonce), addr(7001), addr(8001), "0.1.0")
+    }
+
     fn request(nonce: u128) -> JoinRequest {
-        let addr = |port: u16| ReplicaAddr::new(&format!("http://127.0.0.1:{port}")).unwrap();
-        JoinRequest::new(JoinNonce::new(nonce), addr(1), addr(2), "0.1.0")
+        request_from(&format!("10.0.0.{nonce}"), nonce)
     }
 
     #[test]
@@ -576,6 +608,31 @@ mod tests {
         assert_eq!(joiners.arriving(now), ids(&[2]));
         assert_eq!(joiners.asked(request(1), Timestamp::EPOCH, now), Ok(Some(replica)));
         assert!(joiners.arriving(now + Duration::from_mins(1)).is_empty());
+    }
+
+    #[test]
+    fn who_begins_anew_at_an_address_takes_the_place_of_who_waited_there() {
+        let joiners = Joiners::new(2, Duration::from_secs(15));
+        let start = Instant::now();
+        let later = start + Duration::from_secs(1);
+        assert_eq!(joiners.asked(request_from("d", 1), Timestamp::EPOCH, start), Ok(None));
+        assert_eq!(joiners.asked(request_from("d", 2), Timestamp::EPOCH, later), Ok(None));
+        assert_eq!(joiners.nonces(later), [JoinNonce::new(2)]);
+        let asks_anew = |known| {
+            joiners.asks_anew("http://d:8001", start, |nonce| nonce == JoinNonce::new(known))
+        };
+        assert!(asks_anew(1) && !asks_anew(2));
+        assert!(!joiners.asks_anew("http://d:8001", later, |_| false), "not since then");
+    }
+
+    #[test]
+    fn who_was_let_in_in_vain_can_wait_again() {
+        let joiners = Joiners::new(2, Duration::from_secs(15));
+        let now = Instant::now();
+        joiners.admitted(JoinNonce::new(1), ReplicaId::new(4).unwrap(), now);
+        joiners.forget(JoinNonce::new(1));
+        assert_eq!(joiners.asked(request(1), Timestamp::EPOCH, now), Ok(None));
+        assert_eq!(joiners.nonces(now), [JoinNonce::new(1)]);
     }
 
     #[test]

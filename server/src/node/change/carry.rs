@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use client::api::cluster::JoinNonce;
 use client::api::transfers::{TransferDirection, TransferStage};
 use client::types::{EntryIndex, ReplicaId};
 use futures_util::future::join_all;
@@ -188,7 +189,7 @@ impl Core {
         let replication = self.raft.replication();
         let mut carrying = self.carrying.of(change);
         let mut others = BTreeMap::new();
-        for id in membership.row.nodes.keys() {
+        for (id, node) in &membership.row.nodes {
             let Some(replica) = ReplicaId::new(*id) else { continue };
             let progress = replication.get(&replica).copied().unwrap_or_default();
             let since = *carrying.since.entry(*id).or_insert(now);
@@ -197,9 +198,13 @@ impl Core {
             let lag = last.saturating_sub(progress.matched.map_or(0, EntryIndex::get));
             let is_recent =
                 |heard: Instant| now.saturating_duration_since(heard) <= self.options.heard_within;
+            let is_known = |nonce: JoinNonce| {
+                self.probes.membership_changes.admitted(nonce.get()) == Some(replica)
+            };
             let presence = Presence {
                 is_here: progress.heard.is_some_and(is_recent),
                 is_given_up: now.saturating_duration_since(heard) > SILENCE_MAX,
+                is_lost: self.joiners.asks_anew(&node.peer_addr, since, is_known),
                 lag,
                 doing: self.transfer_to(replica),
             };

@@ -39,6 +39,8 @@ pub trait MembershipChanges: Send + Sync {
     fn before(&self, change: Option<u64>, max: usize) -> Vec<(u64, ChangeRow)>;
     /// The id that a newcomer got for its nonce.
     fn admitted(&self, nonce: u128) -> Option<ReplicaId>;
+    /// Whether one of them took this replica off the list.
+    fn is_removed(&self, replica: ReplicaId) -> bool;
 }
 
 impl MembershipChanges for Arc<Mutex<Machine>> {
@@ -67,6 +69,10 @@ impl MembershipChanges for Arc<Mutex<Machine>> {
 
     fn admitted(&self, nonce: u128) -> Option<ReplicaId> {
         locked(self).admitted(nonce)
+    }
+
+    fn is_removed(&self, replica: ReplicaId) -> bool {
+        locked(self).is_removed(replica)
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) struct Presence {
     pub(super) is_here: bool,
     /// It has not answered for so long that it is not waited for any more.
     pub(super) is_given_up: bool,
+    /// The process that was to be it has begun anew, and asks for another id.
+    pub(super) is_lost: bool,
     /// How many entries it is behind.
     pub(super) lag: u64,
     /// What it is doing about that, if it is more than catching up by entries.
@@ -82,6 +84,10 @@ impl Scene<'_> {
         let moved: BTreeMap<_, _> = owned(intent.nodes.iter().filter(moved));
         if !moved.is_empty() {
             return Step::Relocate(moved);
+        }
+        if let Some(lost) = self.change.joins.iter().find(|id| self.presence(**id).is_lost) {
+            let reason = format!("given up: the process that was to be replica {lost} began anew");
+            return Step::Move(StageRow::Cancelling, reason);
         }
         if let Some(silent) = self.change.joins.iter().find(|id| self.presence(**id).is_given_up) {
             let reason = format!("given up: replica {silent} did not answer");
@@ -254,6 +260,10 @@ mod tests {
         let reason = "given up: replica 4 did not answer".to_owned();
         let given_up = Step::Move(StageRow::Cancelling, reason);
         assert_eq!(step(&change, &listed, &with(silent)), given_up);
+        let lost = Presence { is_lost: true, ..Presence::default() };
+        let reason = "given up: the process that was to be replica 4 began anew".to_owned();
+        let given_up = Step::Move(StageRow::Cancelling, reason);
+        assert_eq!(step(&change, &listed, &with(lost)), given_up);
     }
 
     #[test]
