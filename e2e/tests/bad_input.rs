@@ -518,6 +518,15 @@ impl Envelope {
     }
 }
 
+/// What a start says of itself that holds nothing and knows of no membership.
+fn introduction(of: Envelope) -> Vec<u8> {
+    let mut bytes = 1_u32.to_le_bytes().to_vec();
+    bytes.extend([of.incarnation.0, of.incarnation.1].iter().flat_map(|it| it.to_le_bytes()));
+    // No last entry, no vote, no membership, and all of that is whole.
+    bytes.extend([0, 0, 0, 1]);
+    bytes
+}
+
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |mut check, byte| {
         check ^= u32::from(*byte);
@@ -584,8 +593,10 @@ async fn a_peer_message_with_a_wrong_identity_is_refused_and_changes_nothing() -
         }
     }
     // Whoever is no member does not get to know anybody, however well it introduces itself.
+    let introduction = introduction(right);
     let mut message = Envelope { sender: 77, ..right }.bytes();
-    message.extend([0; 64]);
+    message.extend(&introduction);
+    message.extend(crc32c(&introduction).to_le_bytes());
     let url = format!("http://{door}/peer/1/introduce");
     let answer = Answer::to(http.post(url).body(message)).await?;
     assert_eq!((answer.status, &*answer.body), (403, b"no_member".as_slice()));

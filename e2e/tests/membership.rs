@@ -8,7 +8,7 @@ use client::api::{
     changes::{Change, ChangeRequest, ChangeStage},
     error::ErrorCode,
     header, media, paths,
-    plans::{Plan, Wish},
+    plans::{MemberName, Plan, Wish},
 };
 use client::types::{ChangeId, LogSettings, ReplicaId};
 use quorate_e2e::{
@@ -189,6 +189,37 @@ async fn a_change_is_told_as_events_at_any_replica_until_it_is_over() -> Result<
     let url = format!("{}{}", cluster.url(0), paths::change(ChangeId::new(99)));
     let unknown = Answer::to(cluster.http().get(url).header(ACCEPT, media::EVENTS)).await?;
     assert_eq!(unknown.problem()?.code, ErrorCode::UnknownChange);
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_away_while_all_others_were_replaced_is_led_by_those_who_came() -> Result<()> {
+    let (mut cluster, links) = Links::start_with_room(3, 2, |_recipe| {}).await?;
+    let fourth = waiting(&cluster, links.spare(&cluster, 3, "d")?).await?;
+    let fifth = waiting(&cluster, links.spare(&cluster, 4, "e")?).await?;
+    let away = cluster.follower().await?;
+    let stays = MemberName::Replica(id_of(&cluster, away).await?);
+    cluster.replica_mut(away).kill()?;
+    let come = [addr(&fourth)?, addr(&fifth)?].map(MemberName::Joiner);
+    let voters = [vec![stays], come.to_vec()].concat();
+    let begun = begun(&cluster, &Wish::Set { voters, learners: Vec::new() }).await?;
+    // One of them leads soon, and tells.
+    cluster.adopt(fourth);
+    cluster.adopt(fifth);
+    assert_done(&over(&cluster, begun.id).await?);
+    for gone in (0..3).rev().filter(|number| *number != away) {
+        assert_ends_removed(cluster.release(gone)).await?;
+    }
+    // It knows of nobody who is left, and nobody speaks to it before it knows what it knew.
+    links.cut(Shape::Alone(away));
+    cluster.start_all()?;
+    until("it to know of those who are gone", SOON, async || {
+        Ok(cluster.status(0).await.filter(|status| status.replicas.len() == 3))
+    })
+    .await?;
+    links.heal();
+    cluster.healed().await?;
     cluster.finish();
     Ok(())
 }

@@ -243,7 +243,7 @@ mod tests {
 
     fn introduction(starts: &[(u64, u64)]) -> Introduction {
         let starts = starts.iter().map(|&(start, random)| Incarnation { start, random }).collect();
-        Introduction { starts, last: None, vote: None, is_whole: true }
+        Introduction { starts, last: None, vote: None, epoch: None, is_whole: true }
     }
 
     fn meet(known: &Acquaintances, introduction: &Introduction) -> Result<(), Refusal> {

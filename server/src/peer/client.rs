@@ -93,12 +93,13 @@ pub struct Myself {
 }
 
 impl Myself {
-    fn introduction(&self) -> Introduction {
+    fn introduction(&self, epoch: Option<EntryIndex>) -> Introduction {
         let vote = self.journal.vote();
         Introduction {
             starts: self.starts.to_vec(),
             last: self.journal.last(),
             vote: vote.map(|vote| (Term::new(vote.term), vote.leader)),
+            epoch,
             is_whole: self.journal.is_whole(),
         }
     }
@@ -120,6 +121,8 @@ struct Shared<T> {
     myself: Myself,
     timings: Timings,
     addresses: Mutex<BTreeMap<u64, String>>,
+    /// The entry of the membership that told them.
+    epoch: Mutex<Option<EntryIndex>>,
     acquaintances: Acquaintances,
     condemned: watch::Sender<Condemned>,
     /// Everybody who was known at the start was asked whether our folder is accepted.
@@ -154,6 +157,7 @@ impl<T: Transport> Peers<T> {
                 myself,
                 timings,
                 addresses: Mutex::new(acquaintances.places()),
+                epoch: Mutex::default(),
                 acquaintances,
                 condemned: watch::Sender::new(Condemned::new()),
                 is_introduced: watch::Sender::new(true),
@@ -280,7 +284,8 @@ impl<T: Transport> Peers<T> {
 
     /// What we show of ourselves.
     pub(super) fn introduction(&self) -> Introduction {
-        self.shared.myself.introduction()
+        let epoch = *self.shared.epoch.lock().expect("no panic while looking up an epoch");
+        self.shared.myself.introduction(epoch)
     }
 
     /// Says whether there is no room here for what others append.
@@ -501,7 +506,10 @@ impl<T: Transport> Peers<T> {
     /// Learns from every membership where the replicas are found, until nobody tells any more.
     pub async fn learn_addresses(self, mut membership: watch::Receiver<MembershipState>) {
         loop {
-            let nodes = membership.borrow_and_update().row.nodes.clone();
+            let MembershipState { entry, row: MembershipRow { nodes, .. }, .. } =
+                membership.borrow_and_update().clone();
+            *self.shared.epoch.lock().expect("no panic while learning an epoch") =
+                entry.map(|entry| entry.index);
             let places: BTreeMap<u64, String> =
                 nodes.into_iter().map(|(id, node)| (id, node.peer_addr)).collect();
             // Who knows no group yet forgets nobody.

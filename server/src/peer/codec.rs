@@ -43,6 +43,8 @@ pub struct Introduction {
     pub last: Option<EntryId>,
     /// The last vote in its journal: term and leader.
     pub vote: Option<(Term, u64)>,
+    /// The entry of the newest membership it knows of, if it knows one.
+    pub epoch: Option<EntryIndex>,
     /// Whether its journal is whole. If not, it asks for repair and answers it, and nothing else.
     pub is_whole: bool,
 }
@@ -74,6 +76,10 @@ impl Message for Introduction {
             out.put_u64_le(term.get());
             out.put_u64_le(leader);
         }
+        out.put_u8(u8::from(self.epoch.is_some()));
+        if let Some(epoch) = self.epoch {
+            out.put_u64_le(epoch.get());
+        }
         out.put_u8(u8::from(self.is_whole));
     }
 
@@ -89,7 +95,8 @@ impl Message for Introduction {
         } else {
             None
         };
-        Ok(Self { starts, last, vote, is_whole: take_bool(bytes)? })
+        let epoch = if take_bool(bytes)? { Some(EntryIndex::new(take_u64(bytes)?)) } else { None };
+        Ok(Self { starts, last, vote, epoch, is_whole: take_bool(bytes)? })
     }
 }
 

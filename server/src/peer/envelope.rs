@@ -97,7 +97,7 @@ pub enum Refusal {
     /// The sender has not accepted this start of the one it asks.
     #[error("the sender has not accepted this start of ours")]
     NotAccepted,
-    /// The sender is in no membership that is known here.
+    /// The sender is in no membership that is known here, and knows of none that is newer.
     #[error("the replica is no member")]
     NoMember,
     /// The sender was a member, and is none any more.

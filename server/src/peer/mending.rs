@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::post;
-use client::types::{EntryId, ReplicaId};
+use client::types::{EntryId, EntryIndex, ReplicaId};
 use http::StatusCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::limit::RequestBodyLimitLayer;
@@ -168,8 +168,11 @@ pub fn mending_router(peers: Peers, metrics: Metrics) -> Router {
 
 async fn introduce(State(door): State<Reception>, body: Body) -> Result<Response, NoAnswer> {
     let places = door.peers.places();
-    let is_member = |replica| places.is_empty() || places.iter().any(|(id, _)| *id == replica);
-    door.introduce(body, is_member).await
+    // Which membership they are of is not known: whoever knows one may know of a newer one.
+    let may_be_member = |replica, epoch: Option<EntryIndex>| {
+        places.is_empty() || epoch.is_some() || places.iter().any(|(id, _)| *id == replica)
+    };
+    door.introduce(body, may_be_member).await
 }
 
 async fn entries(State(door): State<Reception>, body: Body) -> Result<Response, NoAnswer> {

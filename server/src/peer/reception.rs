@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
-use client::types::ReplicaId;
+use client::types::{EntryIndex, ReplicaId};
 use futures_util::stream;
 use http::{StatusCode, header};
 
@@ -129,14 +129,13 @@ impl Reception {
     pub(super) async fn introduce(
         &self,
         body: Body,
-        is_member: impl FnOnce(ReplicaId) -> bool,
+        may_be_member: impl FnOnce(ReplicaId, Option<EntryIndex>) -> bool,
     ) -> Result<Response, NoAnswer> {
-        let may_speak = |envelope: &Envelope<Checked>| {
-            self.check_stays(&envelope.sender())?;
-            let is_member = is_member(envelope.sender().replica);
-            if is_member { Ok(()) } else { Err(Refusal::NoMember) }
-        };
+        let may_speak = |envelope: &Envelope<Checked>| self.check_stays(&envelope.sender());
         let (sender, introduction): (_, Introduction) = self.take_in(body, may_speak).await?;
+        if !may_be_member(sender.replica, introduction.epoch) {
+            return Err(self.refuse(Refusal::NoMember));
+        }
         if introduction.starts.last() != Some(&sender.incarnation) {
             return Err(self.refuse(Refusal::Malformed));
         }

@@ -96,17 +96,19 @@ impl Desk {
         self.reception.receive(body).await
     }
 
-    /// Whether a replica is one of the group. A newcomer knows no group yet, and listens to whoever
-    /// is of its cluster.
-    fn is_member(&self, replica: ReplicaId) -> bool {
+    /// Whether a replica may be one of the group: it is as far as is known here, or knows of a newer membership. Whoever
+    /// was away while the others were replaced, or is new itself, does not know of those who lead by now.
+    fn may_be_member(&self, replica: ReplicaId, epoch: Option<EntryIndex>) -> bool {
         let membership = self.raft.membership();
-        let nodes = &membership.borrow().row.nodes;
-        nodes.is_empty() || nodes.contains_key(&replica.get())
+        let membership = membership.borrow();
+        let nodes = &membership.row.nodes;
+        let known = membership.entry.map(|entry| entry.index);
+        nodes.is_empty() || nodes.contains_key(&replica.get()) || epoch > known
     }
 }
 
 async fn introduce(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
-    desk.reception.introduce(body, |replica| desk.is_member(replica)).await
+    desk.reception.introduce(body, |replica, epoch| desk.may_be_member(replica, epoch)).await
 }
 
 async fn farewell(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
