@@ -176,10 +176,10 @@ impl WaitingFront {
             }
             Standing::Joining => &[
                 "It is shown in the dashboard of every replica of the group, among those who wait to join.",
-                "From there, or by `quorate cluster add`, it is let in.",
+                "From there, or by the command quorate cluster add, it is let in.",
             ],
             Standing::Unfounded => &[
-                "Start it with `--bootstrap` to found a cluster, or with `--join` and the address of a replica to become one of its group.",
+                "Start it with --bootstrap to found a cluster, or with --join and the address of a replica to become one of its group.",
                 "POST on /v1/cluster/bootstrap founds a cluster, too.",
             ],
         };
