@@ -2,6 +2,6 @@
 
 pub use crate::v1::values::{GenerationRow, MembershipRow, NodeRow};
 pub use crate::v1::{
-    Malformed, backup, changes, checkpoints, commands, frames, installed, kept, manifest, met,
-    quarantine, records, tables, values,
+    Malformed, activity, backup, changes, checkpoints, commands, frames, installed, kept, manifest,
+    met, quarantine, records, tables, values,
 };

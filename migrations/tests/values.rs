@@ -16,6 +16,7 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use quorate_migrations::v1::activity::{ActRow, ActivityRow};
 use quorate_migrations::v1::backup::{
     BackupFrames, BackupHead, BackupPart, BadFrame, MAGIC, StateName,
 };
@@ -248,7 +249,55 @@ fn all_commands() -> Vec<(&'static str, CommandView<'static>)> {
                 outcome: "not needed",
             },
         ),
+        (
+            "on behalf",
+            CommandView::OnBehalf {
+                by: "ada",
+                from: "10.0.0.9",
+                command: &[1, 15, 9, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0],
+            },
+        ),
     ]
+}
+
+/// Who did what: each act once, by a name that tells it.
+fn activity() -> Vec<ActivityRow> {
+    let (log, name) = (7, "shop/orders".to_owned());
+    let acts = [
+        ("founder", ActRow::Founded { cluster: [0xc1; 16], generation: 2 }),
+        ("creator", ActRow::LogCreated { log, name: name.clone(), settings: settings() }),
+        ("setter", ActRow::SettingsChanged { log, name: name.clone(), change: change() }),
+        ("trimmer", ActRow::LogTrimmed { log, name: name.clone(), first: 5, records: 4 }),
+        ("sealer", ActRow::LogSealed { log, name: name.clone(), tail: 9 }),
+        ("deleter", ActRow::LogDeleted { log, name, records: 4 }),
+        ("keeper", ActRow::CheckpointMade { checkpoint: 40, label: Some("before 2.0".to_owned()) }),
+        ("releaser", ActRow::CheckpointReleased { checkpoint: 40 }),
+        ("policy", ActRow::ReplicaAdmitted { replica: 4, addr: "http://10.0.0.4:7100".to_owned() }),
+        (
+            "beginner",
+            ActRow::ChangeBegun {
+                change: 17,
+                wish: "{}".to_owned(),
+                overrides: intent().overrides,
+            },
+        ),
+        ("canceller", ActRow::ChangeCancelled { change: 17 }),
+        (
+            "ender",
+            ActRow::ChangeEnded {
+                change: 17,
+                is_done: true,
+                outcome: "not told: replica 3".to_owned(),
+                took_ms: 2_500,
+            },
+        ),
+    ];
+    let row = |(by, act): (&str, ActRow)| ActivityRow {
+        by: by.to_owned(),
+        from: "10.0.0.9".to_owned(),
+        act,
+    };
+    acts.into_iter().map(row).collect()
 }
 
 fn append_command(targets: &[AppendTargetView<'_>]) -> Vec<u8> {
@@ -408,6 +457,9 @@ fn samples() -> Vec<(String, Vec<u8>)> {
     }
     for row in manifest().rows() {
         samples.push((format!("{:?} {}", row.table, hex(&row.key)), row.value));
+    }
+    for activity in activity() {
+        samples.push((format!("activity {}", activity.by), activity.encode()));
     }
     samples.push(("manifest".to_owned(), manifest().encode()));
     samples.push(("backup".to_owned(), backup()));

@@ -27,6 +27,7 @@ pub mod performance;
 pub mod plans;
 pub mod transfers;
 
+pub mod activity;
 pub mod audit;
 pub mod checkpoints;
 

@@ -75,6 +75,8 @@ routes! {
     SNAPSHOT = "/v1/snapshots/{checkpoint}", [GET, DELETE];
     /// A backup of it, as a file.
     ARCHIVE = "/v1/snapshots/{checkpoint}/archive", [GET];
+    /// Who did what, newest first, as JSON or NDJSON: kept for ever.
+    ACTIVITY = "/v1/activity", [GET];
     /// Whether the replicas hold the same.
     AUDIT = "/v1/audit", [GET];
     /// How far the replica that answers is with reading all again; POST begins now.

@@ -67,6 +67,36 @@ pub enum Wish {
     },
 }
 
+/// In the words in which it is typed behind `quorate cluster`.
+impl fmt::Display for Wish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fn spaced<T: fmt::Display>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result {
+            all.iter().try_for_each(|one| write!(f, " {one}"))
+        }
+        match self {
+            Self::Add { joiners, as_learner } => {
+                f.write_str("add")?;
+                spaced(f, joiners)?;
+                f.write_str(if *as_learner { " --learner" } else { "" })
+            }
+            Self::Remove { replicas } => {
+                f.write_str("remove")?;
+                spaced(f, replicas)
+            }
+            Self::Replace { replica, by } => write!(f, "replace {replica} --by {by}"),
+            Self::Set { voters, learners } => {
+                f.write_str("set")?;
+                spaced(f, voters)?;
+                learners.iter().try_for_each(|name| write!(f, " --learner {name}"))
+            }
+            Self::Lead { replica } => write!(f, "lead {replica}"),
+            Self::Relocate { replica, addr, peer_addr } => {
+                write!(f, "relocate {replica} --addr {addr} --peer-addr {peer_addr}")
+            }
+        }
+    }
+}
+
 /// How a wish is read: objects alone, and no longer lists than allowed.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]

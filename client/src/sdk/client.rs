@@ -15,6 +15,7 @@ use super::error::Error;
 use super::log::Log;
 use super::retry::RetryPolicy;
 use super::transport::{Call, Effect, LeaderHints, Stream, Transport, TransportOptions};
+use crate::api::activity::{ActivityList, ActivityQuery};
 use crate::api::audit::{AuditReport, ScrubReport};
 use crate::api::checkpoints::{
     ArchiveQuery, CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotInfo, SnapshotList,
@@ -204,6 +205,12 @@ impl Client {
             Err(error) if error.status() == Some(503) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// One page of who did what, newest first.
+    pub async fn activity(&self, query: &ActivityQuery) -> Result<ActivityList, Error> {
+        let target = format!("{}?{}", paths::ACTIVITY, query.to_query());
+        self.send(&Call::read(target)).await?.json()
     }
 
     pub(super) async fn send(&self, call: &Call) -> Result<super::transport::Answer, Error> {

@@ -8,6 +8,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot build its example has failed")]
 
+mod activity;
 mod checkpoints;
 mod cluster;
 mod errors;

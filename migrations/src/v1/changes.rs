@@ -138,6 +138,22 @@ pub struct ChangeRow {
     pub outcome: String,
 }
 
+impl OverrideRow {
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.put_u8(self.check);
+        put_text(out, &self.typed, TYPED_BYTES_MAX);
+        put_text(out, &self.reason, REASON_BYTES_MAX);
+    }
+
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            check: fields.u8("check")?,
+            typed: fields.text(TYPED_BYTES_MAX, "typed text")?.to_owned(),
+            reason: fields.text(REASON_BYTES_MAX, "reason")?.to_owned(),
+        })
+    }
+}
+
 impl IntentRow {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.put_u64_le(self.epoch);
@@ -146,9 +162,7 @@ impl IntentRow {
         put_text(out, &self.from, AUTHOR_BYTES_MAX);
         put_length(out, self.overrides.len(), OVERRIDES_MAX);
         for one in &self.overrides {
-            out.put_u8(one.check);
-            put_text(out, &one.typed, TYPED_BYTES_MAX);
-            put_text(out, &one.reason, REASON_BYTES_MAX);
+            one.write(out);
         }
         put_ids(out, &self.voters);
         put_length(out, self.nodes.len(), CHANGED_MEMBERS_MAX);
@@ -169,11 +183,7 @@ impl IntentRow {
             ..Self::default()
         };
         for _ in 0..fields.length(OVERRIDES_MAX, "overrides")? {
-            intent.overrides.push(OverrideRow {
-                check: fields.u8("check")?,
-                typed: fields.text(TYPED_BYTES_MAX, "typed text")?.to_owned(),
-                reason: fields.text(REASON_BYTES_MAX, "reason")?.to_owned(),
-            });
+            intent.overrides.push(OverrideRow::read(fields)?);
         }
         intent.voters = read_ids(fields, "voter")?;
         for _ in 0..fields.length(CHANGED_MEMBERS_MAX, "nodes")? {

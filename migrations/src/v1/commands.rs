@@ -3,6 +3,7 @@
 //! ```text
 //! command       u8 version, u8 kind, u64 stamp, then the fields of the kind
 //! append        u32 item count, items
+//! on behalf     text by, text from, a whole command that is no append
 //! append item   u32 length of what follows, u8 conditions, u8 name length, name, [u64 log], [u64 expected tail],
 //!               [u8 fence length, fence], [u8 id length, producer, u64 epoch, u64 sequence] or [u8 key length, key],
 //!               [16 bytes of the SHA-256 of the run], u32 count, u32 longest body, run to the end
@@ -17,7 +18,8 @@ use bytes::BufMut;
 use sha2::{Digest as _, Sha256};
 
 use super::changes::{
-    IntentRow, NewcomerRow, REASON_BYTES_MAX, StageRow, put_newcomers, read_newcomers,
+    AUTHOR_BYTES_MAX, IntentRow, NewcomerRow, REASON_BYTES_MAX, StageRow, put_newcomers,
+    read_newcomers,
 };
 use super::checkpoints::{put_attesters, read_attesters};
 use super::fields::{Fields, Malformed, put_length, put_optional, put_short_text, put_text};
@@ -50,6 +52,7 @@ const KIND_CERTIFY_CHECKPOINT: u8 = 14;
 const KIND_RELEASE_CHECKPOINT: u8 = 15;
 const KIND_BEGIN_CHANGE: u8 = 16;
 const KIND_MOVE_CHANGE: u8 = 17;
+const KIND_ON_BEHALF: u8 = 18;
 
 const HAS_LOG: u8 = 1;
 const HAS_TAIL: u8 = 1 << 1;
@@ -194,6 +197,7 @@ pub enum CommandView<'a> {
     ReleaseCheckpoint { checkpoint: u64 },
     BeginChange { intent: IntentRow, newcomers: Vec<NewcomerRow> },
     MoveChange { change: u64, from: StageRow, to: StageRow, outcome: &'a str },
+    OnBehalf { by: &'a str, from: &'a str, command: &'a [u8] },
 }
 
 /// Reads a command: the leader's stamp, and what to do. The items of an append are read as they are
@@ -276,6 +280,11 @@ fn read_command<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<CommandView<'a>
             from: StageRow::read(fields)?,
             to: StageRow::read(fields)?,
             outcome: fields.text(REASON_BYTES_MAX, "outcome")?,
+        },
+        KIND_ON_BEHALF => CommandView::OnBehalf {
+            by: fields.text(AUTHOR_BYTES_MAX, "author")?,
+            from: fields.text(AUTHOR_BYTES_MAX, "origin")?,
+            command: fields.take(fields.remaining(), "command on behalf")?,
         },
         _ => return Err(Malformed::new("command kind", 1)),
     })
@@ -460,6 +469,11 @@ pub fn encode(stamp: u64, command: &CommandView<'_>) -> Vec<u8> {
             out.put_u8(to.number());
             put_text(&mut out, outcome, REASON_BYTES_MAX);
         }
+        CommandView::OnBehalf { by, from, command } => {
+            put_text(&mut out, by, AUTHOR_BYTES_MAX);
+            put_text(&mut out, from, AUTHOR_BYTES_MAX);
+            out.extend_from_slice(command);
+        }
     }
     assert_readable(&out);
     out
@@ -498,5 +512,6 @@ const fn kind(command: &CommandView<'_>) -> u8 {
         CommandView::ReleaseCheckpoint { .. } => KIND_RELEASE_CHECKPOINT,
         CommandView::BeginChange { .. } => KIND_BEGIN_CHANGE,
         CommandView::MoveChange { .. } => KIND_MOVE_CHANGE,
+        CommandView::OnBehalf { .. } => KIND_ON_BEHALF,
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Not here: what a replica does (`run`), and what its settings mean (`crate::config`).
 
+mod activity;
 mod backup;
 mod bench;
 mod changes;
@@ -147,6 +148,8 @@ enum Command {
     /// on several machines, run that on each and recover the one with the latest last entry: by term, then by index.
     /// Also the way out where every replica has lost the same entry.
     Recover(Box<recover::Arguments>),
+    /// Who did what, newest first: logs, checkpoints, members.
+    Activity(activity::Arguments),
     /// Do all replicas hold the same? Ends with exit code 1 if one differs.
     Audit,
     /// Have the replicas named by --endpoint read all again that they keep, and repair what is damaged.
@@ -236,6 +239,7 @@ fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Verify(arguments) => backup::verify(&arguments, context.output),
         Command::Restore(arguments) => backup::restore(&arguments, context.output),
         Command::Recover(arguments) => recover::run(&arguments, context.output),
+        Command::Activity(arguments) => single()?.block_on(activity::run(arguments, context)),
         Command::Audit => single()?.block_on(checkpoints::audit(context)),
         Command::Scrub => single()?.block_on(checkpoints::scrub(context)),
         Command::Transfers(command) => single()?.block_on(transfers::run(command, context)),

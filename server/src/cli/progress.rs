@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use client::Client;
 use client::api::changes::{Change, ChangeStage, ChangeStep, StepState};
-use client::api::plans::Wish;
 use client::types::ChangeId;
 
 use super::output::{self, Drawing, Output, Table};
@@ -78,27 +77,6 @@ pub(super) fn judge(change: &Change) -> Result<(), Failure> {
     Err(failure)
 }
 
-/// A wish in the words in which it is typed.
-fn wished(wish: &Wish) -> String {
-    fn spaced<T: ToString>(all: &[T]) -> String {
-        all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-    }
-    match wish {
-        Wish::Add { joiners, as_learner: false } => format!("add {}", spaced(joiners)),
-        Wish::Add { joiners, as_learner: true } => format!("add {} --learner", spaced(joiners)),
-        Wish::Remove { replicas } => format!("remove {}", spaced(replicas)),
-        Wish::Replace { replica, by } => format!("replace {replica} --by {by}"),
-        Wish::Set { voters, learners } => {
-            let learners = learners.iter().map(|name| format!(" --learner {name}"));
-            format!("set {}{}", spaced(voters), learners.collect::<String>())
-        }
-        Wish::Lead { replica } => format!("lead {replica}"),
-        Wish::Relocate { replica, addr, peer_addr: _ } => {
-            format!("relocate {replica} --addr {addr}")
-        }
-    }
-}
-
 /// In one line, for those who read a file or a pipe.
 fn line(change: &Change) -> String {
     let active = change.steps.iter().find(|step| step.state == StepState::Active);
@@ -108,7 +86,7 @@ fn line(change: &Change) -> String {
     format!(
         "change {} · {} · {}{}{}",
         change.id,
-        wished(&change.wish),
+        change.wish,
         change.stage,
         active.unwrap_or_default(),
         waits.unwrap_or_default()
@@ -117,8 +95,7 @@ fn line(change: &Change) -> String {
 
 /// In several lines, to be drawn over the last ones.
 fn drawn(change: &Change) -> Vec<String> {
-    let mut lines =
-        vec![format!(" change {} · {} · {}", change.id, wished(&change.wish), change.stage)];
+    let mut lines = vec![format!(" change {} · {} · {}", change.id, change.wish, change.stage)];
     let wanted = change.steps.iter().filter(|step| step.state != StepState::Skipped);
     lines.extend(wanted.map(|step| step_line(step, change.waits_for.as_deref())));
     let is_told = change.steps.iter().any(|step| step.detail == change.waits_for);
@@ -148,7 +125,7 @@ fn step_line(step: &ChangeStep, waits_for: Option<&str>) -> String {
 pub(super) fn table(change: &Change) -> Table {
     let mut table = Table::pairs()
         .pair("change", change.id.to_string())
-        .pair("wish", wished(&change.wish))
+        .pair("wish", change.wish.to_string())
         .pair("stage", change.stage.to_string())
         .pair("by", whose(change))
         .pair("began", output::local(change.began))
@@ -176,7 +153,7 @@ pub(super) fn table(change: &Change) -> Table {
 pub(super) fn row(change: &Change) -> Vec<String> {
     vec![
         change.id.to_string(),
-        wished(&change.wish),
+        change.wish.to_string(),
         change.stage.to_string(),
         output::local(change.began),
         took(change),
@@ -198,6 +175,7 @@ fn took(change: &Change) -> String {
 
 #[cfg(test)]
 mod tests {
+    use client::api::plans::Wish;
     use client::types::{Epoch, ReplicaId, Timestamp};
 
     use super::*;

@@ -245,6 +245,7 @@ fn every_command_has_the_shared_options_and_every_change_can_be_rehearsed() {
         "backup",
         "verify",
         "restore",
+        "activity",
         "audit",
         "scrub",
         "transfers list",

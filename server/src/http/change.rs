@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 
 use super::body::TakenIn;
 use super::problem::ApiError;
-use super::{Api, extract};
-use crate::node::LogTarget;
+use super::{Api, author, extract};
+use crate::node::{LogTarget, Node};
 
 /// A request to change something: its head, and its small body.
 pub(super) struct Change<'a> {
@@ -59,6 +59,11 @@ impl<'a> Change<'a> {
         let limit = api.options.small_body_bytes_max;
         let taken = api.bodies.take_in(&parts.headers, body, limit).await?;
         Ok(Self { api, parts, body: taken.bytes.clone(), _room: taken })
+    }
+
+    /// The node, for whoever makes the request.
+    pub(super) fn node(&self) -> Node {
+        self.api.node.on_behalf_of(author::of(&self.parts.headers, &self.parts.extensions))
     }
 
     /// The body.

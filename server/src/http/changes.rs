@@ -17,19 +17,15 @@ use client::api::media::{EVENTS, JSON};
 use client::api::{header, paths};
 use client::types::{ChangeId, Epoch};
 use futures_util::stream;
-use http::header::{FORWARDED, FROM, HeaderName, IF_MATCH, LOCATION};
+use http::header::{IF_MATCH, LOCATION};
 use http::{HeaderMap, Request, StatusCode};
 
 use super::change::Change;
 use super::extract::InPath;
 use super::problem::ApiError;
-use super::{Api, extract, media, told};
+use super::{Api, author, extract, media, told};
+use crate::node::ChangeWatchEvent;
 use crate::node::error::ChangeError;
-use crate::node::{Author, ChangeWatchEvent};
-use crate::world::Caller;
-
-/// So many letters of who asks, and from where, are kept.
-const AUTHOR_MAX: usize = 200;
 
 /// GET on the changes, newest first.
 pub(super) async fn list(
@@ -83,7 +79,7 @@ pub(super) async fn begin(
 ) -> Result<Response, ApiError> {
     let EffectQuery { dry_run } = extract::query(request.uri())?;
     let epoch = planned_epoch(request.headers())?;
-    let author = author(&request);
+    let author = author::of(request.headers(), request.extensions());
     let change = Change::take_if(&api, &[header::IF_MATCH], request).await?;
     let wished: ChangeRequest = change.json()?;
     change
@@ -115,7 +111,7 @@ pub(super) async fn cancel(
             let told = if dry_run {
                 api.node.membership_change(number).ok_or(ApiError::new(ErrorCode::UnknownChange))?
             } else {
-                api.node.cancel_change(number).await?
+                change.node().cancel_change(number).await?
             };
             Ok(told::json(StatusCode::OK, &told))
         })
@@ -159,22 +155,6 @@ fn planned_epoch(headers: &HeaderMap) -> Result<Epoch, ApiError> {
     number.parse().map_err(|error| ApiError::parameter("If-Match", error))
 }
 
-/// Who asks, as they say (RFC 9110, From), and from where, as was seen by whoever they asked (RFC 7239, Forwarded). Neither
-/// is proved.
-fn author<B>(request: &Request<B>) -> Author {
-    let text = |name: HeaderName| {
-        let text = request.headers().get(name).and_then(|value| value.to_str().ok())?;
-        Some(text.chars().take(AUTHOR_MAX).collect::<String>())
-    };
-    let carried = text(FORWARDED).filter(|_| request.headers().contains_key(header::FORWARDED));
-    let carried = carried.map(|carried| carried.trim_start_matches("for=").to_owned());
-    let seen = || request.extensions().get::<Caller>().map(|Caller(address)| address.to_string());
-    Author {
-        by: text(FROM).unwrap_or_else(|| "somebody".to_owned()),
-        from: carried.or_else(seen).unwrap_or_default(),
-    }
-}
-
 fn id(text: &str) -> Result<ChangeId, ApiError> {
     text.parse().map_err(|error| ApiError::parameter("change", error))
 }
@@ -193,25 +173,6 @@ mod tests {
     fn epoch(tag: Option<&'static str>) -> Result<Epoch, ErrorCode> {
         let headers = tag.map(|tag| (IF_MATCH, HeaderValue::from_static(tag)));
         planned_epoch(&headers.into_iter().collect()).map_err(|error| error.problem().code)
-    }
-
-    #[test]
-    fn whoever_asks_is_named_as_they_say_and_as_they_were_seen() {
-        let of = |headers: &[(HeaderName, &'static str)]| {
-            let mut request = Request::new(());
-            request.extensions_mut().insert(Caller([10, 0, 0, 9].into()));
-            for (name, value) in headers {
-                request.headers_mut().insert(name, HeaderValue::from_static(value));
-            }
-            let Author { by, from } = author(&request);
-            format!("{by} from {from}")
-        };
-        assert_eq!(of(&[]), "somebody from 10.0.0.9");
-        assert_eq!(of(&[(FROM, "ada@example.org")]), "ada@example.org from 10.0.0.9");
-        // What a caller says of its way is not believed, what another replica says is.
-        assert_eq!(of(&[(FORWARDED, "for=10.0.0.7")]), "somebody from 10.0.0.9");
-        let mark = HeaderName::from_static(header::FORWARDED);
-        assert_eq!(of(&[(FORWARDED, "for=10.0.0.7"), (mark, "2")]), "somebody from 10.0.0.7");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) async fn make(
     let CheckpointRequest { label } = change.json_or_default()?;
     change
         .at_leader(|| async {
-            let made = api.node.make_checkpoint(label.clone()).await?;
+            let made = change.node().make_checkpoint(label.clone()).await?;
             Ok(told::json(StatusCode::CREATED, &made))
         })
         .await
@@ -107,7 +107,7 @@ pub(super) async fn release(
                 let snapshot = api.node.snapshot(checkpoint).await?;
                 return Ok(told::json(StatusCode::OK, &snapshot));
             }
-            api.node.release_checkpoint(checkpoint).await?;
+            change.node().release_checkpoint(checkpoint).await?;
             Ok(told::nothing())
         })
         .await

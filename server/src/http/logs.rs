@@ -44,7 +44,8 @@ pub(super) async fn ensure(
                 let found = api.node.confirm_log(&log, &settings).await?;
                 return Ok(described(&api, StatusCode::OK, &found));
             }
-            let Ensured { log, is_new } = api.node.ensure_log(log.name.clone(), settings).await?;
+            let Ensured { log, is_new } =
+                change.node().ensure_log(log.name.clone(), settings).await?;
             let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
             Ok(described(&api, status, &log))
         })
@@ -63,7 +64,7 @@ pub(super) async fn change_settings(
     check(&Settings::from(&patch.clone().apply(&LogSettings::default())))?;
     change
         .at_leader(|| async {
-            let log = api.node.change_settings(log.clone(), patch.clone()).await?;
+            let log = change.node().change_settings(log.clone(), patch.clone()).await?;
             Ok(described(&api, StatusCode::OK, &log))
         })
         .await
@@ -111,7 +112,7 @@ pub(super) async fn delete(
             let dropped = if dry_run {
                 api.node.preview_delete(&log).await?
             } else {
-                api.node.delete_log(log.clone()).await?
+                change.node().delete_log(log.clone()).await?
             };
             Ok(told::json(StatusCode::OK, &dropped))
         })
@@ -132,7 +133,7 @@ pub(super) async fn trim(
             let dropped = if dry_run {
                 api.node.preview_trim(&log, to).await?
             } else {
-                api.node.trim(log.clone(), to).await?
+                change.node().trim(log.clone(), to).await?
             };
             Ok(told::json(StatusCode::OK, &dropped))
         })
@@ -149,7 +150,9 @@ pub(super) async fn seal(
     let (change, log) = Change::of_log(&api, &log, request).await?;
     let extract::Nothing {} = change.json_or_default()?;
     change
-        .at_leader(|| async { Ok(told::json(StatusCode::OK, &api.node.seal(log.clone()).await?)) })
+        .at_leader(|| async {
+            Ok(told::json(StatusCode::OK, &change.node().seal(log.clone()).await?))
+        })
         .await
 }
 

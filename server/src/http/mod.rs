@@ -13,6 +13,8 @@
 //! Not here: sockets and their deadlines (`listen`), and whatever an operation means (`node`).
 
 mod access;
+mod activity;
+mod author;
 mod body;
 mod change;
 mod changes;
@@ -214,6 +216,7 @@ fn routes(api: &Api) -> Router {
         (paths::CHANGES, get(changes::list).post(changes::begin)),
         (paths::CHANGE, get(changes::describe).delete(changes::cancel)),
         (paths::PLANS, post(plans::plan)),
+        (paths::ACTIVITY, get(activity::list)),
         (paths::CHECKPOINTS, get(checkpoints::list).post(checkpoints::make)),
         (paths::SNAPSHOTS, get(checkpoints::snapshots)),
         (paths::SNAPSHOT, get(checkpoints::snapshot).delete(checkpoints::release)),

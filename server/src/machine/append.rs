@@ -72,7 +72,7 @@ impl Logs {
         Ok(appended(self.found(id), &place, Replay::Stored))
     }
 
-    /// Gives the records their positions and hashes.
+    /// Stores the records of an item.
     fn store(
         &mut self,
         id: LogId,
@@ -81,12 +81,25 @@ impl Logs {
         payload: &Bytes,
         delta: &mut Delta,
     ) -> Place {
+        let until = item.run_offset + item.run.len();
+        let new = New {
+            count: item.count,
+            run: payload.slice(item.run_offset..until),
+            offset: Some(u32::try_from(item.run_offset).expect("a command has less than 4 GiB")),
+        };
+        let (count, time) = (item.count, self.now);
+        let first = self.push(id, new, next, delta);
+        Place { first, count, time, body_hash: item.body_hash }
+    }
+
+    /// Gives records their positions and hashes. The first position.
+    pub(super) fn push(&mut self, id: LogId, new: New, next: Next, delta: &mut Delta) -> Position {
         let time = self.now;
         self.touch(id);
         let log = self.by_id.get_mut(&id).expect("the log was just touched");
         let tiles = &mut self.changed.tiles;
         let mut count = 0;
-        for untimed in run_records(item.run) {
+        for untimed in run_records(&new.run) {
             let untimed = untimed.unwrap_or_else(|error| {
                 panic!("the records of a committed append were checked before: {error}")
             });
@@ -96,18 +109,17 @@ impl Logs {
             });
             count += 1;
         }
-        assert!(count == item.count, "an append of {} records holds {count}", item.count);
-        let until = item.run_offset + item.run.len();
+        assert!(count == new.count, "an append of {} records holds {count}", new.count);
+        let first = log.tail;
         delta.runs.push(Run {
             log: id,
-            first: log.tail,
+            first,
             count,
             time,
             bytes_before: log.bytes_at_tail,
-            records: payload.slice(item.run_offset..until),
-            offset: u32::try_from(item.run_offset).expect("a command has less than 4 GiB"),
+            records: new.run,
+            offset: new.offset,
         });
-        let place = Place { first: log.tail, count, time, body_hash: item.body_hash };
         log.tail = next.tail;
         log.bytes_at_tail = next.bytes_at_tail;
         log.last_time = time;
@@ -116,7 +128,7 @@ impl Logs {
             "a log has a leaf for each of its {} records",
             log.tail
         );
-        place
+        first
     }
 
     /// Keeps what a retry will be answered with.
@@ -183,9 +195,18 @@ impl Logs {
     }
 }
 
+/// Records that are new.
+#[derive(Debug, Clone)]
+pub(super) struct New {
+    pub(super) count: u32,
+    pub(super) run: Bytes,
+    /// Where the run begins in the command, if it stands there.
+    pub(super) offset: Option<u32>,
+}
+
 /// Where a log stands after an append.
 #[derive(Debug, Clone, Copy)]
-struct Next {
+pub(super) struct Next {
     tail: Position,
     bytes_at_tail: u64,
 }
@@ -241,18 +262,20 @@ fn check_conditions(log: &Log, item: &AppendItemView<'_>) -> Result<(), Rejectio
 }
 
 fn check_room(log: &Log, item: &AppendItemView<'_>) -> Result<Next, Rejection> {
-    let count = u64::from(item.count);
-    let bytes = usize::try_from(item.count)
-        .ok()
-        .and_then(|count| count.checked_mul(RUN_RECORD_HEAD_BYTES))
-        .and_then(|heads| item.run.len().checked_sub(heads))
-        .expect("a run has a length before each of its records");
-    let bytes = u64::try_from(bytes).expect("a length fits 64 bits");
-    let tail = log.tail.checked_advance(count);
-    let bytes_at_tail = log.bytes_at_tail.checked_add(bytes);
-    match (tail, bytes_at_tail) {
-        (Some(tail), Some(bytes_at_tail)) => Ok(Next { tail, bytes_at_tail }),
-        _ => Err(Rejection::LogFull),
+    Next::of(log, item.count, item.run.len()).ok_or(Rejection::LogFull)
+}
+
+impl Next {
+    /// Where a log stands after so many records in a run of so many bytes; none if it has no room for them.
+    pub(super) fn of(log: &Log, count: u32, run_bytes: usize) -> Option<Self> {
+        let bytes = usize::try_from(count)
+            .ok()
+            .and_then(|count| count.checked_mul(RUN_RECORD_HEAD_BYTES))
+            .and_then(|heads| run_bytes.checked_sub(heads))
+            .expect("a run has a length before each of its records");
+        let bytes = u64::try_from(bytes).expect("a length fits 64 bits");
+        let tail = log.tail.checked_advance(u64::from(count))?;
+        Some(Self { tail, bytes_at_tail: log.bytes_at_tail.checked_add(bytes)? })
     }
 }
 

@@ -22,10 +22,11 @@ use migrations::latest::records::check_run;
 use migrations::latest::values::{FoundingRow, LimitsRow, SettingsChangeRow, SettingsRow};
 
 use super::command::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, BeginChange, CertifyCheckpoint,
-    ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding,
-    LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand, MoveChange, ReleaseCheckpoint,
-    SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Author, BeginChange,
+    CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog,
+    ExpireProducers, Found, Founding, LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand,
+    MoveChange, OnBehalf, ReleaseCheckpoint, SealLog, SetCursor, SetFence, SettingsChange, Timings,
+    TrimLog,
 };
 use super::payload::Payload;
 
@@ -97,12 +98,21 @@ pub(super) fn encode_command(command: &Command) -> Payload {
             let (intent, newcomers) = (c.intent.clone(), c.newcomers.clone());
             (c.stamp, CommandView::BeginChange { intent, newcomers })
         }
+        Command::OnBehalf(c) => return encode_on_behalf(&c.author, &encode_command(&c.command)),
         Command::MoveChange(c) => {
             let (change, from, to) = (c.change, c.from, c.to);
             (c.stamp, CommandView::MoveChange { change, from, to, outcome: &c.outcome })
         }
     };
     Payload::new(commands::encode(stamp.as_millis(), &view).into())
+}
+
+/// The same command on somebody's behalf.
+pub(super) fn encode_on_behalf(author: &Author, command: &Payload) -> Payload {
+    let (stamp, _) = commands::decode(&command.bytes).expect("it was just encoded");
+    let Author { by, from } = author;
+    let view = CommandView::OnBehalf { by, from, command: &command.bytes };
+    Payload::new(commands::encode(stamp, &view).into())
 }
 
 pub(super) fn decode_command(bytes: &Bytes) -> Result<Command, MalformedCommand> {
@@ -184,6 +194,16 @@ pub(super) fn read_command(
         CommandView::MoveChange { change, from, to, outcome } => {
             let outcome = outcome.to_owned();
             Command::MoveChange(MoveChange { stamp, change, from, to, outcome })
+        }
+        CommandView::OnBehalf { by, from, command } => {
+            let (own_stamp, view) = commands::decode(command)?;
+            let is_no_act = matches!(view, CommandView::Append(_) | CommandView::OnBehalf { .. });
+            if is_no_act || own_stamp != stamp.as_millis() {
+                return Err(MalformedCommand::Field { field: "command on behalf" });
+            }
+            let command = Box::new(read_command(stamp, view, bytes)?);
+            let author = Author { by: by.to_owned(), from: from.to_owned() };
+            Command::OnBehalf(OnBehalf { author, command })
         }
         CommandView::ExpireProducers { idle_ms } => Command::ExpireProducers(ExpireProducers {
             stamp,
@@ -287,7 +307,7 @@ pub(super) fn settings(row: SettingsRow) -> LogSettings {
     }
 }
 
-fn change_row(change: &SettingsChange) -> SettingsChangeRow {
+pub(super) fn change_row(change: &SettingsChange) -> SettingsChangeRow {
     SettingsChangeRow {
         retention_age_ms: change.retention_age.map(|age| age.map(whole_millis)),
         retention_bytes: change.retention_bytes,

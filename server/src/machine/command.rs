@@ -168,6 +168,8 @@ pub enum Command {
     BeginChange(BeginChange),
     /// See [`MoveChange`].
     MoveChange(MoveChange),
+    /// See [`OnBehalf`]; neither an append nor another one of these.
+    OnBehalf(OnBehalf<Box<Self>>),
 }
 
 /// Bytes that are no command, or one whose fields break the contract's rules.
@@ -485,6 +487,39 @@ pub struct MoveChange {
     pub to: StageRow,
     /// Why, if there is more to say; at most [`migrations::latest::changes::REASON_BYTES_MAX`] bytes.
     pub outcome: String,
+}
+
+/// Who does something, as far as they said and were seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Author {
+    /// What they call themselves, or the policy that acts; at most
+    /// [`migrations::latest::changes::AUTHOR_BYTES_MAX`] bytes.
+    pub by: String,
+    /// From where they ask, if that is known; as long at most.
+    pub from: String,
+}
+
+/// A command on somebody's behalf: what it does becomes a record of the activity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnBehalf<C> {
+    /// Whose.
+    pub author: Author,
+    /// What is to be done.
+    pub command: C,
+}
+
+impl<P: Proposal> sealed::Sealed for OnBehalf<P> {}
+
+impl<P: Proposal> Proposal for OnBehalf<P> {
+    type Outcome = P::Outcome;
+
+    fn encode(self) -> Payload {
+        codec::encode_on_behalf(&self.author, &self.command.encode())
+    }
+
+    fn outcome(outcome: Outcome) -> Self::Outcome {
+        P::outcome(outcome)
+    }
 }
 
 /// Ties a command to its variant of the outcome.

@@ -42,7 +42,7 @@ pub struct Delta {
     pub cursors: Vec<(LogId, CursorName, Option<Position>)>,
 }
 
-/// Records of one append, as the command carried them.
+/// Records of one append, as the command carried them, or of an act, as the machine told it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// Their log.
@@ -55,10 +55,10 @@ pub struct Run {
     pub time: Timestamp,
     /// Bytes of all records of the log before the first.
     pub bytes_before: u64,
-    /// Per record a `u32` length and its untimed form: a slice of the payload.
+    /// Per record a `u32` length and its untimed form: a slice of the payload, or made by the machine.
     pub records: Bytes,
-    /// Where `records` begins in the payload, so that it can be read again from the journal.
-    pub offset: u32,
+    /// Where `records` begins in the payload, so that it can be read again from the journal; none if it is not there.
+    pub offset: Option<u32>,
 }
 
 impl Run {

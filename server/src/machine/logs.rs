@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use client::types::{CursorName, Digest, Fence, LogId, LogName, LogSettings, Position, Timestamp};
 
+use super::activity::ACTIVITY;
 use super::changes::Changed;
 use super::command::{LogTarget, MachineLimits, SettingsChange};
 use super::cursors::Cursors;
@@ -47,7 +48,7 @@ pub struct Log {
 }
 
 impl Log {
-    fn new(id: LogId, name: LogName, settings: LogSettings, created: Timestamp) -> Self {
+    pub(super) fn new(id: LogId, name: LogName, settings: LogSettings, created: Timestamp) -> Self {
         Self {
             id,
             name,
@@ -225,7 +226,9 @@ impl Logs {
                 Err(Rejection::SettingsDiffer { log: log.id })
             };
         }
-        if is_full(self.by_id.len(), self.limits.logs_max) {
+        // The service's own log takes nobody's place.
+        let count = self.by_id.len() - usize::from(self.by_id.contains_key(&ACTIVITY));
+        if is_full(count, self.limits.logs_max) {
             return Err(Rejection::LogsFull { max: u64::from(self.limits.logs_max) });
         }
         let id = LogId::new(self.next);

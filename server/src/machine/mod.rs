@@ -11,6 +11,7 @@
 //!
 //! Not here: how entries get here in order (`raft`), and who keeps what they change (`storage`).
 
+mod activity;
 mod append;
 mod changes;
 mod checkpoint;
@@ -39,6 +40,7 @@ mod tests;
 mod tree;
 
 use client::types::{Digest, EntryId, LogId, LogName, ReplicaId, Timestamp};
+use migrations::latest::activity::ActivityRow;
 use migrations::latest::changes::ChangeRow;
 use migrations::latest::commands::{self, CommandView};
 use migrations::latest::manifest::Manifest;
@@ -46,10 +48,11 @@ use migrations::latest::values::{MembershipRow, NodeRow};
 
 pub use checkpoint::{Certificate, Checkpoint, is_majority};
 pub use command::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, BeginChange, CertifyCheckpoint,
-    ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, ExpireProducers, Found, Founding,
-    LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand, MoveChange, Proposal,
-    ReleaseCheckpoint, SealLog, SetCursor, SetFence, SettingsChange, Timings, TrimLog,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Author, BeginChange,
+    CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog,
+    ExpireProducers, Found, Founding, LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand,
+    MoveChange, OnBehalf, Proposal, ReleaseCheckpoint, SealLog, SetCursor, SetFence,
+    SettingsChange, Timings, TrimLog,
 };
 pub use delta::{Applied, Changes, Delta, LogView, RowChange, Run, Table};
 pub use load::MachineError;
@@ -273,13 +276,32 @@ impl Machine {
         let command = codec::read_command(stamp, view, &payload.bytes).unwrap_or_else(|error| {
             panic!("a committed command was checked before it was proposed: {error}")
         });
+        if let Command::OnBehalf(acted) = command {
+            return self.execute_act(id, acted, delta);
+        }
         self.execute_other(id, command, delta)
+    }
+
+    fn execute_act(
+        &mut self,
+        id: EntryId,
+        acted: OnBehalf<Box<Command>>,
+        delta: &mut Delta,
+    ) -> Outcome {
+        let OnBehalf { author: Author { by, from }, command } = acted;
+        let act = activity::foreseen(self, &command);
+        let outcome = self.execute_other(id, *command, delta);
+        if let Some(act) = act.and_then(|act| activity::done(act, &outcome)) {
+            self.logs.note(&ActivityRow { by, from, act }, delta);
+        }
+        outcome
     }
 
     fn execute_other(&mut self, id: EntryId, command: Command, delta: &mut Delta) -> Outcome {
         let logs = &mut self.logs;
         match command {
             Command::Append(_) => unreachable!("appends are executed from their bytes"),
+            Command::OnBehalf(_) => unreachable!("nobody acts for one who acts for another"),
             Command::Found(c) => Outcome::Founded(self.found(c.founding)),
             Command::CreateLog(c) => Outcome::LogCreated(logs.create(c.name, c.settings)),
             Command::ChangeSettings(c) => {

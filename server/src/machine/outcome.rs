@@ -57,6 +57,31 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the command was refused, and nothing was changed. Of appends each has its own answer.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Founded(result)
+            | Self::CheckpointReleased(result)
+            | Self::ChangeMoved(result) => result.is_err(),
+            Self::SettingsChanged(result)
+            | Self::LogDeleted(result)
+            | Self::FenceSet(result)
+            | Self::CursorSet(result) => result.is_err(),
+            Self::LogCreated(result) => result.is_err(),
+            Self::LogTrimmed(result) => result.is_err(),
+            Self::LogSealed(result) => result.is_err(),
+            Self::CursorDeleted(result) => result.is_err(),
+            Self::CheckpointMade(result) => result.is_err(),
+            Self::CheckpointCertified(result) => result.is_err(),
+            Self::ChangeBegun(result) => result.is_err(),
+            Self::Blank
+            | Self::Membership
+            | Self::Appended(_)
+            | Self::ReplicaAdmitted(_)
+            | Self::ProducersExpired(_) => false,
+        }
+    }
+
     /// Whether it comes of the service looking after itself, with nothing changed that a caller could
     /// see: an idle group makes no checkpoint for it.
     pub fn is_upkeep(&self) -> bool {

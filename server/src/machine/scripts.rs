@@ -20,17 +20,18 @@ use client::types::{
     Headers, IdempotencyKey, LogId, LogName, LogSettings, NewRecord, Position, ProducerEpoch,
     ProducerId, Sequence, Term, Timestamp,
 };
+use migrations::latest::activity::{ACTIVITY_LOG_ID, ActivityRow};
 use migrations::latest::changes::{IntentRow, NewcomerRow, StageRow};
 use migrations::latest::manifest::ManifestBuilder;
 use migrations::latest::records::{Untimed, run_records};
 use migrations::latest::values::{GenerationRow, MembershipRow, NodeRow};
 
 use super::{
-    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, BeginChange,
+    AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, Author, BeginChange,
     CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, Delta,
     EntryBody, ExpireProducers, Found, Founding, LogTarget, Machine, MachineLimits, MakeCheckpoint,
-    MoveChange, Outcome, Payload, Proposal, Rejection, ReleaseCheckpoint, SealLog, SetCursor,
-    SetFence, SettingsChange, Table, Timings, TrimLog,
+    MoveChange, OnBehalf, Outcome, Payload, Proposal, Rejection, ReleaseCheckpoint, SealLog,
+    SetCursor, SetFence, SettingsChange, Table, Timings, TrimLog,
 };
 
 /// So many behaviours are told at least.
@@ -184,6 +185,8 @@ struct Story {
     index: u64,
     stamp: Timestamp,
     delta: Delta,
+    /// On whose behalf the next command is.
+    author: Option<Author>,
     /// Rows as a state would hold them that writes what it is given.
     rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
 }
@@ -195,6 +198,7 @@ impl Story {
             index: 0,
             stamp: Timestamp::new(0),
             delta: Delta::default(),
+            author: None,
             rows: BTreeMap::new(),
         }
     }
@@ -221,8 +225,12 @@ impl Story {
         answer.trim_end().to_owned()
     }
 
-    /// Does one line. What begins with a verb is a command; the rest looks without changing.
+    /// Does one line, `by NAME` somebody or by the service itself. What begins with a verb is a command; the rest looks without changing.
     fn line(&mut self, line: &str) -> String {
+        if let Some((name, line)) = line.strip_prefix("by ").and_then(|rest| rest.split_once(' ')) {
+            self.author = Some(Author { by: name.to_owned(), from: "here".to_owned() });
+            return self.line(line);
+        }
         let words = Words::of(line);
         let stamp = self.stamp;
         match line.split_whitespace().next().unwrap_or("") {
@@ -436,6 +444,7 @@ impl Story {
             ("clock", _) => self.machine.last_stamp().as_millis().to_string(),
             ("digest", _) => self.machine.rolling_digest().to_string(),
             ("delta", _) => tell_delta(&self.delta),
+            ("act", _) => tell_act(&self.delta),
             ("rows", _) => self.take_rows(),
             ("tail" | "log" | "root" | "cursors" | "producers" | "keys", None) => {
                 "no such log".to_owned()
@@ -480,7 +489,10 @@ impl Story {
 
     /// Encodes a command, reads it back, and applies it.
     fn propose<P: Proposal>(&mut self, proposal: P) -> P::Outcome {
-        let payload = proposal.encode();
+        let payload = match self.author.take() {
+            Some(author) => OnBehalf { author, command: proposal }.encode(),
+            None => proposal.encode(),
+        };
         let command = Command::decode(&payload.bytes).unwrap();
         assert_eq!(super::codec::encode_command(&command).bytes, payload.bytes);
         P::outcome(self.apply(&EntryBody::Command(payload)))
@@ -577,6 +589,17 @@ fn said<T>(result: Result<T, Rejection>, say: impl FnOnce(T) -> String) -> Strin
 
 fn listed(lines: impl Iterator<Item = String>) -> String {
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The record of the activity that the last command left.
+fn tell_act(delta: &Delta) -> String {
+    let Some(run) = delta.runs.last().filter(|run| run.log == LogId::new(ACTIVITY_LOG_ID)) else {
+        return "none".to_owned();
+    };
+    let record = run_records(&run.records).next().unwrap().unwrap();
+    let body = Untimed::decode(record).unwrap().body().to_vec();
+    let ActivityRow { by, from, act } = ActivityRow::decode(&body).unwrap();
+    format!("{} at {} by {by} from {from}: {act:?}", run.first, run.time.as_millis())
 }
 
 fn tell_delta(delta: &Delta) -> String {

@@ -49,7 +49,7 @@ impl Kept {
             records.extend(run_records(&run.records).map(|record| record.unwrap().to_vec()));
             assert_eq!(run.next().get(), u64::try_from(records.len()).unwrap());
             let payload = &body.payload().unwrap().bytes;
-            let offset = usize::try_from(run.offset).unwrap();
+            let offset = usize::try_from(run.offset.unwrap()).unwrap();
             assert_eq!(payload[offset..offset + run.records.len()], run.records);
         }
         for view in &applied.delta.logs {

@@ -21,10 +21,12 @@ use tracing::{info, warn};
 
 use super::error::JoinError;
 use super::{Core, Node};
-use crate::machine::AdmitReplica;
+use crate::machine::{AdmitReplica, Author};
 use crate::raft::{MembershipError, MembershipState};
 use crate::world::Instant;
 
+/// Who lets in, as the activity tells it: the policy given when the group was founded.
+const POLICY: &str = "bootstrap --expect";
 /// How long a question of a process that waits is held, in case it is admitted meanwhile.
 const HELD_FOR: Duration = Duration::from_millis(1_500);
 /// After this time a process that waits asks again.
@@ -468,7 +470,9 @@ impl Core {
         let nonce = request.nonce.get();
         let stamp = self.proposer.stamp();
         let admit = AdmitReplica { stamp, nonce, node: node.clone() };
-        let replica = match self.proposer.propose(admit, self.options.command_deadline).await {
+        let author = Author { by: POLICY.to_owned(), from: String::new() };
+        let limit = self.options.command_deadline;
+        let replica = match self.proposer.propose_for(author, admit, limit).await {
             Ok(replica) => replica,
             Err(reason) => {
                 warn!(%reason, addr = %request.addr, "admission not recorded");

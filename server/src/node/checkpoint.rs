@@ -132,10 +132,8 @@ impl Node {
 
     /// Keeps a checkpoint and its snapshots no longer than the service itself needs them.
     pub async fn release_checkpoint(&self, checkpoint: EntryIndex) -> Result<(), CheckpointError> {
-        let stamp = self.stamp();
-        let limit = self.core.options.command_deadline;
-        let release = ReleaseCheckpoint { stamp, checkpoint };
-        self.core.proposer.propose(release, limit).await?.map_err(CheckpointError::Refused)
+        let release = ReleaseCheckpoint { stamp: self.stamp(), checkpoint };
+        self.propose(release).await?.map_err(CheckpointError::Refused)
     }
 
     async fn kept(&self) -> Result<Vec<Kept>, CheckpointError> {
@@ -175,7 +173,7 @@ impl Node {
         let core = &*self.core;
         let bytes = core.state.published_bytes();
         let command = MakeCheckpoint { stamp: self.stamp(), label };
-        let made = core.proposer.propose(command, core.options.command_deadline).await?;
+        let made = self.propose(command).await?;
         course.last = Some((core.world.clock.now(), bytes));
         made.map_err(CheckpointError::Refused)
     }

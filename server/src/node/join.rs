@@ -18,7 +18,7 @@ use migrations::latest::NodeRow;
 use super::error::{AskError, BootstrapError};
 use super::gate::Gate;
 use super::propose::{Proposer, Stamps};
-use crate::machine::{Found, Founding, Rejection};
+use crate::machine::{Author, Found, Founding, Rejection};
 use crate::peer::join::{self, JoinError};
 use crate::peer::reach::round_trip;
 use crate::raft::{BuildError, Raft};
@@ -41,6 +41,7 @@ pub async fn bootstrap(
     limit: Duration,
 ) -> Result<(), BootstrapError> {
     let deadline = world.clock.after(limit);
+    let author = Author { by: "bootstrap".to_owned(), from: String::new() };
     match raft.initialize(myself).await {
         // Begun before: the machine knows whether it was finished, and as whom.
         Ok(()) | Err(BuildError::AlreadyFounded) => {}
@@ -53,7 +54,7 @@ pub async fn bootstrap(
     let stamps = Stamps { clock: world.clock.clone(), clocks: Arc::default() };
     let proposer = Proposer::new(raft.clone(), Gate::new(), stamps);
     let left = deadline.saturating_duration_since(world.clock.now());
-    match proposer.propose(Found { stamp, founding }, left).await {
+    match proposer.propose_for(author, Found { stamp, founding }, left).await {
         Ok(Ok(())) => Ok(()),
         // By an earlier start of ours, perhaps with other settings: those hold.
         Ok(Err(Rejection::AlreadyFounded { cluster })) if cluster == founding.cluster => Ok(()),

@@ -98,7 +98,9 @@ impl Node {
         self.be_fresh(request.consistency).await?;
         let limit = self.list_limit(request.limit);
         let ListRequest { prefix, after, .. } = request;
-        let mut views = self.core.state.views(&prefix, after.as_deref(), limit + 1);
+        let mut views = self.core.state.views(&prefix, after.as_deref(), limit + 2);
+        // The service's own log is listed for whoever asks for names like its.
+        views.retain(|view| !view.name.is_reserved() || prefix.starts_with('_'));
         let has_more = views.len() > limit;
         views.truncate(limit);
         let next = views.last().filter(|_| has_more).map(|last| last.name.clone());
@@ -225,8 +227,7 @@ impl Node {
     /// Proposes a change and waits until it was applied here.
     async fn change<P: Proposal>(&self, proposal: P) -> Result<P::Outcome, ChangeLogError> {
         self.check_leads()?;
-        let limit = self.core.options.command_deadline;
-        Ok(self.core.proposer.propose(proposal, limit).await?)
+        Ok(self.propose(proposal).await?)
     }
 
     pub(super) fn stamp(&self) -> Timestamp {

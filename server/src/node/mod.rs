@@ -8,6 +8,7 @@
 //! Not here: how bytes arrive (`http`), how agreement is reached (`raft`), who decides positions
 //! (`machine`), and in what order things start and stop (`run`).
 
+mod activity;
 mod admission;
 mod append;
 mod audit;
@@ -58,7 +59,7 @@ pub use self::append::{AppendRequest, Appended, LogTarget};
 pub use self::backup::{Archive, ArchiveRequest};
 pub use self::batcher::BatcherOptions;
 pub use self::beats::Beats;
-pub use self::change::{Author, ChangeWatch, ChangeWatchEvent, MembershipChanges};
+pub use self::change::{ChangeWatch, ChangeWatchEvent, MembershipChanges};
 pub use self::follow::{Follow, FollowEvent, FollowRequest};
 pub use self::freshness::AsOf;
 pub use self::join::{ask_to_join, bootstrap};
@@ -89,6 +90,7 @@ use self::rounds::Rounds;
 use self::scrub::Scrub;
 use self::status::Facts;
 use self::tails::Tails;
+pub use crate::machine::Author;
 use crate::metrics::Metrics;
 use crate::peer::forward::Forward;
 pub use crate::peer::forward::ForwardedBody;
@@ -132,6 +134,8 @@ pub struct NodeParts {
 #[derive(Clone)]
 pub struct Node {
     core: Arc<Core>,
+    /// For whom it is done; none: the service looks after itself.
+    author: Option<Arc<Author>>,
 }
 
 /// The parts that the verbs share.
@@ -263,11 +267,17 @@ impl Node {
             rounds,
             tails,
         };
-        let node = Self { core: Arc::new(core) };
+        let node = Self { core: Arc::new(core), author: None };
         node.start_housekeeping();
         node.core.tasks.spawn("beats", beats::beat(node.clone(), beats));
         node.start_admission();
         node
+    }
+
+    /// The same node, for somebody: what it changes from here on becomes a record of the activity.
+    #[must_use]
+    pub fn on_behalf_of(&self, author: Author) -> Self {
+        Self { core: Arc::clone(&self.core), author: Some(Arc::new(author)) }
     }
 
     /// Who this replica is, in this start.

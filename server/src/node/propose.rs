@@ -13,11 +13,12 @@ use std::time::Duration;
 use client::types::{ReplicaId, Timestamp};
 use tokio::sync::watch;
 
+use super::Node;
 use super::batcher::{Outcomes, Propose};
 use super::clocks::Clocks;
 use super::error::Unserved;
 use super::gate::Gate;
-use crate::machine::{Append, AppendItem, Command, Outcome, Payload, Proposal};
+use crate::machine::{Append, AppendItem, Author, Command, OnBehalf, Outcome, Payload, Proposal};
 use crate::raft::{Leadership, ProposeError, Raft};
 use crate::world::{Clock, Instant};
 
@@ -108,6 +109,16 @@ impl Proposer {
         Ok(P::outcome(outcome))
     }
 
+    /// The same on somebody's behalf.
+    pub(super) async fn propose_for<P: Proposal>(
+        &self,
+        author: Author,
+        command: P,
+        limit: Duration,
+    ) -> Result<P::Outcome, Unserved> {
+        self.propose(OnBehalf { author, command }, limit).await
+    }
+
     /// The same, but never tried again: what is proposed now comes before all that is proposed later.
     pub(super) async fn propose_once<P: Proposal>(
         &self,
@@ -154,6 +165,17 @@ impl Proposer {
         leadership.mark_unchanged();
         // Whichever comes first: something was heard of the leadership, or enough time has passed.
         self.stamps.clock.within(PAUSE_MAX, leadership.changed()).await.ok();
+    }
+}
+
+impl Node {
+    /// Proposes for whom this node does it, if it is for anybody.
+    pub(super) async fn propose<P: Proposal>(&self, command: P) -> Result<P::Outcome, Unserved> {
+        let (proposer, limit) = (&self.core.proposer, self.core.options.command_deadline);
+        match &self.author {
+            Some(author) => proposer.propose_for(Author::clone(author), command, limit).await,
+            None => proposer.propose(command, limit).await,
+        }
     }
 }
 

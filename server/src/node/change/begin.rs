@@ -9,18 +9,9 @@ use client::api::plans::{Check, CheckId, CheckLevel, MemberName, Plan, Wish};
 use client::types::{ChangeId, Epoch};
 use migrations::latest::changes::{IntentRow, NewcomerRow, OverrideRow};
 
-use crate::machine::{BeginChange, Rejection};
+use crate::machine::{Author, BeginChange, Rejection};
 use crate::node::error::ChangeError;
 use crate::node::{Core, Node};
-
-/// Who asks for a change.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Author {
-    /// What they call themselves.
-    pub by: String,
-    /// From where they ask, if that is known.
-    pub from: String,
-}
 
 impl Node {
     /// Begins a change, if it was planned for the newest membership and no check forbids it. It goes on by itself.
@@ -39,9 +30,9 @@ impl Node {
             return Err(ChangeError::UnderWay { change: ChangeId::new(change) });
         }
         check(&plan, &request.overrides)?;
-        let command = self.core.intended(&plan, &request, author)?;
+        let command = self.core.intended(&plan, &request, author.clone())?;
         let deadline = self.core.options.command_deadline;
-        let change = match self.core.proposer.propose(command, deadline).await? {
+        let change = match self.core.proposer.propose_for(author, command, deadline).await? {
             Ok(begun) => ChangeId::new(begun.change),
             Err(Rejection::ChangeUnderWay { change }) => {
                 return Err(ChangeError::UnderWay { change: ChangeId::new(change) });

@@ -17,7 +17,7 @@ use migrations::latest::changes::{ChangeRow, StageRow};
 use tracing::{info, warn};
 
 use super::step::{Presence, Scene, Step};
-use crate::machine::{MoveChange, Rejection};
+use crate::machine::{Author, MoveChange, Rejection};
 use crate::node::{Core, Node};
 use crate::raft::{MembershipError, MembershipState};
 use crate::world::Instant;
@@ -132,11 +132,11 @@ impl Node {
             }
             Step::Tell(gone, end) => {
                 let untold = core.tell_those_who_left(change, &gone).await;
-                core.move_change(change, row.stage, end, &outcome(row, &untold)).await;
+                core.move_change(change, row, end, &outcome(row, &untold)).await;
                 Ok(())
             }
             Step::Move(stage, reason) => {
-                core.move_change(change, row.stage, stage, &reason).await;
+                core.move_change(change, row, stage, &reason).await;
                 Ok(())
             }
         };
@@ -166,7 +166,7 @@ impl Node {
         let is_given_up = is_wished && core.world.clock.since(began) > HAND_OVER_MAX;
         if is_given_up && core.leadership.borrow().here {
             let outcome = format!("leadership was not handed over: {reason}");
-            core.move_change(change, row.stage, StageRow::Done, &outcome).await;
+            core.move_change(change, row, StageRow::Done, &outcome).await;
         }
     }
 }
@@ -281,11 +281,19 @@ impl Core {
         )
     }
 
-    async fn move_change(&self, change: u64, from: StageRow, to: StageRow, outcome: &str) {
-        let stamp = self.proposer.stamp();
+    async fn move_change(&self, change: u64, row: &ChangeRow, to: StageRow, outcome: &str) {
+        let (stamp, from) = (self.proposer.stamp(), row.stage);
         let outcome = bounded(outcome);
         let moved = MoveChange { stamp, change, from, to, outcome };
-        match self.proposer.propose(moved, self.options.command_deadline).await {
+        let limit = self.options.command_deadline;
+        let moved = if to.is_end() {
+            // What came of it belongs to whoever began it.
+            let author = Author { by: row.intent.by.clone(), from: row.intent.from.clone() };
+            self.proposer.propose_for(author, moved, limit).await
+        } else {
+            self.proposer.propose(moved, limit).await
+        };
+        match moved {
             Ok(Ok(())) => info!(change, stage = ?to, "the change has moved on"),
             Ok(Err(Rejection::OtherStage { stage })) => {
                 tracing::debug!(change, ?stage, "somebody else moved the change on");

@@ -17,8 +17,8 @@ use client::api::changes::{Change, ChangeList, ChangesQuery};
 use client::types::{ChangeId, ReplicaId};
 use migrations::latest::changes::{ChangeRow, StageRow};
 
-pub use self::begin::Author;
 pub(super) use self::carry::Carrying;
+pub(super) use self::told::override_of;
 pub use self::watch::{ChangeWatch, ChangeWatchEvent};
 use super::Node;
 use super::error::ChangeError;
@@ -113,7 +113,7 @@ impl Node {
             let (from, to) = (StageRow::Joining, StageRow::Cancelling);
             let outcome = "cancelled".to_owned();
             let cancel = MoveChange { stamp, change: change.get(), from, to, outcome };
-            match core.proposer.propose(cancel, core.options.command_deadline).await? {
+            match self.propose(cancel).await? {
                 Ok(()) => core.joiners.stir(),
                 Err(Rejection::OtherStage { stage }) => return Err(not_cancelled(change, stage)),
                 Err(_) => return Err(ChangeError::Unknown),

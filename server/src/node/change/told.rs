@@ -60,7 +60,7 @@ fn replicas(ids: &BTreeSet<u64>) -> Vec<ReplicaId> {
     ids.iter().filter_map(|id| ReplicaId::new(*id)).collect()
 }
 
-fn override_of(row: &OverrideRow) -> Option<Override> {
+pub(in crate::node) fn override_of(row: &OverrideRow) -> Option<Override> {
     let check = usize::from(row.check).checked_sub(1).and_then(|at| CheckId::ALL.get(at))?;
     Some(Override {
         check: *check,

@@ -79,27 +79,7 @@ pub(super) fn round_trip(us: u64) -> String {
 
 /// The wish as a command line.
 pub(super) fn command(wish: &Wish, epoch: Epoch) -> String {
-    let spaced = |names: Vec<String>| names.join(" ");
-    let what = match wish {
-        Wish::Add { joiners, as_learner } => {
-            let learner = if *as_learner { " --learner" } else { "" };
-            format!("add {}{learner}", spaced(joiners.iter().map(ToString::to_string).collect()))
-        }
-        Wish::Remove { replicas } => {
-            format!("remove {}", spaced(replicas.iter().map(ToString::to_string).collect()))
-        }
-        Wish::Replace { replica, by } => format!("replace {replica} --by {by}"),
-        Wish::Set { voters, learners } => {
-            let mut words: Vec<_> = voters.iter().map(ToString::to_string).collect();
-            words.extend(learners.iter().map(|name| format!("--learner {name}")));
-            format!("set {}", spaced(words))
-        }
-        Wish::Lead { replica } => format!("lead {replica}"),
-        Wish::Relocate { replica, addr, peer_addr } => {
-            format!("relocate {replica} --addr {addr} --peer-addr {peer_addr}")
-        }
-    };
-    format!("quorate cluster {what} --if-epoch {epoch}")
+    format!("quorate cluster {wish} --if-epoch {epoch}")
 }
 
 /// The wish as a call of `curl` to this front door.

@@ -2,7 +2,7 @@
 //!
 //! Runs stand in the order in which they were applied. Two pointers divide them: up to `flushed` they are in redb, and
 //! may be let go; from `bodied` on their records are in memory. Between the two lie runs that were dropped because the
-//! flusher lags: they remember where in the journal they came from.
+//! flusher lags: they remember where in the journal they came from. What the machine made itself is not there, and stays.
 //!
 //! ```text
 //! let go ...  |  in redb, and here  |  dropped: in the journal  |  here
@@ -66,8 +66,8 @@ pub(super) enum HeldRecords {
 struct Arrival {
     log: LogId,
     first: Position,
-    /// Where the records begin in the payload.
-    offset: u32,
+    /// Where the records begin in the payload, if they stand there.
+    offset: Option<u32>,
     length: u32,
 }
 
@@ -215,9 +215,10 @@ impl Suffix {
         let arrival = self.order[narrow(self.bodied - self.popped)];
         let runs = self.logs.get_mut(&arrival.log).expect("a log holds its runs until they go");
         let at = place(runs, arrival.first);
-        runs[at].records =
-            HeldRecords::InJournal { offset: arrival.offset, length: arrival.length };
-        self.held_bytes -= arrival.body_bytes();
+        if let Some(offset) = arrival.offset {
+            runs[at].records = HeldRecords::InJournal { offset, length: arrival.length };
+            self.held_bytes -= arrival.body_bytes();
+        }
         self.unflushed_body_bytes -= arrival.body_bytes();
         self.bodied += 1;
     }
@@ -248,7 +249,7 @@ mod tests {
             time: Timestamp::new(first),
             bytes_before: 0,
             records: Bytes::from(vec![7; bytes]),
-            offset: 9,
+            offset: Some(9),
         }
     }
 
@@ -298,6 +299,21 @@ mod tests {
         suffix.drop_bodies(50, 10);
         assert!(!is_here(&suffix, 1, 2));
         suffix.mark_flushed(3);
+        assert!(!suffix.evict(0, 10));
+        assert_eq!((suffix.held_bytes(), suffix.unflushed_body_bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_stands_in_no_payload_stays_until_it_is_flushed() {
+        let mut suffix = Suffix::default();
+        suffix.push(EntryIndex::new(1), Run { offset: None, ..run(0, 0, 1, 100) });
+        suffix.push(EntryIndex::new(2), run(1, 0, 1, 100));
+        suffix.drop_bodies(0, 10);
+        assert!(is_here(&suffix, 0, 0) && !is_here(&suffix, 1, 0));
+        suffix.mark_flushed(1);
+        assert!(!suffix.evict(0, 10), "the other one is not flushed");
+        assert_eq!(suffix.first(LogId::new(0)), None);
+        suffix.mark_flushed(2);
         assert!(!suffix.evict(0, 10));
         assert_eq!((suffix.held_bytes(), suffix.unflushed_body_bytes), (0, 0));
     }

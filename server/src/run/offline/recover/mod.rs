@@ -29,7 +29,7 @@ use migrations::{OpenError, Stopped};
 
 pub use self::salvage::Loss;
 use self::salvage::{Accept, Salvage, Salvaged, durably};
-use crate::machine::{EntryBody, Found, Founding, Log, Payload, Proposal};
+use crate::machine::{Author, EntryBody, Found, Founding, Log, OnBehalf, Payload, Proposal};
 use crate::storage::StorageError;
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::journal::{Entry, JournalIdentity, JournalOptions, Vote};
@@ -305,8 +305,9 @@ impl Place {
         }
         if founding.generation != generation {
             let founding = Founding { generation, ..founding };
-            let found = Found { stamp: machine.last_stamp(), founding };
-            bodies.push(EntryBody::Command(found.encode()));
+            let author = Author { by: "quorate recover".to_owned(), from: String::new() };
+            let command = Found { stamp: machine.last_stamp(), founding };
+            bodies.push(EntryBody::Command(OnBehalf { author, command }.encode()));
         }
         if !bodies.is_empty() {
             let last = journal.last();
