@@ -3,7 +3,7 @@
 //! It is Chromium, driven by the protocol of `WebDriver` through its `chromedriver`. Without one on the machine there is
 //! no browser, and whoever tests says so; `QUORATE_BROWSER` demands one.
 //!
-//! Not here: what the pages have to say (`tests/dashboard`).
+//! Not here: what the pages have to say (`tests/dashboard`, `tests/dashboard_logs`).
 
 use crate::wait::until;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +12,7 @@ use reqwest::Method;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use std::{
-    env,
+    env, fs,
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::Path,
@@ -24,6 +24,10 @@ use std::{
 const PATIENCE: Duration = Duration::from_mins(1);
 /// What `WebDriver` calls the name of an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
+
+/// What finds in a page what keeps people out, and by which rules.
+const AXE: &str = include_str!("../vendor/axe-core/axe.min.js");
+const RULES: &str = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })";
 
 /// The process that drives browsers. Its browsers end with it.
 #[derive(Debug)]
@@ -248,6 +252,30 @@ impl Browser {
         let is_harmless =
             |message: &&str| message.contains("the server responded with a status of");
         Ok(messages.filter(|message| !is_harmless(message)).map(str::to_owned).collect())
+    }
+
+    /// Looks at the page in both schemes and both widths for what keeps people out, and for what does not fit. Leaves
+    /// pictures of that name in the folder that `QUORATE_SCREENSHOT` names.
+    pub async fn look_over(&self, name: &str) -> Result<()> {
+        self.run(AXE, json!([])).await?;
+        for (width, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
+            self.screen(width, is_dark).await?;
+            let script = format!(
+                "const done = arguments[arguments.length - 1];
+                 {RULES}.then((found) => done(found.violations.map((one) =>
+                     one.id + ': ' + one.nodes.map((node) => node.html).join(' '))))"
+            );
+            let found = self.run_async(&script).await?;
+            ensure!(found == json!([]), "{name} at {width}, dark: {is_dark}: {found}");
+            let wide = self.run("return document.documentElement.scrollWidth", json!([])).await?;
+            ensure!(wide.as_u64() <= Some(width.into()), "{name} is {wide} wide at {width}");
+            if let Some(folder) = env::var_os("QUORATE_SCREENSHOT") {
+                let scheme = if is_dark { "dark" } else { "light" };
+                let file = format!("{name}-{width}-{scheme}.png");
+                fs::write(Path::new(&folder).join(file), self.picture().await?)?;
+            }
+        }
+        Ok(())
     }
 
     /// A picture of what is on the screen, as PNG.

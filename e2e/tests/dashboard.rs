@@ -18,8 +18,6 @@ use quorate_e2e::{
 use serde_json::json;
 use std::{
     collections::BTreeMap,
-    env, fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -29,8 +27,6 @@ const TAB_MAX: Duration = Duration::from_secs(1);
 /// What the group knows is on the screen by then.
 const SHOWN_MAX: Duration = Duration::from_secs(1);
 const CHANGED: &str = "changed";
-const AXE: &str = include_str!("../vendor/axe-core/axe.min.js");
-const RULES: &str = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })";
 const GO: &str = "[data-test=go]";
 const STAGE: &str = "[data-test=stage]";
 
@@ -202,29 +198,6 @@ async fn who_comes_second_sees_the_fresh_plan_and_nobody_forces_a_blocked_one() 
     Ok(())
 }
 
-/// Looks at the page in both schemes and both widths for what keeps people out, and for what does not fit.
-async fn look_over(browser: &Browser, name: &str) -> Result<()> {
-    browser.run(AXE, json!([])).await?;
-    for (width, is_dark) in [(1280, false), (1280, true), (360, false), (360, true)] {
-        browser.screen(width, is_dark).await?;
-        let script = format!(
-            "const done = arguments[arguments.length - 1];
-             {RULES}.then((found) => done(found.violations.map((one) =>
-                 one.id + ': ' + one.nodes.map((node) => node.html).join(' '))))"
-        );
-        let found = browser.run_async(&script).await?;
-        assert_eq!(found, json!([]), "{name} at {width}, dark: {is_dark}");
-        let wide = browser.run("return document.documentElement.scrollWidth", json!([])).await?;
-        assert!(wide.as_u64() <= Some(width.into()), "{name} is {wide} wide at {width}");
-        if let Some(folder) = env::var_os("QUORATE_SCREENSHOT") {
-            let scheme = if is_dark { "dark" } else { "light" };
-            let file = format!("{name}-{width}-{scheme}.png");
-            fs::write(Path::new(&folder).join(file), browser.picture().await?)?;
-        }
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_kept_out_many_tabs_are_no_burden_and_a_lost_leader_is_seen_at_once() -> Result<()>
 {
@@ -246,14 +219,14 @@ async fn nobody_is_kept_out_many_tabs_are_no_burden_and_a_lost_leader_is_seen_at
         ("not-found", "/nowhere".to_owned()),
     ] {
         browser.go(&format!("{base}{path}")).await?;
-        look_over(&browser, name).await?;
+        browser.look_over(name).await?;
     }
     browser.go(&new.url()).await?;
     browser.says("[data-test=waiting]", "waiting to join").await?;
-    look_over(&browser, "waiting").await?;
+    browser.look_over("waiting").await?;
     browser.go(&format!("{base}/changes/new?add={}", new.url())).await?;
     carry_out(&browser).await?;
-    look_over(&browser, "change").await?;
+    browser.look_over("change").await?;
     cluster.adopt(new);
     cluster.healed().await?;
 

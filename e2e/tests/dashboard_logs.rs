@@ -1,0 +1,251 @@
+//! Logs in the dashboard, in a real browser: their whole life by clicks, with and without scripts; nothing that they
+//! hold ever acts; and the reference says what each path takes.
+//!
+//! Without a browser on the machine the pages are only asked for as text.
+
+use anyhow::{Context, Result, ensure};
+use client::api::{
+    error::ErrorCode,
+    paths::{ROUTES, Route},
+};
+use quorate_e2e::{
+    browser::{Browser, Driver},
+    cluster::Cluster,
+    rest::{self, Answer},
+    wait::{PATIENCE, until},
+};
+use reqwest::Method;
+use serde_json::json;
+
+const NOTICE: &str = "[data-test=notice]";
+const RECORDS: &str = "[data-test=records]";
+
+/// Appends a text to a log at the replica with this address.
+async fn append(cluster: &Cluster, base: &str, log: &str, text: &str) -> Result<()> {
+    rest::append(cluster.http(), base, log, text.as_bytes()).await?.succeeded().map(drop)
+}
+
+/// A log is made, filled, followed, trimmed, sealed and deleted by nothing but clicks and typing.
+async fn life(browser: &Browser, cluster: &Cluster, base: &str, log: &str) -> Result<()> {
+    browser.go(&format!("{base}/logs")).await?;
+    browser.click("[data-test=new-log]").await?;
+    browser.type_into("#name", log).await?;
+    browser.type_into("#retention_age", "7 d").await?;
+    browser.click("[data-test=create]").await?;
+    browser.says("[data-test=empty]", "There are no records yet").await?;
+
+    browser.click("[data-test=append]").await?;
+    browser.type_into("#data", "{\"total\": 12.50}").await?;
+    browser.type_into("#headers", "by: pos-7").await?;
+    browser.type_into("#tail", "0").await?;
+    browser.click("#json").await?;
+    browser.click("[data-test=send]").await?;
+    browser.says(NOTICE, "Appended").await?;
+    browser.click(&format!("{NOTICE} a")).await?;
+    browser.says("[data-test=body-json]", "\"total\": 12.50").await?;
+    browser.says("[data-test=headers]", "pos-7").await?;
+    let downloaded = rest::get(cluster.http(), base, &format!("/v1/logs/{log}/records/0")).await?;
+    ensure!(downloaded.body == "{\"total\": 12.50}", "not what was typed: {downloaded:?}");
+    let disposition = downloaded.header("content-disposition").unwrap_or_default();
+    ensure!(disposition.starts_with("attachment"), "it is kept as a file: {disposition}");
+
+    // Somebody was faster: what was typed is still there, and nothing was appended.
+    browser.go(&format!("{base}/logs/{log}/append")).await?;
+    browser.type_into("#data", "too late").await?;
+    browser.type_into("#tail", "0").await?;
+    browser.click("[data-test=send]").await?;
+    browser.says(NOTICE, ErrorCode::TailDiffers.title()).await?;
+    browser.says(NOTICE, "Nothing was changed").await?;
+
+    browser.go(&format!("{base}/logs/{log}")).await?;
+    browser.click("[data-test=follow]").await?;
+    browser.says(RECORDS, "12.50").await?;
+    for text in ["followed-1", "followed-2"] {
+        append(cluster, base, log, text).await?;
+        browser.says(RECORDS, text).await?;
+    }
+    browser.click("[data-test=pause]").await?;
+    browser.says("[data-test=extent]", "3 records").await?;
+    append(cluster, base, log, "while-paused").await?;
+    ensure!(!browser.text(RECORDS).await?.contains("while-paused"), "a pause shows nothing new");
+
+    browser.click("[data-test=settings]").await?;
+    browser.type_into("#trim_to", "2").await?;
+    browser.click("[data-test=trim-preview]").await?;
+    browser.says("[data-test=trim-effect]", "2 records").await?;
+    browser.click("[data-test=trim]").await?;
+    browser.says(NOTICE, "Trimmed").await?;
+    browser.go(&format!("{base}/logs/{log}?from=0")).await?;
+    browser.says(NOTICE, ErrorCode::Trimmed.title()).await?;
+    browser.click(&format!("{NOTICE} a")).await?;
+    browser.says(RECORDS, "followed-2").await?;
+
+    browser.click("[data-test=settings]").await?;
+    browser.click("[data-test=seal-open]").await?;
+    browser.click("[data-test=seal]").await?;
+    browser.says(NOTICE, "Sealed").await?;
+    let refused = rest::append(cluster.http(), base, log, b"x").await?.problem()?;
+    ensure!(refused.code == ErrorCode::LogSealed, "it is sealed: {refused}");
+
+    browser.click("[data-test=delete-open]").await?;
+    browser.type_into("#typed", "another").await?;
+    browser.click("[data-test=delete]").await?;
+    browser.says(NOTICE, "type its name").await?;
+    browser.click("[data-test=delete-open]").await?;
+    browser.type_into("#typed", log).await?;
+    browser.click("[data-test=delete]").await?;
+    browser.says(NOTICE, &format!("Deleted {log}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_lives_its_whole_life_by_clicks_with_and_without_scripts() -> Result<()> {
+    let Some(driver) = Driver::start()? else { return Ok(()) };
+    let cluster = Cluster::calm(3, &[]).await?;
+    let base = cluster.url(cluster.follower().await?);
+    for has_scripts in [true, false] {
+        let browser = driver.browser(cluster.folder()).await?;
+        if !has_scripts {
+            browser.without_scripts().await?;
+        }
+        life(&browser, &cluster, &base, "orders").await?;
+        assert_eq!(browser.complaints().await?, [""; 0], "scripts: {has_scripts}");
+        browser.close().await?;
+    }
+    cluster.finish();
+    Ok(())
+}
+
+/// What might act on a page that shows it carelessly. Each would leave a mark, ask, or load something.
+const HOSTILE: [&str; 9] = [
+    "<script>window.acted = 1</script>",
+    "</pre></td></table><script>window.acted = 1</script><img src=x onerror='window.acted = 1'>",
+    "<svg onload='window.acted = 1'></svg><iframe src='javascript:parent.acted = 1'></iframe>",
+    "<a hx-post='/logs/orders/delete' hx-trigger='load' href='javascript:alert(1)'>x</a>",
+    "<form id=followed data-next=0><button autofocus>x</button></form><!--/live--><!--live-->",
+    "<meta http-equiv='refresh' content='0; url=/new-log'><base href='//evil.example/'>",
+    "\u{202e}txt.exe\u{2066}\u{200b} \u{1b}[2J\u{7}\u{0}",
+    "{\"<script>\": \"</script><script>window.acted = 1</script>\"}",
+    "<style>* { display: none }</style><div id=skipped>x</div>",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_log_holds_acts_in_a_browser() -> Result<()> {
+    let Some(driver) = Driver::start()? else { return Ok(()) };
+    let cluster = Cluster::calm(1, &[]).await?;
+    let base = cluster.url(0);
+    rest::put(cluster.http(), &base, "/v1/logs/orders", "{}").await?.succeeded()?;
+    for text in HOSTILE {
+        let record =
+            json!({ "data": text, "headers": [["<b>x", text], ["onload", "'\"><script>"]] });
+        let body = json!({ "records": [record] }).to_string();
+        let request = cluster.http().post(format!("{base}/v1/logs/orders/records"));
+        let request = request.header("content-type", "application/json").body(body);
+        Answer::to(request).await?.succeeded()?;
+    }
+    let browser = driver.browser(cluster.folder()).await?;
+    let mut pages: Vec<String> =
+        (0..HOSTILE.len()).map(|position| format!("/logs/orders/{position}")).collect();
+    pages.extend(["auto", "json", "text", "hex"].map(|form| format!("/logs/orders?show={form}")));
+    pages.push("/logs/orders?follow=1".to_owned());
+    for page in pages {
+        browser.go(&format!("{base}{page}")).await?;
+        browser.text("h1").await?;
+        let script = "return [window.acted ?? null, document.scripts.length, location.pathname, \
+                      document.querySelectorAll('main img, main iframe, main svg, main style').length]";
+        let found = browser.run(script, json!([])).await?;
+        let path = page.split('?').next().unwrap_or_default();
+        let scripts = if page.ends_with("follow=1") { 2 } else { 0 };
+        assert_eq!(found, json!([null, scripts, path, 0]), "{page}");
+        let shown = browser.texts("main").await?.concat();
+        assert!(!shown.contains(['\u{202e}', '\u{2066}', '\u{200b}', '\u{1b}']), "{page}");
+    }
+    append(&cluster, &base, "orders", HOSTILE[1]).await?;
+    browser.says("[data-test=extent]", "10 records").await?;
+    assert_eq!(browser.run("return window.acted ?? null", json!([])).await?, json!(null));
+    assert_eq!(browser.complaints().await?, [""; 0]);
+    browser.close().await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_kept_out_of_logs_and_what_is_kept_of_them() -> Result<()> {
+    let Some(driver) = Driver::start()? else { return Ok(()) };
+    let cluster = Cluster::calm(1, &[]).await?;
+    let base = cluster.url(0);
+    rest::put(cluster.http(), &base, "/v1/logs/shop%2Forders", "{}").await?.succeeded()?;
+    let json = r#"{"type":"refund","amount":12.5,"customer":"cust-9"}"#;
+    let long = "a-word-that-is-longer-than-a-telephone-is-wide".repeat(4);
+    for text in [json, "two\nlines", &long, "\u{0}\u{1}\u{2}\u{3}"] {
+        append(&cluster, &base, "shop%2Forders", text).await?;
+    }
+    Answer::to(cluster.http().post(format!("{base}/v1/checkpoints"))).await?.succeeded()?;
+    let browser = driver.browser(cluster.folder()).await?;
+    for (name, path) in [
+        ("logs", "/logs"),
+        ("new-log", "/new-log"),
+        ("records", "/logs/shop%2Forders"),
+        ("follow", "/logs/shop%2Forders?follow=1"),
+        ("record", "/logs/shop%2Forders/0"),
+        ("append", "/logs/shop%2Forders/append"),
+        ("log-settings", "/logs/shop%2Forders/settings?trim_to=2"),
+        ("trimmed", "/logs/shop%2Forders?from=99"),
+        ("checkpoints", "/checkpoints"),
+        ("settings", "/settings"),
+        ("api", "/docs/api"),
+        ("error-code", "/docs/errors/tail_differs"),
+    ] {
+        browser.go(&format!("{base}{path}")).await?;
+        browser.look_over(name).await?;
+    }
+    assert_eq!(browser.complaints().await?, [""; 0]);
+    browser.close().await?;
+    cluster.finish();
+    Ok(())
+}
+
+/// The path of a route, with names that nothing has.
+fn path(route: &Route) -> String {
+    let fill = [
+        ("{log}", "nothing"),
+        ("{name}", "nobody"),
+        ("{position}", "7"),
+        ("{checkpoint}", "9999999"),
+        ("{transfer}", "9-9"),
+        ("{change}", "9999999"),
+    ];
+    fill.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reference_names_exactly_the_methods_that_each_path_takes() -> Result<()> {
+    let cluster = Cluster::calm(1, &[]).await?;
+    for route in ROUTES {
+        for method in [Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
+            let request = cluster.http().request(method.clone(), cluster.url(0) + &path(route));
+            let answer = Answer::to(request).await?;
+            let code = answer.problem().ok().map(|problem| problem.code);
+            let is_taken = code != Some(ErrorCode::MethodNotAllowed);
+            let what = format!("{method} {}: {}", route.path, answer.quoted());
+            assert_ne!(code, Some(ErrorCode::UnknownRoute), "{what}");
+            assert_eq!(is_taken, route.methods.contains(&method.as_str()), "{what}");
+        }
+    }
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_say_which_flag_gave_them() -> Result<()> {
+    let cluster = Cluster::calm(1, &["--zone", "attic"]).await?;
+    let page = until("the replica shows its settings", PATIENCE, async || {
+        let answer = rest::get(cluster.http(), &cluster.url(0), "/settings").await?;
+        Ok((answer.status == 200).then_some(answer))
+    });
+    let page = String::from_utf8_lossy(&page.await?.body).into_owned();
+    let row = page.split("<tr").find(|row| row.contains("<code>zone</code>"));
+    let row = row.context("the zone is a setting")?;
+    assert!(row.contains("attic") && row.contains("flag --zone"), "{row}");
+    cluster.finish();
+    Ok(())
+}
