@@ -220,7 +220,9 @@ fn the_example_file_is_true() {
     let layers = file(&uncommented);
     let config = built(&layers);
     assert!(KEYS.iter().all(|key| layers.is_given(key.name)), "a key is missing in the example");
-    assert_eq!(format!("{config:?}"), format!("{:?}", built(&Layers::new())));
+    // From where each value comes is another matter.
+    let values = |config: Config| format!("{:?}", Config { told: [].into(), ..config });
+    assert_eq!(values(config), values(built(&Layers::new())));
 }
 
 fn is_leaf(text: &str) -> bool {
