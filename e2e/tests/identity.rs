@@ -5,10 +5,17 @@
 //! back between their starts, without any caller's read; what they print and how they end is looked at.
 
 use anyhow::{Context, Result};
-use client::api::{cluster::Lag, media};
+use client::api::{
+    changes::ChangeStage,
+    cluster::{JoinerList, Lag},
+    media, paths,
+    plans::Wish,
+};
+use client::types::ReplicaId;
 use quorate_e2e::{
     cluster::Cluster,
     folder::{copy, put_back},
+    membership::{addr, change, id_of},
     process::{Process, Recipe},
     rest::Answer,
     wait::{PATIENCE, until},
@@ -133,6 +140,60 @@ async fn of_a_folder_and_its_copy_only_one_runs() -> Result<()> {
     assert_eq!(status.code(), Some(IDENTITY), "{}", twin.quoted());
     cluster.healed().await?;
     append(&cluster, follower, "y").await?;
+    cluster.finish();
+    Ok(())
+}
+
+/// Whether the leader hears a replica under this id.
+async fn is_heard(cluster: &Cluster, leader: usize, replica: ReplicaId) -> Result<bool> {
+    let status = cluster.answered(leader).await?;
+    let told = status.replicas.iter().find(|told| told.id == replica);
+    Ok(told.context("it is on the list")?.is_reachable)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_lost_its_folder_is_nobody_until_it_replaces_itself() -> Result<()> {
+    let mut cluster = Cluster::calm(3, &[]).await?;
+    append(&cluster, 0, "before").await?;
+    let leader = cluster.leader().await?;
+    // The one that founded the group would found another.
+    let wiped = (1..3).find(|number| *number != leader).context("two of them joined")?;
+    let other = 3 - leader - wiped;
+    let old = id_of(&cluster, wiped).await?;
+    cluster.replica_mut(wiped).kill()?;
+    fs::remove_dir_all(&cluster.replica(wiped).recipe().folder)?;
+    cluster.replica_mut(wiped).start()?;
+    let by = addr(cluster.replica(wiped))?;
+    until("it to wait to join", PATIENCE, async || {
+        let list = cluster.http().get(format!("{}{}", cluster.url(leader), paths::JOINERS));
+        let list: JoinerList = Answer::to(list).await?.json()?;
+        Ok(list.joiners.iter().any(|joiner| joiner.addr == by).then_some(()))
+    })
+    .await?;
+    until("its old id to be silent", PATIENCE, async || {
+        Ok((!is_heard(&cluster, leader, old).await?).then_some(()))
+    })
+    .await?;
+    // Alone with it, nobody gets a majority.
+    cluster.replica(leader).pause()?;
+    let decides = until("the two of them decide", ELECTIONS, async || {
+        let status = cluster.status(other).await;
+        Ok(status.filter(|status| status.verdict.can_append))
+    });
+    assert!(decides.await.is_err(), "somebody decides with one that forgot");
+    cluster.replica(leader).resume()?;
+    until("the group goes on without it", PATIENCE, async || {
+        Ok(append(&cluster, leader, "meanwhile").await.ok())
+    })
+    .await?;
+    let leader = cluster.leader().await?;
+    assert!(!is_heard(&cluster, leader, old).await?, "it answered for its old self");
+
+    let replaced = change(&cluster, &Wish::Replace { replica: old, by }).await?;
+    assert_eq!(replaced.stage, ChangeStage::Done, "{replaced:#?}");
+    cluster.healed().await?;
+    assert_ne!(id_of(&cluster, wiped).await?, old, "an id is never given twice");
+    append(&cluster, wiped, "after").await?;
     cluster.finish();
     Ok(())
 }
