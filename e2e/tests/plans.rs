@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use client::api::{
+    changes::ChangeStage,
     cluster::{JoinFolder, Joiner, JoinerList},
     error::ErrorCode,
     media, paths,
@@ -11,6 +12,8 @@ use client::api::{
 use client::types::{ReplicaAddr, ReplicaId};
 use quorate_e2e::{
     cluster::Cluster,
+    folder::copy,
+    membership::change,
     process::{Process, Recipe, program},
     rest::{self, Answer},
     wait::until,
@@ -203,6 +206,48 @@ async fn a_process_that_wants_no_vote_is_let_in_by_a_plan_alone() -> Result<()> 
     assert_eq!((plan.after.voters.len(), plan.after.learners.len()), (2, 1));
     assert!(plan.joins[0].as_learner && plan.meanwhile.is_none(), "{plan:?}");
     drop(learner);
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spare_in_whose_folder_somebody_else_was_is_refused_with_the_way_out() -> Result<()> {
+    let mut cluster = Cluster::start(3).await?;
+    let gone = cluster.follower().await?;
+    let replica =
+        cluster.answered(gone).await?.this_replica.context("it is a replica of this cluster")?;
+    let (former, former_joiner) = waiting(&cluster, "former", &[]).await?;
+    let replace = Wish::Replace { replica, by: former_joiner.addr };
+    assert_eq!(change(&cluster, &replace).await?.stage, ChangeStage::Done);
+    let mut removed = cluster.release(gone);
+    cluster.adopt(former);
+    removed.ended(PATIENCE).await?;
+    let other = Cluster::start(1).await?;
+    let theirs = other.answered(0).await?.cluster.context("it is a cluster")?;
+    let way_out = "with an empty";
+    let cases = [
+        (
+            "was-removed",
+            &removed,
+            format!("holds what replica {replica} of this cluster left there"),
+        ),
+        ("of-others", other.replica(0), format!("belongs to cluster {theirs}")),
+    ];
+    for (name, whose, line) in cases {
+        // Its folder was empty when it began to wait.
+        let (spare, joiner) = waiting(&cluster, name, &[]).await?;
+        copy(&whose.recipe().folder, &spare.recipe().folder)?;
+        let add = Wish::Add { joiners: vec![joiner.addr], as_learner: false };
+        let leader = cluster.leader().await?;
+        let plan =
+            planned(&cluster, leader, &add, |plan| level(plan, CheckId::P8) == CheckLevel::Block)
+                .await?;
+        let found = check(&plan, CheckId::P8);
+        assert!(found.line.contains(&line), "{found:?}");
+        assert!(found.fix.as_deref().is_some_and(|fix| fix.contains(way_out)), "{found:?}");
+        assert_eq!((plan.verdict, &found.type_to_override), (PlanVerdict::Blocked, &None));
+    }
+    other.finish();
     cluster.finish();
     Ok(())
 }
