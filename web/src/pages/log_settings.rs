@@ -14,7 +14,7 @@ use client::api::logs::{Dropped, EffectQuery, LogDescription, SettingsPatch};
 use client::types::{LogName, Position};
 use serde::Deserialize;
 
-use super::logs::{SentSettings, page_of};
+use super::logs::{Extent, SentSettings, page_of};
 use crate::asked::{Door, Named, Sent, freshest, log_id};
 use crate::backend::{Backend, LogTarget};
 use crate::error;
@@ -39,10 +39,7 @@ struct Facts {
     name: String,
     path: String,
     id: String,
-    first: String,
-    tail: String,
-    records: String,
-    size: String,
+    extent: Extent,
     created: String,
     last: Option<String>,
     root: String,
@@ -59,10 +56,7 @@ impl From<&LogDescription> for Facts {
             name: log.log.to_string(),
             path: page_of(&log.log),
             id: log.log_id.to_string(),
-            first: format::count(log.first.get()),
-            tail: format::count(log.tail.get()),
-            records: format::count(log.tail.since(log.first)),
-            size: format::size(log.bytes),
+            extent: Extent::of(log.first, log.tail, log.bytes),
             created: format::time(log.created),
             last: log.last_time.map(format::time),
             root: log.root.to_string(),

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use client::api::error::{ErrorCode, Problem};
 use client::api::logs::{ListQuery, LogList, LogSummary, Settings};
 use client::api::paths;
-use client::types::LogName;
+use client::types::{LogName, Position};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -46,12 +46,28 @@ struct Logs {
 struct LogRow {
     name: String,
     path: String,
-    first: String,
-    tail: String,
-    records: String,
-    size: String,
+    extent: Extent,
     kept: String,
     is_sealed: bool,
+}
+
+/// Where a log begins and ends, and how much lies between.
+pub(super) struct Extent {
+    pub(super) first: String,
+    pub(super) tail: String,
+    pub(super) records: String,
+    pub(super) size: String,
+}
+
+impl Extent {
+    pub(super) fn of(first: Position, tail: Position, bytes: u64) -> Self {
+        Self {
+            first: format::count(first.get()),
+            tail: format::count(tail.get()),
+            records: format::count(tail.since(first)),
+            size: format::size(bytes),
+        }
+    }
 }
 
 impl From<&LogSummary> for LogRow {
@@ -59,10 +75,7 @@ impl From<&LogSummary> for LogRow {
         Self {
             name: log.log.to_string(),
             path: page_of(&log.log),
-            first: format::count(log.first.get()),
-            tail: format::count(log.tail.get()),
-            records: format::count(log.tail.since(log.first)),
-            size: format::size(log.bytes),
+            extent: Extent::of(log.first, log.tail, log.bytes),
             kept: kept(&log.settings),
             is_sealed: log.sealed,
         }

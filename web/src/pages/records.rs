@@ -15,7 +15,7 @@ use client::api::records::{ReadAnswer, RecordJson};
 use client::types::{LogName, Position, Record, Timestamp};
 use serde::Deserialize;
 
-use super::logs::page_of;
+use super::logs::{Extent, page_of};
 use crate::asked::{Door, Named, freshest};
 use crate::backend::Backend;
 use crate::bodies;
@@ -53,10 +53,7 @@ struct Records {
 struct LogView {
     name: String,
     path: String,
-    first: String,
-    tail: String,
-    records: String,
-    size: String,
+    extent: Extent,
     is_sealed: bool,
     is_empty: bool,
 }
@@ -66,10 +63,7 @@ impl From<&LogDescription> for LogView {
         Self {
             name: log.log.to_string(),
             path: page_of(&log.log),
-            first: format::count(log.first.get()),
-            tail: format::count(log.tail.get()),
-            records: format::count(log.tail.since(log.first)),
-            size: format::size(log.bytes),
+            extent: Extent::of(log.first, log.tail, log.bytes),
             is_sealed: log.sealed,
             is_empty: log.first == log.tail,
         }
