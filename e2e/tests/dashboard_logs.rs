@@ -94,7 +94,10 @@ async fn life(browser: &Browser, cluster: &Cluster, base: &str, log: &str) -> Re
     browser.click("[data-test=delete-open]").await?;
     browser.type_into("#typed", log).await?;
     browser.click("[data-test=delete]").await?;
-    browser.says(NOTICE, &format!("Deleted {log}")).await
+    browser.says(NOTICE, &format!("Deleted {log}")).await?;
+
+    browser.click("nav [href='/activity']").await?;
+    browser.says("[data-test=activity]", &format!("deleted log {log}")).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +194,7 @@ async fn nobody_is_kept_out_of_logs_and_what_is_kept_of_them() -> Result<()> {
         ("log-settings", "/logs/shop%2Forders/settings?trim_to=2"),
         ("trimmed", "/logs/shop%2Forders?from=99"),
         ("checkpoints", "/checkpoints"),
+        ("activity", "/activity"),
         ("settings", "/settings"),
         ("api", "/docs/api"),
         ("error-code", "/docs/errors/tail_differs"),

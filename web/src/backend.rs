@@ -10,6 +10,7 @@ use std::future::{Future, ready};
 use std::net::IpAddr;
 
 use axum::extract::FromRequestParts;
+use client::api::activity::{ActivityList, ActivityQuery};
 use client::api::audit::{AuditReport, ScrubReport};
 use client::api::changes::{Change, ChangeList, ChangeRequest, ChangesQuery};
 use client::api::checkpoints::{CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotList};
@@ -44,6 +45,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// What this replica did lately.
     fn performance(&self, step: Step) -> impl Future<Output = Answer<Performance>> + Send;
+
+    /// Who did what, newest first.
+    fn activity(&self, query: ActivityQuery) -> impl Future<Output = Answer<ActivityList>> + Send;
 
     /// Logs by name.
     fn logs(&self, query: ListQuery) -> impl Future<Output = Answer<LogList>> + Send;

@@ -35,8 +35,8 @@ pub(crate) enum Section {
     Reference,
     /// Who is there, and who wants to be.
     Replicas,
-    /// What became of the membership.
-    Changes,
+    /// Who did what.
+    Activity,
 }
 
 impl Section {
@@ -45,8 +45,8 @@ impl Section {
         Self::Overview,
         Self::Replicas,
         Self::Logs,
-        Self::Changes,
         Self::Checkpoints,
+        Self::Activity,
         Self::Performance,
         Self::Settings,
         Self::Reference,
@@ -62,7 +62,7 @@ impl Section {
             Self::Settings => "Settings",
             Self::Reference => "API",
             Self::Replicas => "Replicas",
-            Self::Changes => "Changes",
+            Self::Activity => "Activity",
         }
     }
 
@@ -76,7 +76,7 @@ impl Section {
             Self::Settings => "/settings",
             Self::Reference => "/docs/api",
             Self::Replicas => "/replicas",
-            Self::Changes => "/changes",
+            Self::Activity => "/activity",
         }
     }
 }

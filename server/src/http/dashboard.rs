@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
+use client::api::activity::{ActivityList, ActivityQuery};
 use client::api::audit::{AuditReport, ScrubReport};
 use client::api::changes::{Change, ChangeList, ChangeRequest, ChangesQuery};
 use client::api::checkpoints::{CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotList};
@@ -235,6 +236,10 @@ impl Backend for Window {
 
     async fn performance(&self, step: Step) -> Answer<Performance> {
         Ok(self.api.node.performance(step))
+    }
+
+    async fn activity(&self, query: ActivityQuery) -> Answer<ActivityList> {
+        self.ask(get(&format!("{}?{}", paths::ACTIVITY, query.to_query()))).await
     }
 
     async fn logs(&self, query: ListQuery) -> Answer<LogList> {

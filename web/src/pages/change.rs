@@ -114,7 +114,7 @@ impl ChangePage {
         };
         let has_left = change.stage == ChangeStage::Done && !change.leaves.is_empty();
         Self {
-            frame: Frame::of(status, Section::Changes),
+            frame: Frame::of(status, Section::Replicas),
             notice: None,
             id: change.id,
             title: wish::in_words(&change.wish),

@@ -77,7 +77,7 @@ async fn changes<B: Backend>(backend: &B, said: &Fields) -> Answer<ChangesPage> 
     let before = said.get("before").and_then(|before| before.parse().ok());
     let list = backend.changes(ChangesQuery { before, limit: Some(PAGE) }).await?;
     Ok(ChangesPage {
-        frame: Frame::now(backend, Section::Changes).await?,
+        frame: Frame::now(backend, Section::Replicas).await?,
         changes: list.changes.iter().map(ChangeRow::from).collect(),
         next: list.next.map(|next| next.to_string()),
     })

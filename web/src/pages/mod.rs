@@ -5,6 +5,8 @@
 //!
 //! Not here: the frame around every page (`frame`).
 
+mod activity;
+mod acts;
 mod append;
 mod change;
 mod changes;
@@ -46,7 +48,7 @@ pub(crate) fn of_members<B: Backend>() -> Router<B> {
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
 }
 
-/// The pages about logs and what is kept of them, about settings, and the reference.
+/// The pages about logs and what is kept of them, about acts and settings, and the reference.
 pub(crate) fn of_logs<B: Backend>() -> Router<B> {
     Router::new()
         .route("/logs", get(logs::show::<B>).post(logs::create::<B>))
@@ -59,6 +61,7 @@ pub(crate) fn of_logs<B: Backend>() -> Router<B> {
         .route("/checkpoints", get(checkpoints::show::<B>).post(checkpoints::make::<B>))
         .route("/checkpoints/release", post(checkpoints::release::<B>))
         .route("/checkpoints/scrub", post(checkpoints::scrub::<B>))
+        .route("/activity", get(activity::show::<B>))
         .route("/settings", get(settings::show::<B>))
         .route("/docs/api", get(reference::show::<B>))
         .route("/docs/errors/{code}", get(reference::show_code::<B>))

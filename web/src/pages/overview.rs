@@ -1,4 +1,4 @@
-//! Overview: can it take appends, how many may fail, who waits to join, and what is under way.
+//! Overview: can it take appends, how many may fail, who waits to join, what is under way, and what was done last.
 //!
 //! The verdict comes first and is the same sentence that the API and readiness give.
 //!
@@ -9,6 +9,8 @@ use axum::extract::State;
 use axum::response::Response;
 use client::api::cluster::{ClusterStatus, Verdict};
 
+use super::activity;
+use super::acts::ActRow;
 use super::joiners::{self, JoinerRow, Proposal, UnderWay};
 use crate::backend::{Answer, Backend};
 use crate::format;
@@ -26,6 +28,7 @@ struct Overview {
     joiners: Vec<JoinerRow>,
     replicas: Vec<ReplicaRow>,
     leader: Option<String>,
+    latest: Vec<ActRow>,
 }
 
 pub(crate) struct VerdictView {
@@ -55,6 +58,7 @@ async fn overview<B: Backend>(backend: &B) -> Answer<Overview> {
         joiners: joiners::rows(&status),
         replicas: ReplicaRow::all(&status),
         leader: status.leader.map(|leader| leader.to_string()),
+        latest: activity::latest(backend).await,
         frame: Frame::of(&status, Section::Overview),
     })
 }

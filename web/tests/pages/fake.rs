@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
+use client::api::activity::{Activity, ActivityList, ActivityQuery};
 use client::api::audit::{AuditReport, ScrubReport};
 use client::api::changes::{Change, ChangeList, ChangeRequest, ChangesQuery};
 use client::api::checkpoints::{CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotList};
@@ -59,6 +60,8 @@ pub(crate) struct Fake {
     pub(crate) cancelled: Answer<Change>,
     pub(crate) changes: Vec<Change>,
     pub(crate) transfers: Vec<TransferInfo>,
+    /// Newest first.
+    pub(crate) activity: Vec<Activity>,
     pub(crate) beats: Arc<watch::Sender<Beat>>,
     /// How often it was asked for the status.
     pub(crate) looks: Arc<AtomicUsize>,
@@ -90,6 +93,7 @@ impl Default for Fake {
             cancelled: Err(Problem::new(ErrorCode::ChangeIsJoint)),
             changes: Vec::new(),
             transfers: Vec::new(),
+            activity: Vec::new(),
             beats: Arc::default(),
             looks: Arc::default(),
             asked: Arc::default(),
@@ -165,6 +169,19 @@ impl Backend for Fake {
         };
         let points = vec![PerformancePoint::default(), busy];
         Ok(Performance { replica: ReplicaId::FIRST, step, until: Timestamp::EPOCH, points })
+    }
+
+    async fn activity(&self, query: ActivityQuery) -> Answer<ActivityList> {
+        self.fresh(query.consistency)?;
+        let is_asked_for = |one: &&Activity| {
+            let is_older = query.before.is_none_or(|before| one.position < before);
+            is_older && query.kind.is_none_or(|kind| one.act.kind() == kind)
+        };
+        let max = usize::try_from(query.limit.unwrap_or(100)).unwrap();
+        let mut activity: Vec<_> = self.activity.iter().filter(is_asked_for).cloned().collect();
+        let next = activity.get(max).map(|_more| activity[max - 1].position);
+        activity.truncate(max);
+        Ok(ActivityList { activity, next })
     }
 
     async fn logs(&self, query: ListQuery) -> Answer<LogList> {

@@ -39,7 +39,7 @@ fn beat(fake: &Fake, stirs: u64) {
 
 #[tokio::test]
 async fn a_stream_begins_with_everything_that_is_live_on_its_page() {
-    for path in ["/", "/replicas", "/replicas/2", "/changes"] {
+    for path in ["/", "/replicas", "/replicas/2", "/changes", "/activity"] {
         let (_, page) = get(status(), path).await;
         let live = format!("/live{}", if path == "/" { "" } else { path });
         let first = Events::of(&router(Fake::default()), &live).await.next().await.unwrap();

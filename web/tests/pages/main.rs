@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so best by failing")]
 
+mod activity;
 mod checkpoints;
 mod fake;
 mod live;
