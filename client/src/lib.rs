@@ -18,6 +18,7 @@ pub mod sdk;
 
 #[cfg(feature = "sdk")]
 pub use sdk::{
-    Archive, ChangeWatch, Client, ClientBuilder, Created, Error, Failure, Follow, Log, Outcome,
-    Page, Producer, RetryPolicy,
+    Archive, ChangeWatch, Client, ClientBuilder, Created, Error, Failure, Follow, IN_FLIGHT_MAX,
+    Log, Outcome, Page, ProduceError, ProduceFailure, Producer, ProducerBuilder, RetryPolicy,
+    Sequencer, Stored, Ticket,
 };

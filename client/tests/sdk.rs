@@ -9,6 +9,8 @@
 #![cfg(feature = "sdk")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its stage has failed")]
 
+mod service;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,13 +18,13 @@ use std::time::{Duration, Instant};
 use quorate_client::api::error::{Actual, ErrorCode, Problem};
 use quorate_client::api::frame::ReadFrameBuilder;
 use quorate_client::api::logs::SettingsPatch;
-use quorate_client::api::reading::ReadFrom;
+use quorate_client::api::reading::{Consistency, ReadFrom};
 use quorate_client::types::{
     Batch, BatchLimits, Headers, NewRecord, Position, ProducerEpoch, Record, ReplicaAddr, Sequence,
     Timestamp,
 };
 use quorate_client::{Client, Log, Outcome, RetryPolicy};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use service::{Asked, answer, read_request};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What the service does with one request.
@@ -33,21 +35,6 @@ enum Step {
     BreakOff,
     /// Never answers.
     Hang,
-}
-
-/// One request as it came.
-#[derive(Clone, Debug)]
-struct Asked {
-    line: String,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Asked {
-    fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
-    }
 }
 
 /// A service with a script. Beyond its end every request hangs.
@@ -80,14 +67,7 @@ impl Service {
             let step = self.steps.lock().unwrap().pop_front();
             match step {
                 Some(Step::Answer { status, headers, body }) => {
-                    let mut answer =
-                        format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n", body.len());
-                    for (name, value) in headers {
-                        answer.extend([name, ": ", &value, "\r\n"]);
-                    }
-                    answer.push_str("\r\n");
-                    let bytes = [answer.as_bytes(), &body].concat();
-                    stream.write_all(&bytes).await.unwrap();
+                    answer(&mut stream, status, &headers, &body).await;
                 }
                 Some(Step::BreakOff) => return,
                 Some(Step::Hang) | None => std::future::pending().await,
@@ -116,28 +96,6 @@ impl Service {
     fn log(&self) -> Log {
         client(&[self]).log("orders".parse().unwrap())
     }
-}
-
-async fn read_request(stream: &mut TcpStream) -> Option<Asked> {
-    let mut bytes = Vec::new();
-    let end = loop {
-        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            break at + 4;
-        }
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-    let mut asked = Asked { line: head.lines().next().unwrap().to_owned(), head, body: Vec::new() };
-    let length = asked.header("content-length").map_or(0, |text| text.parse().unwrap());
-    while bytes.len() < end + length {
-        if stream.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
-        }
-    }
-    asked.body = bytes.split_off(end);
-    Some(asked)
 }
 
 /// How long a service here may take to answer: one that answers does so at once, but a machine may be busy.
@@ -418,7 +376,7 @@ async fn an_acknowledgement_that_cannot_be_read_leaves_the_outcome_unknown() {
 async fn a_producer_keeps_a_batch_until_its_outcome_is_known() {
     let service = Service::start([Step::BreakOff, appended(4), appended(5)]).await;
     let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
-    let mut producer = log.producer("p".parse().unwrap(), ProducerEpoch::new(3));
+    let mut producer = log.sequencer("p".parse().unwrap(), ProducerEpoch::new(3));
     assert_eq!(producer.append(batch()).await.unwrap_err().outcome(), Outcome::Unknown);
     assert_eq!(producer.append(batch()).await.unwrap_err().outcome(), Outcome::NotDone);
     assert_eq!(producer.resend().await.unwrap().unwrap().first, Position::new(4));
@@ -491,4 +449,33 @@ async fn a_follow_notices_a_gap() {
     follow.next().await.unwrap();
     let error = follow.next().await.unwrap_err();
     assert!(error.to_string().contains("asked for 2 and got 3"), "{error}");
+}
+
+#[tokio::test]
+async fn a_follow_reads_ahead_by_one_page_and_no_further() {
+    let service = Service::start([page(0..2, 6, false), page(2..4, 6, false)]).await;
+    let mut follow = service.log().follow(ReadFrom::First);
+    assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(0));
+    service.is_asked(2).await;
+    assert_eq!(follow.position(), Some(Position::new(1)));
+    assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(1));
+    assert_eq!(service.asked().len(), 2, "the second page was not asked for by anybody");
+    assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(2));
+    assert_eq!(follow.position(), Some(Position::new(3)));
+}
+
+#[tokio::test]
+async fn a_follow_is_as_fresh_as_it_was_told_to_be() {
+    for consistency in [Consistency::Local, Consistency::Linearizable] {
+        let steps = [page(0..2, 2, false), page(2..2, 2, false), page(2..3, 3, true)];
+        let service = Service::start(steps).await;
+        let mut follow = service.log().follow(ReadFrom::First).consistency(consistency);
+        for position in 0..3 {
+            assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(position));
+        }
+        let is_local = consistency == Consistency::Local;
+        for request in service.asked() {
+            assert_eq!(request.line.contains("consistency=local"), is_local, "{}", request.line);
+        }
+    }
 }

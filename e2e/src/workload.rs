@@ -21,7 +21,7 @@ use client::api::reading::{Consistency, ReadFrom, ReadQuery};
 use client::types::{
     Batch, BatchLimits, LogName, NewRecord, Position, ProducerEpoch, ProducerId, ReplicaAddr,
 };
-use client::{Client, Follow, Log, Producer, RetryPolicy};
+use client::{Client, Follow, Log, RetryPolicy, Sequencer};
 use std::time::Duration;
 use tokio::{
     sync::watch,
@@ -241,7 +241,7 @@ struct Caller {
 impl Caller {
     async fn produce(mut self) -> Result<()> {
         let id: ProducerId = self.who.parse()?;
-        let mut producer = self.log.producer(id, ProducerEpoch::new(0));
+        let mut producer = self.log.sequencer(id, ProducerEpoch::new(0));
         let mut pace = interval(self.load.pace);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut number = 0;
@@ -254,7 +254,7 @@ impl Caller {
     }
 
     /// One batch, and as many times as it takes to learn what became of it.
-    async fn append(&self, producer: &mut Producer, batch: Batch) -> Result<()> {
+    async fn append(&self, producer: &mut Sequencer, batch: Batch) -> Result<()> {
         let stamp = Stamp {
             producer: self.who.clone(),
             epoch: producer.epoch().get(),

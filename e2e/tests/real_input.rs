@@ -6,7 +6,7 @@
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use client::Producer;
+use client::Sequencer;
 use client::api::reading::{Consistency, ReadFrom, ReadQuery};
 use client::types::{Batch, BatchLimits, LogName, LogSettings, NewRecord, Position, ProducerEpoch};
 use quorate_e2e::{
@@ -84,9 +84,9 @@ fn next_batch(bodies: &[Bytes]) -> Result<(Batch, usize)> {
 }
 
 /// A producer whose every batch is forwarded by one replica, because its client follows no hint.
-fn producer_at(cluster: &Cluster, entrance: usize, log: &LogName) -> Result<Producer> {
+fn producer_at(cluster: &Cluster, entrance: usize, log: &LogName) -> Result<Sequencer> {
     let log = single(&cluster.url(entrance))?.log(log.clone());
-    Ok(log.producer("feeder".parse()?, ProducerEpoch::new(0)))
+    Ok(log.sequencer("feeder".parse()?, ProducerEpoch::new(0)))
 }
 
 /// Appends everything through a follower; the leader dies in the middle.

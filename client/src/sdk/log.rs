@@ -5,17 +5,20 @@
 //! in order, so each append under way has one of its own; one whose last batch has an unknown
 //! outcome starts a new epoch, which also shuts out what may still be on its way.
 //!
-//! Not here: appends as a producer of the caller's (`producer`), endless reads (`follow`).
+//! Not here: many appends at once (`producer`), under numbers of the caller's (`sequencer`), endless
+//! reads (`follow`).
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use reqwest::Method;
+use tokio::time::Instant;
 
 use super::client::{Client, list_target};
 use super::error::{Error, Outcome};
 use super::follow::Follow;
-use super::producer::Producer;
+use super::producer::ProducerBuilder;
+use super::sequencer::Sequencer;
 use super::transport::{Answer, Call, Effect, unless};
 use crate::api::conditions::{Conditions, ProducerBatch};
 use crate::api::error::ErrorCode;
@@ -124,22 +127,40 @@ impl Log {
         content: &Content,
         conditions: &Conditions,
     ) -> Result<Appended, Error> {
+        self.append_until(content, conditions, None).await
+    }
+
+    /// The same, tried until then, or as long as the client's policy says.
+    pub(super) async fn append_until(
+        &self,
+        content: &Content,
+        conditions: &Conditions,
+        until: Option<Instant>,
+    ) -> Result<Appended, Error> {
         let is_safe = conditions.make_retries_safe();
         let effect = if is_safe { Effect::Repeatable } else { Effect::Once };
         let mut call = Call::change(Method::POST, paths::records(&self.name), effect);
         for (name, value) in conditions.to_headers() {
             call = call.header(name, &value)?;
         }
-        let call = call.body(content.media_type, content.bytes.clone());
+        let mut call = call.body(content.media_type, content.bytes.clone());
+        if let Some(until) = until {
+            call = call.until(until);
+        }
         let answer = self.client.send(&call).await?;
         let mut appended: Appended = answer.json()?;
         appended.replayed = answer.text(header::IDEMPOTENCY_REPLAYED) == Some("true");
         Ok(appended)
     }
 
-    /// A producer with an id of the caller's, in this life of it, whose next batch is the first.
-    pub fn producer(&self, id: ProducerId, epoch: ProducerEpoch) -> Producer {
-        Producer::new(self.clone(), id, epoch)
+    /// A producer: many records, in order, several batches of them under way at a time.
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder::new(self.clone())
+    }
+
+    /// Batches under an id of the caller's, in this life of it, whose next batch is the first.
+    pub fn sequencer(&self, id: ProducerId, epoch: ProducerEpoch) -> Sequencer {
+        Sequencer::new(self.clone(), id, epoch)
     }
 
     /// Reads a bounded range.
@@ -336,7 +357,11 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn of_batch(batch: &Batch) -> Self {
-        Self { media_type: media::FRAMES, bytes: append_frame(batch) }
+        Self::of_frame(append_frame(batch))
+    }
+
+    pub(super) const fn of_frame(bytes: Bytes) -> Self {
+        Self { media_type: media::FRAMES, bytes }
     }
 
     /// A record without headers travels as it is.

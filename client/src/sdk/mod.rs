@@ -16,6 +16,7 @@ mod transport;
 
 mod log;
 mod producer;
+mod sequencer;
 
 mod follow;
 
@@ -24,5 +25,8 @@ pub use client::{Archive, Client, ClientBuilder};
 pub use error::{Error, Failure, Outcome};
 pub use follow::Follow;
 pub use log::{Created, Log, Page};
-pub use producer::Producer;
+pub use producer::{
+    IN_FLIGHT_MAX, ProduceError, ProduceFailure, Producer, ProducerBuilder, Stored, Ticket,
+};
 pub use retry::RetryPolicy;
+pub use sequencer::Sequencer;

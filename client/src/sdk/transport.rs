@@ -65,6 +65,8 @@ pub(super) struct Call {
     /// How long the service itself may wait before it answers.
     wait: Duration,
     attempts_max: u32,
+    /// Until when it may be tried; by default as long as the policy says.
+    until: Option<Instant>,
 }
 
 impl Call {
@@ -78,6 +80,7 @@ impl Call {
             aim: Aim::Anyone,
             wait: Duration::ZERO,
             attempts_max: u32::MAX,
+            until: None,
         }
     }
 
@@ -110,6 +113,11 @@ impl Call {
 
     pub(super) const fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
+        self
+    }
+
+    pub(super) const fn until(mut self, until: Instant) -> Self {
+        self.until = Some(until);
         self
     }
 }
@@ -227,7 +235,8 @@ impl Transport {
     }
 
     async fn repeat<T>(&self, call: &Call, attempt: Attempt<T>) -> Result<T, Error> {
-        let until = Instant::now() + self.options.retry.deadline + call.wait;
+        let by_policy = || Instant::now() + self.options.retry.deadline + call.wait;
+        let until = call.until.unwrap_or_else(by_policy);
         let (mut attempts, mut outcome) = (0, Outcome::NotDone);
         loop {
             attempts += 1;

@@ -1,10 +1,13 @@
-//! [`Producer`]: appends under an id, an epoch and a sequence of the caller's.
+//! [`Sequencer`]: appends under an id, an epoch and a sequence of the caller's.
 //!
 //! Batches are numbered from 0 and sent one after the other. A batch whose outcome is unknown stays
 //! with the producer: it is sent again, the same bytes under the same number, before any other, so
 //! it is stored once and in its place.
 //!
-//! Not here: several batches under way at once.
+//! For those who keep books of their own: which number each batch has, and what became of it. Everybody
+//! else takes a `Producer`, which does so by itself.
+//!
+//! Not here: several batches under way at once (`producer`).
 
 use super::error::{Error, Outcome};
 use super::log::{Content, Log};
@@ -13,9 +16,23 @@ use crate::api::error::ErrorCode;
 use crate::api::records::Appended;
 use crate::types::{Batch, ProducerEpoch, ProducerId, Sequence};
 
-/// Appends to one log as one life of one producer.
+/// Appends to one log as one life of one producer, under numbers that the caller can see.
+///
+/// ```no_run
+/// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::types::{Batch, BatchLimits, NewRecord, ProducerEpoch};
+///
+/// let mut feeder = log.sequencer("feeder".parse()?, ProducerEpoch::new(1));
+/// let batch = Batch::single(&NewRecord::new("hello"), &BatchLimits::default())?;
+/// if feeder.append(batch).await.is_err() {
+///     // The same bytes under the same number: stored once.
+///     feeder.resend().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
-pub struct Producer {
+pub struct Sequencer {
     log: Log,
     id: ProducerId,
     epoch: ProducerEpoch,
@@ -23,7 +40,7 @@ pub struct Producer {
     pending: Option<Batch>,
 }
 
-impl Producer {
+impl Sequencer {
     pub(super) const fn new(log: Log, id: ProducerId, epoch: ProducerEpoch) -> Self {
         Self { log, id, epoch, next: Sequence::ZERO, pending: None }
     }
