@@ -413,6 +413,35 @@ async fn a_profile_says_where_to_go_and_how_to_answer() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_does_is_told_as_done_by_whom_it_says() -> Result<()> {
+    let cluster = Cluster::start(1).await?;
+    let home = cluster.folder();
+    let folder = home.join(".config/quorate");
+    std::fs::create_dir_all(&folder)?;
+    let profile = format!("endpoint = \"{}\"\nas = \"ops@example.org\"\n", cluster.url(0));
+    std::fs::write(folder.join("here.toml"), profile)?;
+    let url = cluster.url(0);
+    for (given, user, by) in [
+        (["--endpoint", &url], "ada", "ada"),
+        (["--endpoint", &url], "Zo\u{eb}", "somebody"),
+        (["--profile", "here"], "ada", "ops@example.org"),
+        (["--profile=here", "--as=Ada of ops"], "ada", "Ada of ops"),
+    ] {
+        let arguments = [given.as_slice(), &["logs", "create", "orders"]].concat();
+        let mut create = quorate(home, &arguments)?;
+        let output = create.env("USER", user).env_remove("QUORATE_AS").output()?;
+        ensure!(output.status.success(), "{arguments:?}: {output:?}");
+        let told = json(home, &["--profile", "here", "activity", "--limit", "1"], b"")?;
+        assert_eq!(told[0]["by"], by, "{arguments:?}: {told}");
+        succeed(home, &["--profile", "here", "logs", "delete", "orders", "--yes"], b"")?;
+    }
+    let odd = run(home, &["--profile", "here", "--as", "Zo\u{eb}", "logs", "list"], b"")?;
+    assert_eq!(odd.status.code(), Some(2), "{odd:?}");
+    cluster.finish();
+    Ok(())
+}
+
 #[test]
 fn an_address_beyond_this_machine_is_refused_with_the_way_out() -> Result<()> {
     let home = TempDir::with_prefix("quorate-e2e-")?;

@@ -27,6 +27,10 @@ async fn append(cluster: &Cluster, base: &str, log: &str, text: &str) -> Result<
 
 /// A log is made, filled, followed, trimmed, sealed and deleted by nothing but clicks and typing.
 async fn life(browser: &Browser, cluster: &Cluster, base: &str, log: &str) -> Result<()> {
+    browser.go(&format!("{base}/name")).await?;
+    browser.type_into("#name", "Ada of ops").await?;
+    browser.click("[data-test=keep-name]").await?;
+    browser.says("[data-test=kept-name]", "Ada of ops").await?;
     browser.go(&format!("{base}/logs")).await?;
     browser.click("[data-test=new-log]").await?;
     browser.type_into("#name", log).await?;
@@ -97,7 +101,10 @@ async fn life(browser: &Browser, cluster: &Cluster, base: &str, log: &str) -> Re
     browser.says(NOTICE, &format!("Deleted {log}")).await?;
 
     browser.click("nav [href='/activity']").await?;
-    browser.says("[data-test=activity]", &format!("deleted log {log}")).await
+    browser.says("[data-test=activity]", &format!("deleted log {log}")).await?;
+    let newest = browser.text("[data-test=activity] tbody tr").await?;
+    ensure!(newest.contains("Ada of ops") && newest.contains("127.0.0.1"), "who: {newest}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,6 +202,7 @@ async fn nobody_is_kept_out_of_logs_and_what_is_kept_of_them() -> Result<()> {
         ("trimmed", "/logs/shop%2Forders?from=99"),
         ("checkpoints", "/checkpoints"),
         ("activity", "/activity"),
+        ("name", "/name"),
         ("settings", "/settings"),
         ("api", "/docs/api"),
         ("error-code", "/docs/errors/tail_differs"),

@@ -5,11 +5,8 @@
 //!
 //! Not here: how an answer looks (`pages`).
 
-use std::convert::Infallible;
-use std::future::{Future, ready};
-use std::net::IpAddr;
+use std::future::Future;
 
-use axum::extract::FromRequestParts;
 use client::api::activity::{ActivityList, ActivityQuery};
 use client::api::audit::{AuditReport, ScrubReport};
 use client::api::changes::{Change, ChangeList, ChangeRequest, ChangesQuery};
@@ -27,7 +24,8 @@ use client::api::records::{Appended, ReadAnswer};
 use client::api::settings::SettingList;
 use client::api::transfers::TransferList;
 use client::types::{Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogId, LogName, Position};
-use http::request::Parts;
+
+use crate::viewer::Viewer;
 
 /// What a question comes to: an answer of the contract, or its problem.
 pub type Answer<T> = Result<T, Problem>;
@@ -36,6 +34,10 @@ pub type Answer<T> = Result<T, Problem>;
 pub trait Backend: Clone + Send + Sync + 'static {
     /// What tells when to look again.
     type Beats: Beats;
+
+    /// The same, where whatever is done is done on behalf of this viewer.
+    #[must_use]
+    fn on_behalf_of(&self, viewer: Viewer) -> Self;
 
     /// The beats from now on. They may cost something as long as they are held.
     fn beats(&self) -> Self::Beats;
@@ -140,15 +142,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
         &self,
         request: &ChangeRequest,
         epoch: Epoch,
-        viewer: Viewer,
     ) -> impl Future<Output = Answer<Change>> + Send;
 
     /// Gives a change up, as long as it is not decided.
-    fn cancel_change(
-        &self,
-        change: ChangeId,
-        viewer: Viewer,
-    ) -> impl Future<Output = Answer<Change>> + Send;
+    fn cancel_change(&self, change: ChangeId) -> impl Future<Output = Answer<Change>> + Send;
 
     /// One change, as the leader knows it: with what it waits for.
     fn change(&self, change: ChangeId) -> impl Future<Output = Answer<Change>> + Send;
@@ -174,25 +171,6 @@ pub trait Beats: Send + 'static {
     /// The present one at first, then waits for the next one; beats that were missed are skipped. None: no more come.
     /// Nothing is lost by dropping the future.
     fn next(&mut self) -> impl Future<Output = Option<Beat>> + Send;
-}
-
-/// Who looks at a page, as far as was seen. Whoever mounts the dashboard puts one among the extensions of a
-/// request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Viewer {
-    /// Where the request came from.
-    pub address: Option<IpAddr>,
-}
-
-impl<S: Sync> FromRequestParts<S> for Viewer {
-    type Rejection = Infallible;
-
-    fn from_request_parts(
-        parts: &mut Parts,
-        _state: &S,
-    ) -> impl Future<Output = Result<Self, Infallible>> + Send {
-        ready(Ok(parts.extensions.get().copied().unwrap_or_default()))
-    }
 }
 
 /// A log as a page showed it: its name, and which log of that name.

@@ -19,6 +19,7 @@ mod headers;
 mod live;
 mod pages;
 mod replica;
+mod viewer;
 
 use axum::Router;
 use axum::middleware;
@@ -26,8 +27,9 @@ use axum::response::Response;
 use axum::routing::get;
 use client::api::cluster::ClusterStatus;
 
-pub use backend::{Answer, Backend, Beat, Beats, LogTarget, Viewer};
+pub use backend::{Answer, Backend, Beat, Beats, LogTarget};
 pub use headers::CONTENT_POLICY;
+pub use viewer::{Viewer, ViewerName};
 
 /// All pages and assets. Addresses that none of them has are left to whoever mounts the router, who may
 /// answer with [`not_found`].

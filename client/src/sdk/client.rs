@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 
 use super::error::Error;
 use super::log::Log;
@@ -27,6 +28,9 @@ use crate::api::performance::{Performance, PerformanceQuery, Step};
 use crate::api::plans::{Plan, Wish};
 use crate::api::transfers::{TransferChange, TransferInfo, TransferList};
 use crate::types::{CheckpointLabel, EntryIndex, LogName, ReplicaAddr};
+
+/// Longest author, in bytes: the service keeps no more of it.
+const AUTHOR_MAX: usize = 200;
 
 /// The way to a cluster.
 ///
@@ -75,6 +79,7 @@ impl Client {
                 attempt_timeout: Duration::from_secs(5),
                 retry: RetryPolicy::default(),
                 leader: LeaderHints::Followed,
+                author: None,
             },
         }
     }
@@ -289,6 +294,20 @@ impl ClientBuilder {
         self
     }
 
+    /// On whose behalf everything is asked: what is done is told so in the activity of the cluster, and nothing proves it.
+    /// A mailbox such as `ada@example.org`, or a name: 1 to 200 characters of ASCII that can be seen, and blanks. Without
+    /// one it is told as done by somebody.
+    pub fn author(mut self, author: &str) -> Result<Self, Error> {
+        let author = author.trim();
+        let is_plain = author.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let fits = (1..=AUTHOR_MAX).contains(&author.len());
+        let value = HeaderValue::from_str(author).ok().filter(|_| is_plain && fits);
+        let wrong =
+            || Error::usage(format!("{author:?} is no author: at most 200 letters of ASCII"));
+        self.options.author = Some(value.ok_or_else(wrong)?);
+        Ok(self)
+    }
+
     /// When to try again.
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
@@ -311,5 +330,15 @@ mod tests {
         assert!(Client::builder().build().is_err());
         assert!(Client::builder().seeds("not an address").is_err());
         assert!(Client::builder().seeds("127.0.0.1:7001, http://b:1/").unwrap().build().is_ok());
+    }
+
+    #[test]
+    fn an_author_is_plain_text_that_fits_into_a_header() {
+        for author in ["ada", "Ada <ada@example.org>", &"x".repeat(200)] {
+            assert!(Client::builder().author(author).is_ok(), "{author}");
+        }
+        for author in ["", " ", "a\r\nb: c", "Zo\u{eb}", "a\tb", &"x".repeat(201)] {
+            assert!(Client::builder().author(author).is_err(), "{author:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, FROM, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -164,6 +164,8 @@ pub(super) struct TransportOptions {
     pub(super) retry: RetryPolicy,
     /// Whether leader hints are followed.
     pub(super) leader: LeaderHints,
+    /// On whose behalf everything is asked, if that is said.
+    pub(super) author: Option<HeaderValue>,
 }
 
 /// Whether leader hints are followed.
@@ -197,7 +199,9 @@ impl Transport {
         if options.seeds.is_empty() {
             return Err(Error::usage("a client needs the address of at least one replica"));
         }
+        let author = options.author.iter().map(|author| (FROM, author.clone()));
         let http = reqwest::Client::builder()
+            .default_headers(author.collect())
             .http1_only()
             .no_proxy()
             .redirect(redirect::Policy::none())

@@ -141,7 +141,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) async fn scrub(context: &Context) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for addr in endpoint::resolve(&context.endpoints)? {
-        let client = service::connect_to(vec![addr], context.timeout)?;
+        let client = service::connect_to(vec![addr], context)?;
         let asked = client.scrub().await.map_err(service::failed)?;
         let mut report = asked.clone();
         while report.pass < asked.pass || !report.is_done {

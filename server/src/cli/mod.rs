@@ -64,7 +64,7 @@ Exit codes:
   74  the storage of this replica is broken or damaged
   75  this folder must not start: foreign, a copy, rolled back or removed
 
-Profiles: ~/.config/quorate/NAME.toml with `endpoint` and `output`, taken with --profile NAME;
+Profiles: ~/.config/quorate/NAME.toml with `endpoint`, `output` and `as`, taken with --profile NAME;
 default.toml is taken without. A flag wins over the environment, and that over a profile.";
 
 /// A replicated log service: a group of replicas keeps named logs in one agreed order.
@@ -97,7 +97,11 @@ struct Shared {
     #[arg(long, global = true, value_name = "TIME", default_value = "30s")]
     #[arg(value_parser = duration, env = "QUORATE_TIMEOUT")]
     timeout: Duration,
-    /// Take endpoint and output from ~/.config/quorate/NAME.toml.
+    /// On whose behalf it acts, as `quorate activity` tells it: a mailbox or a name, which nothing proves; otherwise as
+    /// the profile says, or $USER.
+    #[arg(long = "as", global = true, value_name = "WHO", env = "QUORATE_AS")]
+    author: Option<String>,
+    /// Take endpoint, output and as from ~/.config/quorate/NAME.toml.
     #[arg(long, global = true, value_name = "NAME", env = "QUORATE_PROFILE")]
     profile: Option<String>,
     /// Tell no progress.
@@ -177,6 +181,8 @@ struct Context {
     output: Output,
     endpoints: Vec<String>,
     timeout: Duration,
+    /// On whose behalf it acts, if that is known.
+    author: Option<String>,
     began: Instant,
 }
 
@@ -201,7 +207,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         if endpoints.is_empty() {
             endpoints = profile.endpoint.all();
         }
-        let context = Context { output, endpoints, timeout: cli.shared.timeout, began };
+        let author = cli.shared.author.or(profile.author).or_else(whoever_is_here);
+        let context = Context { output, endpoints, timeout: cli.shared.timeout, author, began };
         dispatch(cli.command, &context)
     });
     match done {
@@ -213,6 +220,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit.code())
         }
     }
+}
+
+/// Whose machine this says it is, if that can be told to the service.
+fn whoever_is_here() -> Option<String> {
+    let user = std::env::var("USER").ok()?;
+    let is_plain = !user.is_empty() && user.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain.then_some(user)
 }
 
 fn dispatch(command: Command, context: &Context) -> Result<(), Failure> {

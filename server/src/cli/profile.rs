@@ -5,7 +5,7 @@
 //! ```
 //!
 //! `NAME.toml` is taken with `--profile NAME`; `default.toml`, if it is there, without. A profile says
-//! where a command goes and how it answers, and nothing about a replica: that is its own file.
+//! where a command goes, on whose behalf, and how it answers, and nothing about a replica: that is its own file.
 //!
 //! Not here: the settings of a replica (`crate::config`).
 
@@ -30,6 +30,9 @@ pub(super) struct Profile {
     /// How answers are written.
     #[serde(default)]
     pub(super) output: Option<Format>,
+    /// On whose behalf commands act.
+    #[serde(default, rename = "as")]
+    pub(super) author: Option<String>,
 }
 
 /// One address, or several.
@@ -110,10 +113,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let read = |name| Profile::read_in(folder.path(), name);
         assert_eq!(read(None), Ok(Profile::default()), "none is needed");
-        let text = "endpoint = [\"a:1\", \"b:2\"]\noutput = \"json\"\n";
+        let text = "endpoint = [\"a:1\", \"b:2\"]\noutput = \"json\"\nas = \"ada\"\n";
         std::fs::write(folder.path().join("work.toml"), text).unwrap();
         let work = read(Some("work")).unwrap();
-        assert_eq!(work.output, Some(Format::Json));
+        assert_eq!((work.output, work.author.as_deref()), (Some(Format::Json), Some("ada")));
         assert_eq!(work.endpoint.all(), ["a:1", "b:2"]);
         std::fs::write(folder.path().join("default.toml"), "endpoint = \"a:1,b:2\"").unwrap();
         assert_eq!(read(None).unwrap().endpoint.all(), ["a:1", "b:2"]);

@@ -3,8 +3,6 @@
 //! Invariant: the exit code follows the three answers of the contract: an outcome that is not known
 //! is never reported as not done.
 
-use std::time::Duration;
-
 use client::api::error::{ErrorCode, Problem};
 use client::types::{LogName, ReplicaAddr};
 use client::{Client, Error, Outcome, RetryPolicy};
@@ -15,13 +13,16 @@ use super::{Context, Exit, Failure};
 
 /// A client of the replicas that the command is meant for.
 pub(super) fn connect(context: &Context) -> Result<Client, Failure> {
-    connect_to(endpoint::resolve(&context.endpoints)?, context.timeout)
+    connect_to(endpoint::resolve(&context.endpoints)?, context)
 }
 
 /// A client of these replicas.
-pub(super) fn connect_to(addrs: Vec<ReplicaAddr>, deadline: Duration) -> Result<Client, Failure> {
-    let policy = RetryPolicy { deadline, ..RetryPolicy::default() };
+pub(super) fn connect_to(addrs: Vec<ReplicaAddr>, context: &Context) -> Result<Client, Failure> {
+    let policy = RetryPolicy { deadline: context.timeout, ..RetryPolicy::default() };
     let mut builder = Client::builder().retry(policy);
+    if let Some(author) = &context.author {
+        builder = builder.author(author).map_err(failed)?;
+    }
     for addr in addrs {
         builder = builder.seed(addr);
     }

@@ -1,5 +1,5 @@
 //! Who asks, as they say (RFC 9110, From), and from where, as was seen by whoever they asked (RFC 7239, Forwarded). Neither
-//! is proved.
+//! is proved. The standard wants a mailbox there; a name alone is taken as it is, as any text in ASCII.
 
 use client::api::header;
 use http::header::{FORWARDED, FROM, HeaderName};
@@ -17,11 +17,12 @@ pub(super) fn of(headers: &HeaderMap, extensions: &Extensions) -> Author {
         let text = headers.get(name).and_then(|value| value.to_str().ok())?;
         Some(text.chars().take(AUTHOR_MAX).collect::<String>())
     };
+    let said = text(FROM).filter(|said| !said.trim().is_empty());
     let carried = text(FORWARDED).filter(|_| headers.contains_key(header::FORWARDED));
     let carried = carried.map(|carried| carried.trim_start_matches("for=").to_owned());
     let seen = || extensions.get::<Caller>().map(|Caller(address)| address.to_string());
     Author {
-        by: text(FROM).unwrap_or_else(|| "somebody".to_owned()),
+        by: said.unwrap_or_else(|| "somebody".to_owned()),
         from: carried.or_else(seen).unwrap_or_default(),
     }
 }
@@ -45,6 +46,7 @@ mod tests {
         };
         assert_eq!(author(&[]), "somebody from 10.0.0.9");
         assert_eq!(author(&[(FROM, "ada@example.org")]), "ada@example.org from 10.0.0.9");
+        assert_eq!(author(&[(FROM, " ")]), "somebody from 10.0.0.9");
         // What a caller says of its way is not believed, what another replica says is.
         assert_eq!(author(&[(FORWARDED, "for=10.0.0.7")]), "somebody from 10.0.0.9");
         let mark = HeaderName::from_static(header::FORWARDED);

@@ -28,18 +28,21 @@ use client::api::settings::SettingList;
 use client::api::transfers::TransferList;
 use client::api::{header, media, paths};
 use client::types::{Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogName, Position};
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, FROM, HeaderMap};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
-use web::{Answer, Backend, Beat, Beats, LogTarget, Viewer};
+use web::{Answer, Backend, Beat, Beats, LogTarget, Viewer, ViewerName};
 
 use super::problem::{self, ApiError};
 use super::{Api, told};
 use crate::node;
 use crate::world::Caller;
+
+/// Who acts from a page and has said no name.
+const NAMELESS: &str = "somebody (dashboard)";
 
 /// This replica, as the dashboard sees it.
 #[derive(Clone)]
@@ -47,19 +50,21 @@ pub(super) struct Window {
     api: Api,
     /// The routes of the API.
     routes: Router,
+    /// Who looks, if anything is done on somebody's behalf.
+    viewer: Option<Viewer>,
 }
 
 impl Window {
     /// A window on this replica, through these routes of its API.
     pub(super) fn new(api: Api, routes: Router) -> Self {
-        Self { api, routes }
+        Self { api, routes, viewer: None }
     }
 
     /// The dashboard's pages.
     pub(super) fn pages(&self) -> Router {
         web::router(self.clone()).layer(map_request(async |mut request: Request<Body>| {
             let caller = request.extensions().get().map(|Caller(address)| *address);
-            request.extensions_mut().insert(Viewer { address: caller });
+            request.extensions_mut().insert(Viewer { address: caller, ..Viewer::default() });
             request
         }))
     }
@@ -83,6 +88,10 @@ impl Window {
     }
 
     async fn answer(&self, request: Request<Body>) -> Response {
+        let request = match &self.viewer {
+            Some(viewer) => by(viewer, request),
+            None => request,
+        };
         // Boxed: who asks for a page does not take the room of all routes.
         let answer = Box::pin(self.routes.clone().oneshot(request)).await;
         answer.unwrap_or_else(|never| match never {})
@@ -150,10 +159,13 @@ fn with_header(mut question: Request<Body>, name: &'static str, value: &str) -> 
 }
 
 /// The same question, asked by whoever looks at the page.
-fn by(viewer: Viewer, mut question: Request<Body>) -> Request<Body> {
+fn by(viewer: &Viewer, mut question: Request<Body>) -> Request<Body> {
     if let Some(address) = viewer.address {
         question.extensions_mut().insert(Caller(address));
     }
+    let name = viewer.name.as_ref().map_or(NAMELESS, ViewerName::as_str);
+    let name = HeaderValue::from_str(name).expect("a name was checked to be plain ASCII");
+    question.headers_mut().insert(FROM, name);
     question
 }
 
@@ -188,6 +200,10 @@ impl Beats for node::Beats {
 impl Backend for Window {
     type Beats = node::Beats;
 
+    fn on_behalf_of(&self, viewer: Viewer) -> Self {
+        Self { viewer: Some(viewer), ..self.clone() }
+    }
+
     fn beats(&self) -> node::Beats {
         self.api.node.beats()
     }
@@ -200,19 +216,14 @@ impl Backend for Window {
         self.ask(with_json(question(Method::POST, paths::PLANS), wish)).await
     }
 
-    async fn begin_change(
-        &self,
-        request: &ChangeRequest,
-        epoch: Epoch,
-        viewer: Viewer,
-    ) -> Answer<Change> {
+    async fn begin_change(&self, request: &ChangeRequest, epoch: Epoch) -> Answer<Change> {
         let asked = with_json(question(Method::POST, paths::CHANGES), request);
         let asked = with_header(asked, header::IF_MATCH, &epoch.to_string());
-        self.ask(by(viewer, asked)).await
+        self.ask(asked).await
     }
 
-    async fn cancel_change(&self, change: ChangeId, viewer: Viewer) -> Answer<Change> {
-        self.ask(by(viewer, question(Method::DELETE, &paths::change(change)))).await
+    async fn cancel_change(&self, change: ChangeId) -> Answer<Change> {
+        self.ask(question(Method::DELETE, &paths::change(change))).await
     }
 
     async fn change(&self, change: ChangeId) -> Answer<Change> {

@@ -24,6 +24,7 @@ use crate::error;
 use crate::format;
 use crate::frame::{self, Frame, Notice, Section};
 use crate::grade::Grade;
+use crate::viewer::OnBehalf;
 
 #[derive(Template)]
 #[template(path = "append.html")]
@@ -135,7 +136,7 @@ fn refusal(problem: &Problem) -> Notice {
 
 /// Appends what was typed.
 pub(crate) async fn append<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     Named(log): Named,
     door: Door,
     Sent(sent): Sent<SentRecord>,

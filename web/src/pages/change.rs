@@ -17,11 +17,12 @@ use http::StatusCode;
 
 use super::changes::{author, grade};
 use super::{joiners, wish};
-use crate::backend::{Answer, Backend, Viewer};
+use crate::backend::{Answer, Backend};
 use crate::error;
 use crate::format;
 use crate::frame::{self, Frame, Notice, Section};
 use crate::grade::Grade;
+use crate::viewer::OnBehalf;
 
 #[derive(Template)]
 #[template(path = "change.html")]
@@ -185,13 +186,12 @@ pub(crate) async fn show<B: Backend>(State(backend): State<B>, Path(id): Path<St
 
 /// The form: gives the change up.
 pub(crate) async fn cancel<B: Backend>(
-    State(backend): State<B>,
-    viewer: Viewer,
+    OnBehalf(backend): OnBehalf<B>,
     Path(id): Path<String>,
 ) -> Response {
     let cancelled = async {
         let number = id.parse().map_err(|_no_number| unknown())?;
-        backend.cancel_change(number, viewer).await
+        backend.cancel_change(number).await
     };
     let problem = match cancelled.await {
         Ok(change) => return Redirect::to(&format!("/changes/{}", change.id)).into_response(),

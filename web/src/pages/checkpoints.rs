@@ -23,6 +23,7 @@ use crate::error;
 use crate::format;
 use crate::frame::{self, Frame, Notice, Section};
 use crate::grade::Grade;
+use crate::viewer::OnBehalf;
 
 #[derive(Template)]
 #[template(path = "checkpoints.html")]
@@ -247,7 +248,7 @@ fn words(problem: &Problem) -> String {
 
 /// Makes a checkpoint.
 pub(crate) async fn make<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     door: Door,
     Sent(sent): Sent<SentCheckpoint>,
 ) -> Response {
@@ -265,7 +266,7 @@ pub(crate) async fn make<B: Backend>(
 
 /// Keeps a labelled one no longer.
 pub(crate) async fn release<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     door: Door,
     Sent(sent): Sent<SentCheckpoint>,
 ) -> Response {
@@ -280,7 +281,7 @@ pub(crate) async fn release<B: Backend>(
 }
 
 /// Begins to read everything again.
-pub(crate) async fn scrub<B: Backend>(State(backend): State<B>, door: Door) -> Response {
+pub(crate) async fn scrub<B: Backend>(OnBehalf(backend): OnBehalf<B>, door: Door) -> Response {
     match backend.scrub_now().await {
         Ok(_) => done("scrub"),
         Err(problem) => page(&backend, &door, None, Some(problem), String::new()).await,

@@ -21,6 +21,7 @@ use crate::error;
 use crate::format;
 use crate::frame::{self, Frame, Notice, Section};
 use crate::grade::Grade;
+use crate::viewer::OnBehalf;
 
 #[derive(Template)]
 #[template(path = "log_settings.html")]
@@ -194,7 +195,7 @@ impl SentSettings {
 
 /// Changes the settings to what was typed: what was left empty is no longer set.
 pub(crate) async fn change<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     Named(log): Named,
     door: Door,
     Sent(sent): Sent<SentSettings>,
@@ -234,7 +235,7 @@ pub(crate) struct SentEnd {
 
 /// Drops records.
 pub(crate) async fn trim<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     Named(log): Named,
     door: Door,
     Sent(sent): Sent<SentEnd>,
@@ -255,7 +256,7 @@ pub(crate) async fn trim<B: Backend>(
 
 /// Ends the log.
 pub(crate) async fn seal<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     Named(log): Named,
     door: Door,
     Sent(sent): Sent<SentEnd>,
@@ -269,7 +270,7 @@ pub(crate) async fn seal<B: Backend>(
 
 /// Deletes the log, if its name was typed.
 pub(crate) async fn delete<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     Named(log): Named,
     door: Door,
     Sent(sent): Sent<SentEnd>,

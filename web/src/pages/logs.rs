@@ -20,6 +20,7 @@ use crate::backend::Backend;
 use crate::error;
 use crate::format;
 use crate::frame::{self, Frame, Notice, Section};
+use crate::viewer::OnBehalf;
 
 /// Names on one page.
 const PAGE: u32 = 100;
@@ -222,7 +223,7 @@ pub(crate) async fn show_new<B: Backend>(State(backend): State<B>, door: Door) -
 
 /// Makes it.
 pub(crate) async fn create<B: Backend>(
-    State(backend): State<B>,
+    OnBehalf(backend): OnBehalf<B>,
     door: Door,
     Sent(sent): Sent<SentSettings>,
 ) -> Response {

@@ -14,6 +14,7 @@ mod checkpoints;
 mod joiners;
 mod log_settings;
 mod logs;
+mod name;
 pub(crate) mod overview;
 pub(crate) mod performance;
 mod plan;
@@ -62,6 +63,7 @@ pub(crate) fn of_logs<B: Backend>() -> Router<B> {
         .route("/checkpoints/release", post(checkpoints::release::<B>))
         .route("/checkpoints/scrub", post(checkpoints::scrub::<B>))
         .route("/activity", get(activity::show::<B>))
+        .route("/name", get(name::show::<B>).post(name::keep::<B>))
         .route("/settings", get(settings::show::<B>))
         .route("/docs/api", get(reference::show::<B>))
         .route("/docs/errors/{code}", get(reference::show_code::<B>))

@@ -19,13 +19,14 @@ use http::{StatusCode, Uri};
 
 use super::joiners::{self, JoinerRow};
 use super::wish::{self, Wished};
-use crate::backend::{Answer, Backend, Viewer};
+use crate::backend::{Answer, Backend};
 use crate::error;
 use crate::fields::{Fields, query};
 use crate::format;
 use crate::frame::{self, Frame, Notice, Section};
 use crate::grade::Grade;
 use crate::replica::NOTHING;
+use crate::viewer::OnBehalf;
 
 /// What the name of a field begins with in which a check's override is typed.
 const TYPED: &str = "typed.";
@@ -267,8 +268,7 @@ fn notice(problem: &Problem) -> Notice {
 
 /// The form: begins what was planned for the epoch that it names.
 pub(crate) async fn begin<B: Backend>(
-    State(backend): State<B>,
-    viewer: Viewer,
+    OnBehalf(backend): OnBehalf<B>,
     OriginalUri(uri): OriginalUri,
     body: Bytes,
 ) -> Response {
@@ -279,7 +279,7 @@ pub(crate) async fn begin<B: Backend>(
     let begun = match asked(&said) {
         Ok((epoch, overrides)) => {
             let request = ChangeRequest { wish: wish.clone(), overrides };
-            backend.begin_change(&request, epoch, viewer).await
+            backend.begin_change(&request, epoch).await
         }
         Err(wrong) => Err(Problem::new(ErrorCode::InvalidBody).with_detail(wrong)),
     };

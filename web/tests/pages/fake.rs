@@ -29,7 +29,7 @@ use client::types::{
     Batch, ChangeId, ClusterId, EntryIndex, Epoch, IdempotencyKey, LogName, Position, ReplicaAddr,
     ReplicaId, Term, Timestamp, Zone,
 };
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, COOKIE};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use quorate_web::{Answer, Backend, Beat, Beats, LogTarget, Viewer, router};
@@ -62,6 +62,8 @@ pub(crate) struct Fake {
     pub(crate) transfers: Vec<TransferInfo>,
     /// Newest first.
     pub(crate) activity: Vec<Activity>,
+    /// Whoever it answers.
+    pub(crate) viewer: Viewer,
     pub(crate) beats: Arc<watch::Sender<Beat>>,
     /// How often it was asked for the status.
     pub(crate) looks: Arc<AtomicUsize>,
@@ -94,6 +96,7 @@ impl Default for Fake {
             changes: Vec::new(),
             transfers: Vec::new(),
             activity: Vec::new(),
+            viewer: Viewer::default(),
             beats: Arc::default(),
             looks: Arc::default(),
             asked: Arc::default(),
@@ -113,7 +116,8 @@ impl Fake {
     }
 
     fn note<T>(&self, what: String, answer: Answer<T>) -> Answer<T> {
-        self.done.lock().unwrap().push(what);
+        let name = self.viewer.name.as_ref().map(|name| format!(" by {}", name.as_str()));
+        self.done.lock().unwrap().push(what + &name.unwrap_or_default());
         match &self.refusal {
             Some(problem) => Err(problem.clone()),
             None => answer,
@@ -147,6 +151,10 @@ impl Beats for Given {
 
 impl Backend for Fake {
     type Beats = Given;
+
+    fn on_behalf_of(&self, viewer: Viewer) -> Self {
+        Self { viewer, ..self.clone() }
+    }
 
     fn beats(&self) -> Given {
         let mut beats = self.beats.subscribe();
@@ -275,17 +283,12 @@ impl Backend for Fake {
         self.plan.clone()
     }
 
-    async fn begin_change(
-        &self,
-        request: &ChangeRequest,
-        epoch: Epoch,
-        viewer: Viewer,
-    ) -> Answer<Change> {
-        self.asked.lock().unwrap().push((request.clone(), epoch, viewer));
+    async fn begin_change(&self, request: &ChangeRequest, epoch: Epoch) -> Answer<Change> {
+        self.asked.lock().unwrap().push((request.clone(), epoch, self.viewer.clone()));
         self.begun.clone()
     }
 
-    async fn cancel_change(&self, _change: ChangeId, _viewer: Viewer) -> Answer<Change> {
+    async fn cancel_change(&self, _change: ChangeId) -> Answer<Change> {
         self.cancelled.clone()
     }
 
@@ -402,6 +405,24 @@ impl From<&Fake> for Fake {
 /// What a browser gets at this address.
 pub(crate) async fn get(fake: impl Into<Fake>, path: &str) -> (Response<()>, String) {
     send(fake.into(), Request::builder().uri(path).body(Body::empty()).unwrap()).await
+}
+
+/// The same of a browser that keeps these cookies.
+pub(crate) async fn get_with(fake: &Fake, path: &str, cookies: &str) -> (Response<()>, String) {
+    let request = Request::get(path).header(COOKIE, cookies).body(Body::empty());
+    send(fake.clone(), request.unwrap()).await
+}
+
+/// What it gets for a form that it sends.
+pub(crate) async fn post_with(
+    fake: &Fake,
+    path: &str,
+    form: &str,
+    cookies: &str,
+) -> (Response<()>, String) {
+    let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let request = request.header(COOKIE, cookies).body(Body::from(form.to_owned()));
+    send(fake.clone(), request.unwrap()).await
 }
 
 /// What a browser gets for a form that it sends.

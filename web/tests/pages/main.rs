@@ -10,6 +10,7 @@ mod fake;
 mod live;
 mod logs;
 mod membership;
+mod name;
 mod reference;
 
 use std::io::Write;

@@ -37,7 +37,7 @@ pub(super) async fn change(
     rehearsal: Rehearsal,
     context: &Context,
 ) -> Result<(), Failure> {
-    let client = service::connect_to(Whereabouts::running()?.endpoints, context.timeout)?;
+    let client = service::connect_to(Whereabouts::running()?.endpoints, context)?;
     let wish = match wanted {
         Wanted::Add => {
             Wish::Add { joiners: vec![spare(&client, context).await?], as_learner: false }

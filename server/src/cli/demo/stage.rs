@@ -96,7 +96,7 @@ impl Stage {
             .filter(|at| holds_a_replica(&places[*at].folder) || (!is_formed && *at < REPLICAS))
             .collect();
         let addrs: Vec<ReplicaAddr> = begin.iter().map(|at| places[*at].addr()).collect();
-        let client = service::connect_to(addrs.clone(), context.timeout)?;
+        let client = service::connect_to(addrs.clone(), context)?;
         let log = client.log(LOG.parse().expect("the name is well-formed"));
         let stage = Self {
             places: Mutex::new(places),
