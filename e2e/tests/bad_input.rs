@@ -280,8 +280,10 @@ fn misplaced() -> Vec<Case> {
         cases
             .push(request("another log of the name", &[LogIdDiffers]).with("quorate-log-id", "99"));
         if method != "POST" || !path.ends_with("/records") {
-            let if_match = request("a condition without a meaning", &[InvalidParameter]);
-            cases.push(if_match.with("if-match", "\"3\""));
+            if (method, path.ends_with("/cursors/c")) != ("PUT", true) {
+                let if_match = request("a condition without a meaning", &[InvalidParameter]);
+                cases.push(if_match.with("if-match", "\"3\""));
+            }
             let producer = request("a producer without an append", &[InvalidParameter]);
             cases.push(producer.with("producer-id", "p"));
         }
@@ -298,8 +300,8 @@ fn misplaced() -> Vec<Case> {
 /// Conditions that do not hold, and commands that make no sense.
 fn conditions() -> Vec<Case> {
     use ErrorCode::{
-        BeyondTail, Fenced, InvalidBody, InvalidParameter, KeyBodyDiffers, LogSealed,
-        ProducerEpochOld, SequenceBodyDiffers, SequenceGap, TailDiffers,
+        BeyondTail, CursorDiffers, Fenced, InvalidBody, InvalidParameter, KeyBodyDiffers,
+        LogSealed, ProducerEpochOld, SequenceBodyDiffers, SequenceGap, TailDiffers,
     };
     let append = |name, log: &str, codes| {
         let path = format!("/v1/logs/{log}/records");
@@ -321,6 +323,12 @@ fn conditions() -> Vec<Case> {
         append("not empty", "orders", &[TailDiffers]).with("if-none-match", "*"),
         append("a tail that shall not be", "orders", &[InvalidParameter])
             .with("if-none-match", "\"9\""),
+        case("a cursor from elsewhere", ("PUT", "/v1/logs/orders/cursors/c"), &[CursorDiffers])
+            .json(r#"{"position":1}"#)
+            .with("if-match", "\"2\""),
+        case("a cursor with a tag", ("PUT", "/v1/logs/orders/cursors/c"), &[InvalidParameter])
+            .json(r#"{"position":1}"#)
+            .with("if-match", "\"AQAAAAEAAAAAAAAAKgAAAAAAAAADAAAAAAAAAAk.0\""),
         append("another fence", "fenced", &[Fenced]).with("quorate-fence", "f2"),
         append("a fence where none is", "orders", &[Fenced]).with("quorate-fence", "f1"),
         append("a sealed log", "sealed", &[LogSealed]),

@@ -219,7 +219,10 @@ fn all_commands() -> Vec<(&'static str, CommandView<'static>)> {
         ("trim", CommandView::Trim { log, to: 5, bytes_before: 70 }),
         ("seal", CommandView::Seal { log }),
         ("set fence", CommandView::SetFence { log, fence: Some("f-1") }),
-        ("set cursor", CommandView::SetCursor { log, cursor: "billing", position: 4 }),
+        (
+            "set cursor",
+            CommandView::SetCursor { log, cursor: "billing", expected: Some(3), position: 4 },
+        ),
         ("delete cursor", CommandView::DeleteCursor { log, cursor: "billing" }),
         ("admit replica", CommandView::AdmitReplica { nonce: 0xabcd, node: node(2) }),
         ("expire producers", CommandView::ExpireProducers { idle_ms: 604_800_000 }),

@@ -107,6 +107,8 @@ error_codes! {
     LogIdDiffers = "log_id_differs", "The name means another log by now";
     /// The log's tail is not the expected one.
     TailDiffers = "tail_differs", "The tail is not the expected one";
+    /// The cursor is not where it was expected.
+    CursorDiffers = "cursor_differs", "The cursor is not where it was expected";
     /// The log's fence is not the one named.
     Fenced = "fenced", "The log has another fence";
     /// A newer life of this producer has appended.
@@ -221,7 +223,11 @@ impl ErrorCode {
             | Self::ChangeEnded
             | Self::JoinRefused => 409,
             Self::Trimmed => 410,
-            Self::LogIdDiffers | Self::TailDiffers | Self::Fenced | Self::StalePlan => 412,
+            Self::LogIdDiffers
+            | Self::TailDiffers
+            | Self::CursorDiffers
+            | Self::Fenced
+            | Self::StalePlan => 412,
             Self::BodyTooLarge
             | Self::BatchTooLarge
             | Self::RecordTooLarge
@@ -293,6 +299,7 @@ impl ErrorCode {
             | Self::LogSealed
             | Self::LogIdDiffers
             | Self::TailDiffers
+            | Self::CursorDiffers
             | Self::Fenced
             | Self::ProducerEpochOld
             | Self::SequenceGap
@@ -352,6 +359,7 @@ impl ErrorCode {
             | Self::LogSealed
             | Self::LogIdDiffers
             | Self::TailDiffers
+            | Self::CursorDiffers
             | Self::Fenced
             | Self::ProducerEpochOld
             | Self::SequenceGap
@@ -446,6 +454,9 @@ pub struct Actual {
     /// The log's tail: `tail_differs`, `beyond_tail`, `log_sealed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tail: Option<Position>,
+    /// Where the cursor is, 0 if there is none: `cursor_differs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Position>,
     /// The first position that can be read: `trimmed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Position>,

@@ -63,6 +63,10 @@ impl ErrorCode {
                 "Read what was appended meanwhile, up to `tail`, decide anew, and append under that \
                  tail."
             }
+            Self::CursorDiffers => {
+                "Go on from `cursor`: somebody else has moved it, or you have, in an attempt whose answer was \
+                 lost."
+            }
             Self::Fenced => "Stop, or learn the new fence: somebody else was put in charge.",
             Self::ProducerEpochOld => {
                 "Stop: a newer instance appends under this producer's name. Only the newest may."

@@ -14,6 +14,7 @@ use super::{assert_golden, replica_addr};
 fn a_problem_with_all_its_members() {
     let actual = Actual {
         tail: Some(Position::new(9)),
+        cursor: Some(Position::new(6)),
         first: Some(Position::new(2)),
         fence: Some(Fence::new("writer-2").unwrap()),
         log_id: Some(LogId::new(3)),
@@ -50,6 +51,7 @@ fn a_problem_with_all_its_members() {
   "request_id": "01-2",
   "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
   "tail": 9,
+  "cursor": 6,
   "first": 2,
   "fence": "writer-2",
   "log_id": 3,
@@ -106,6 +108,7 @@ log_differs                   409 final     none
 log_sealed                    409 final     none
 log_id_differs                412 final     none
 tail_differs                  412 final     none
+cursor_differs                412 final     none
 fenced                        412 final     none
 producer_epoch_old            403 final     none
 sequence_gap                  409 final     none

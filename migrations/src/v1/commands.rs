@@ -188,7 +188,7 @@ pub enum CommandView<'a> {
     Trim { log: TargetView<'a>, to: u64, bytes_before: u64 },
     Seal { log: TargetView<'a> },
     SetFence { log: TargetView<'a>, fence: Option<&'a str> },
-    SetCursor { log: TargetView<'a>, cursor: &'a str, position: u64 },
+    SetCursor { log: TargetView<'a>, cursor: &'a str, expected: Option<u64>, position: u64 },
     DeleteCursor { log: TargetView<'a>, cursor: &'a str },
     AdmitReplica { nonce: u128, node: NodeRow },
     ExpireProducers { idle_ms: u64 },
@@ -250,6 +250,7 @@ fn read_command<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<CommandView<'a>
         KIND_SET_CURSOR => CommandView::SetCursor {
             log: TargetView::read(fields)?,
             cursor: fields.short_text("cursor")?,
+            expected: fields.optional("expected cursor", |f| f.u64("expected cursor"))?,
             position: fields.u64("cursor position")?,
         },
         KIND_DELETE_CURSOR => CommandView::DeleteCursor {
@@ -438,9 +439,10 @@ pub fn encode(stamp: u64, command: &CommandView<'_>) -> Vec<u8> {
             log.write(&mut out);
             put_optional(&mut out, *fence, put_short_text);
         }
-        CommandView::SetCursor { log, cursor, position } => {
+        CommandView::SetCursor { log, cursor, expected, position } => {
             log.write(&mut out);
             put_short_text(&mut out, cursor);
+            put_optional(&mut out, *expected, BufMut::put_u64_le);
             out.put_u64_le(*position);
         }
         CommandView::DeleteCursor { log, cursor } => {

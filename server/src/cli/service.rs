@@ -134,6 +134,7 @@ mod tests {
             (ErrorCode::UnknownTransfer, Exit::NotFound),
             (ErrorCode::Trimmed, Exit::NotFound),
             (ErrorCode::TailDiffers, Exit::Condition),
+            (ErrorCode::CursorDiffers, Exit::Condition),
             (ErrorCode::Fenced, Exit::Condition),
             (ErrorCode::LogSealed, Exit::Condition),
             (ErrorCode::LogDiffers, Exit::Condition),

@@ -49,8 +49,26 @@ impl<'a> Change<'a> {
         log: &str,
         request: Request<Body>,
     ) -> Result<(Self, LogTarget), ApiError> {
+        Self::of_log_if(api, log, extract::OF_A_CHANGE, request).await
+    }
+
+    /// The same for a cursor of it, which may be expected somewhere.
+    pub(super) async fn of_cursor(
+        api: &'a Api,
+        log: &str,
+        request: Request<Body>,
+    ) -> Result<(Self, LogTarget), ApiError> {
+        Self::of_log_if(api, log, extract::OF_A_CURSOR, request).await
+    }
+
+    async fn of_log_if(
+        api: &'a Api,
+        log: &str,
+        conditions: &[&str],
+        request: Request<Body>,
+    ) -> Result<(Self, LogTarget), ApiError> {
         let name = extract::decoded_log_name(log)?;
-        let log = extract::target(name, request.headers(), extract::OF_A_CHANGE)?;
+        let log = extract::target(name, request.headers(), conditions)?;
         Ok((Self::take_body(api, request).await?, log))
     }
 

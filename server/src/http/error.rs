@@ -207,6 +207,10 @@ impl From<Rejection> for ApiError {
                 Self::because(ErrorCode::TailDiffers, format!("the tail is {tail}, not {expected}"))
                     .actual(Actual { tail: Some(tail), ..none })
             }
+            Rejection::CursorDiffers { position } => {
+                Self::because(ErrorCode::CursorDiffers, format!("the cursor is at {position}"))
+                    .actual(Actual { cursor: Some(position), ..none })
+            }
             Rejection::Fenced { current } => {
                 Self::new(ErrorCode::Fenced).actual(Actual { fence: current, ..none })
             }
@@ -398,6 +402,7 @@ mod tests {
             (Rejection::SettingsDiffer { log: LogId::new(2) }, ErrorCode::LogDiffers),
             (Rejection::Sealed { tail: at }, ErrorCode::LogSealed),
             (Rejection::TailDiffers { expected: Position::ZERO, tail: at }, ErrorCode::TailDiffers),
+            (Rejection::CursorDiffers { position: at }, ErrorCode::CursorDiffers),
             (Rejection::Fenced { current: Fence::new("f").ok() }, ErrorCode::Fenced),
             (
                 Rejection::ProducerEpochOld { current: ProducerEpoch::new(3) },

@@ -54,6 +54,9 @@ pub(super) const OF_A_LOOK: &[&str] = &[header::LOG_ID, header::IF_NONE_MATCH];
 /// What a change may bring.
 pub(super) const OF_A_CHANGE: &[&str] = &[header::LOG_ID];
 
+/// What moving a cursor may bring: also where it is so far.
+pub(super) const OF_A_CURSOR: &[&str] = &[header::LOG_ID, header::IF_MATCH, header::IF_NONE_MATCH];
+
 /// Parts of a path, decoded. What cannot be decoded is refused like any other parameter.
 #[derive(Debug)]
 pub(super) struct InPath<T>(pub(super) T);
@@ -171,6 +174,15 @@ pub(super) fn target(
 ) -> Result<LogTarget, ApiError> {
     no_conditions_but(taken, headers)?;
     Ok(LogTarget { name, id: log_id(headers)? })
+}
+
+/// Where a cursor has to be, if the caller says so.
+pub(super) fn expected_cursor(headers: &HeaderMap) -> Result<Option<Position>, ApiError> {
+    let Conditions { tail: expected, generation, .. } = conditions(headers)?;
+    if generation.is_some() {
+        return Err(ApiError::parameter(header::IF_MATCH, "a position in quotes is needed"));
+    }
+    Ok(expected)
 }
 
 /// Which log of its name is meant, if the caller says so.

@@ -205,6 +205,7 @@ pub(super) async fn cursor(
     let found = api.node.cursor(&log, &name, consistency).await?;
     let cursor = found.answer.ok_or_else(|| ApiError::new(ErrorCode::UnknownCursor))?;
     let mut response = told::json(StatusCode::OK, &cursor);
+    told::tell_tag_of_cursor(response.headers_mut(), cursor.position);
     told::tell_as_of(response.headers_mut(), &found.as_of, consistency);
     Ok(response)
 }
@@ -216,13 +217,16 @@ pub(super) async fn set_cursor(
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
-    let (change, log) = Change::of_log(&api, &log, request).await?;
+    let expected = extract::expected_cursor(request.headers())?;
+    let (change, log) = Change::of_cursor(&api, &log, request).await?;
     let name = extract::cursor_name(&name)?;
     let CursorBody { position } = change.json()?;
     change
         .at_leader(|| async {
-            let set = api.node.set_cursor(log.clone(), name.clone(), position);
-            Ok(told::json(StatusCode::OK, &set.await?))
+            let set = api.node.set_cursor(log.clone(), name.clone(), expected, position);
+            let mut response = told::json(StatusCode::OK, &set.await?);
+            told::tell_tag_of_cursor(response.headers_mut(), position);
+            Ok(response)
         })
         .await
 }

@@ -105,6 +105,11 @@ pub(super) fn tell_tag_of_record(headers: &mut HeaderMap, record: &ResumeToken) 
     tell_text(headers, ETAG.as_str(), &format!("\"record.{record}\""));
 }
 
+/// Tells the tag of a cursor: where it is.
+pub(super) fn tell_tag_of_cursor(headers: &mut HeaderMap, position: Position) {
+    tell_text(headers, ETAG.as_str(), &format!("\"{position}\""));
+}
+
 /// The answer; without its body if the caller has it already, because it named its tag.
 pub(super) fn unless_known(asked: &HeaderMap, response: Response) -> Result<Response, ApiError> {
     let Some(known) = extract::text(asked, header::IF_NONE_MATCH)? else { return Ok(response) };

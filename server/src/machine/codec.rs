@@ -69,7 +69,9 @@ pub(super) fn encode_command(command: &Command) -> Payload {
         }
         Command::SetCursor(c) => {
             let (log, cursor) = (target_view(&c.log), c.cursor.as_str());
-            (c.stamp, CommandView::SetCursor { log, cursor, position: c.position.get() })
+            let expected = c.expected.map(Position::get);
+            let position = c.position.get();
+            (c.stamp, CommandView::SetCursor { log, cursor, expected, position })
         }
         Command::DeleteCursor(c) => {
             let (log, cursor) = (target_view(&c.log), c.cursor.as_str());
@@ -156,12 +158,15 @@ pub(super) fn read_command(
             log: log_target(log)?,
             fence: fence.map(self::fence).transpose()?,
         }),
-        CommandView::SetCursor { log, cursor, position } => Command::SetCursor(SetCursor {
-            stamp,
-            log: log_target(log)?,
-            cursor: cursor_name(cursor)?,
-            position: Position::new(position),
-        }),
+        CommandView::SetCursor { log, cursor, expected, position } => {
+            Command::SetCursor(SetCursor {
+                stamp,
+                log: log_target(log)?,
+                cursor: cursor_name(cursor)?,
+                expected: expected.map(Position::new),
+                position: Position::new(position),
+            })
+        }
         CommandView::DeleteCursor { log, cursor } => Command::DeleteCursor(DeleteCursor {
             stamp,
             log: log_target(log)?,

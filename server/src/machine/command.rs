@@ -396,6 +396,8 @@ pub struct SetCursor {
     pub log: LogTarget,
     /// Which cursor.
     pub cursor: CursorName,
+    /// Where it has to be so far, if that matters; at the beginning if there is none.
+    pub expected: Option<Position>,
     /// Where it is; at most the tail.
     pub position: Position,
 }

@@ -1,6 +1,7 @@
 //! Cursors of a log: where consumers are, by name.
 //!
-//! A cursor is a position up to the tail, set as often as a consumer likes, also backwards.
+//! A cursor is a position up to the tail, set as often as a consumer likes, also backwards; from where it
+//! is expected to be, if the consumer says so, and one that is not there is at the beginning.
 //! Trimming does not move it: the consumer is told by its next read.
 //!
 //! Not here: how many there may be (`mod`), and reading on from one (the SDK).
@@ -29,8 +30,8 @@ impl Cursors {
         self.cursors.len()
     }
 
-    pub(super) fn has(&self, name: &CursorName) -> bool {
-        self.cursors.contains_key(name)
+    pub(super) fn position(&self, name: &CursorName) -> Option<Position> {
+        self.cursors.get(name).map(|cursor| cursor.position)
     }
 
     pub(super) fn positions(&self) -> impl Iterator<Item = (&CursorName, Position)> {

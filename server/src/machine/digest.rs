@@ -195,5 +195,6 @@ fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         Rejection::EpochMoved { epoch } => numbers(27, &[*epoch]),
         Rejection::UnknownChange => numbers(28, &[]),
         Rejection::OtherStage { stage } => numbers(29, &[u64::from(stage.number())]),
+        Rejection::CursorDiffers { position } => numbers(30, &[position.get()]),
     }
 }

@@ -317,15 +317,21 @@ impl Logs {
         &mut self,
         target: &LogTarget,
         cursor: CursorName,
-        position: Position,
+        moved: (Option<Position>, Position),
         delta: &mut Delta,
     ) -> Result<LogId, Rejection> {
+        let (expected, position) = moved;
         let log = self.peek(target)?;
         let (id, tail) = (log.id, log.tail);
         if position > tail {
             return Err(Rejection::BeyondTail { tail });
         }
-        if !log.cursors.has(&cursor) {
+        let current = log.cursors.position(&cursor);
+        let before = current.unwrap_or(Position::ZERO);
+        if expected.is_some_and(|expected| expected != before) {
+            return Err(Rejection::CursorDiffers { position: before });
+        }
+        if current.is_none() {
             if is_full(self.counts.cursors, self.limits.cursors_max) {
                 return Err(Rejection::CursorsFull { max: u64::from(self.limits.cursors_max) });
             }

@@ -311,9 +311,12 @@ impl Machine {
             Command::TrimLog(c) => Outcome::LogTrimmed(logs.trim(&c.log, c.to, c.bytes_before)),
             Command::SealLog(c) => Outcome::LogSealed(logs.seal(&c.log)),
             Command::SetFence(c) => Outcome::FenceSet(logs.set_fence(&c.log, c.fence)),
-            Command::SetCursor(c) => {
-                Outcome::CursorSet(logs.set_cursor(&c.log, c.cursor, c.position, delta))
-            }
+            Command::SetCursor(c) => Outcome::CursorSet(logs.set_cursor(
+                &c.log,
+                c.cursor,
+                (c.expected, c.position),
+                delta,
+            )),
             Command::DeleteCursor(c) => {
                 let deleted = logs.delete_cursor(&c.log, c.cursor, delta);
                 Outcome::CursorDeleted(deleted.map(|(log, existed)| CursorDeleted { log, existed }))

@@ -415,7 +415,8 @@ pub(super) fn tell(model: &mut Model, step: &Step, stamp: Timestamp) -> (EntryBo
             let set = model.set_cursor(*log, *name, position);
             let cursor = CursorName::new(&name.to_string()).unwrap();
             let position = Position::new(position);
-            let command = SetCursor { stamp, log: target(*log), cursor, position };
+            let log = target(*log);
+            let command = SetCursor { stamp, log, cursor, expected: None, position };
             (command.encode(), Outcome::CursorSet(set))
         }
         Step::Settings(log, age, bytes) => {

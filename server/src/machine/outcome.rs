@@ -230,6 +230,12 @@ pub enum Rejection {
         /// What it is.
         tail: Position,
     },
+    /// The cursor is not where it was expected.
+    #[error("the cursor is at {position}")]
+    CursorDiffers {
+        /// Where it is, at the beginning if there is none.
+        position: Position,
+    },
     /// The append named another fence than the log's.
     #[error("the log has another fence")]
     Fenced {

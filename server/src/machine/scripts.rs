@@ -273,7 +273,8 @@ impl Story {
             "cursor" => {
                 let cursor = CursorName::new(words.plain(1)).unwrap();
                 let position = Position::new(words.plain(2).parse().unwrap());
-                let command = SetCursor { stamp, log: words.log(), cursor, position };
+                let expected = words.plain.get(3).map(|at| Position::new(at.parse().unwrap()));
+                let command = SetCursor { stamp, log: words.log(), cursor, expected, position };
                 said(self.propose(command), |_| "ok".to_owned())
             }
             "forget" => {

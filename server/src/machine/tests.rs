@@ -346,7 +346,10 @@ prop_compose! {
                 let fence = fence.map(|fence| Fence::new(&fence).unwrap());
                 Command::SetFence(SetFence { stamp, log, fence })
             }
-            6 => Command::SetCursor(SetCursor { stamp, log, cursor, position }),
+            6 => {
+                let expected = fence.map(|_| Position::new(bytes_before));
+                Command::SetCursor(SetCursor { stamp, log, cursor, expected, position })
+            }
             7 => Command::DeleteCursor(DeleteCursor { stamp, log, cursor }),
             _ => Command::ExpireProducers(ExpireProducers {
                 stamp,

@@ -176,15 +176,17 @@ impl Node {
         Ok(Seen { answer: position.map(cursor), as_of: self.as_of() })
     }
 
-    /// Stores where a consumer is.
+    /// Stores where a consumer is; if it says where it was so far, only then.
     pub async fn set_cursor(
         &self,
         log: LogTarget,
         name: CursorName,
+        expected: Option<Position>,
         position: Position,
     ) -> Result<Cursor, ChangeLogError> {
         let answer = Cursor { log: log.name.clone(), name: name.clone(), position };
-        self.change(SetCursor { stamp: self.stamp(), log, cursor: name, position }).await??;
+        let stamp = self.stamp();
+        self.change(SetCursor { stamp, log, cursor: name, expected, position }).await??;
         Ok(answer)
     }
 

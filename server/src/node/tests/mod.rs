@@ -455,7 +455,7 @@ async fn a_cursor_is_where_its_consumer_put_it() {
     let replica = Replica::with_log(&NodeOptions::default()).await;
     replica.append(&["a", "b"]).await.unwrap();
     let (node, name) = (&replica.node, CursorName::new("billing").unwrap());
-    node.set_cursor(orders().into(), name.clone(), at(1)).await.unwrap();
+    node.set_cursor(orders().into(), name.clone(), None, at(1)).await.unwrap();
     let seen = node.cursor(&orders().into(), &name, Consistency::Linearizable).await.unwrap();
     assert_eq!(seen.answer.map(|cursor| cursor.position), Some(at(1)));
     let listed =

@@ -312,7 +312,8 @@ impl Scene {
         let stamp = self.stamp();
         let (log, cursor) = (LogName::new(name).unwrap(), CursorName::new(cursor).unwrap());
         let position = Position::new(at);
-        self.apply(SetCursor { stamp, log: log.into(), cursor, position }.encode());
+        let log = log.into();
+        self.apply(SetCursor { stamp, log, cursor, expected: None, position }.encode());
     }
 
     /// Appends bodies as one batch.
