@@ -5,6 +5,7 @@
 //! - [`types`] — the vocabulary: logs, positions, records, batches, producers, replicas.
 //! - [`api`] — the wire: routes, headers, bodies, frames, errors.
 //! - `sdk` — the working client (feature `sdk`, on by default); its names stand at the root.
+//! - [`outcomes`] — which outcome a call can have, and what to do about it.
 //!
 //! `sdk` stands on `api` and `api` on `types`; `types` knows nothing of the wire, and without `sdk`
 //! there is neither a runtime nor an HTTP library.
@@ -13,12 +14,15 @@ pub mod types;
 
 pub mod api;
 
+#[doc = include_str!("../OUTCOMES.md")]
+pub mod outcomes {}
+
 #[cfg(feature = "sdk")]
 pub mod sdk;
 
 #[cfg(feature = "sdk")]
 pub use sdk::{
-    Archive, ChangeWatch, Client, ClientBuilder, Created, Error, Failure, Follow, IN_FLIGHT_MAX,
-    Log, Outcome, Page, ProduceError, ProduceFailure, Producer, ProducerBuilder, RetryPolicy,
-    Sequencer, Stored, Ticket,
+    Archive, ChangeWatch, Client, ClientBuilder, Consumer, ConsumerBuilder, Created, Error,
+    Failure, Follow, IN_FLIGHT_MAX, Log, Outcome, Page, ProduceError, ProduceFailure, Producer,
+    ProducerBuilder, RetryPolicy, Sequencer, Stored, Ticket,
 };

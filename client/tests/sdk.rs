@@ -23,7 +23,7 @@ use quorate_client::types::{
     Batch, BatchLimits, Headers, NewRecord, Position, ProducerEpoch, Record, ReplicaAddr, Sequence,
     Timestamp,
 };
-use quorate_client::{Client, Log, Outcome, RetryPolicy};
+use quorate_client::{Client, Consumer, Log, Outcome, RetryPolicy};
 use service::{Asked, answer, read_request};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -478,4 +478,75 @@ async fn a_follow_is_as_fresh_as_it_was_told_to_be() {
             assert_eq!(request.line.contains("consistency=local"), is_local, "{}", request.line);
         }
     }
+}
+
+/// The cursor is there.
+fn cursor(position: u64) -> Step {
+    let body = format!(r#"{{"log":"orders","name":"c","position":{position}}}"#);
+    Step::Answer { status: 200, headers: Vec::new(), body: body.into() }
+}
+
+/// It is there, and not where it was expected.
+fn elsewhere(position: u64) -> Step {
+    let actual = Actual { cursor: Some(Position::new(position)), ..Actual::default() };
+    problem(&Problem::new(ErrorCode::CursorDiffers).with_actual(actual))
+}
+
+/// Without a hint of more, so that nothing is read ahead.
+fn last_page(positions: std::ops::Range<u64>) -> Step {
+    page(positions.clone(), positions.end, true)
+}
+
+#[tokio::test]
+async fn a_consumer_begins_where_it_was_left_and_moves_its_cursor_from_there() {
+    let service = Service::start([cursor(2), last_page(2..5), cursor(4), cursor(5)]).await;
+    let mut consumer = service.log().consumer("c".parse().unwrap()).start().await.unwrap();
+    consumer.next().await.unwrap();
+    assert_eq!(consumer.next().await.unwrap().unwrap().position, Position::new(3));
+    consumer.commit().await.unwrap();
+    consumer.commit().await.unwrap();
+    assert_eq!(consumer.next().await.unwrap().unwrap().position, Position::new(4));
+    consumer.commit().await.unwrap();
+    let asked = service.asked();
+    assert_eq!(asked.len(), 4, "nothing is committed twice");
+    assert!(asked[1].line.contains("from=2"), "{}", asked[1].line);
+    let moves = [(2, br#"{"position":4}"#), (3, br#"{"position":5}"#)];
+    for ((index, body), from) in moves.into_iter().zip(["\"2\"", "\"4\""]) {
+        assert_eq!(
+            (asked[index].header("if-match"), &asked[index].body[..]),
+            (Some(from), &body[..])
+        );
+        assert_eq!(asked[index].header("quorate-log-id"), Some("1"));
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_got_lost_is_no_other_consumer() {
+    let steps = [refused(ErrorCode::UnknownCursor), last_page(0..3), Step::BreakOff, elsewhere(3)];
+    let service = Service::start(steps).await;
+    let mut consumer = service.log().consumer("c".parse().unwrap()).start().await.unwrap();
+    consumer.next_page().await.unwrap();
+    consumer.commit().await.unwrap();
+    assert_eq!(service.asked()[3].header("if-match"), Some("\"0\""));
+
+    // The first commit is given up; it has happened nevertheless, as the second one finds out.
+    let steps = [cursor(0), last_page(0..3), Step::BreakOff, elsewhere(1), cursor(2)];
+    let service = Service::start(steps).await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    let mut consumer = log.consumer("c".parse().unwrap()).start().await.unwrap();
+    consumer.next().await.unwrap();
+    assert_eq!(consumer.commit().await.unwrap_err().outcome(), Outcome::Unknown);
+    consumer.next().await.unwrap();
+    consumer.commit().await.unwrap();
+    assert_eq!(service.asked()[4].header("if-match"), Some("\"1\""));
+}
+
+#[tokio::test]
+async fn a_consumer_is_told_that_it_is_not_alone() {
+    let service = Service::start([cursor(0), last_page(0..3), elsewhere(1)]).await;
+    let mut consumer = service.log().consumer("c".parse().unwrap()).start().await.unwrap();
+    consumer.next_page().await.unwrap();
+    let error = consumer.commit().await.unwrap_err();
+    assert!(Consumer::is_contested(&error), "{error}");
+    assert_eq!((error.outcome(), consumer.committed()), (Outcome::NotDone, Position::ZERO));
 }

@@ -15,6 +15,7 @@ use reqwest::Method;
 use tokio::time::Instant;
 
 use super::client::{Client, list_target};
+use super::consumer::ConsumerBuilder;
 use super::error::{Error, Outcome};
 use super::follow::Follow;
 use super::producer::ProducerBuilder;
@@ -179,6 +180,11 @@ impl Log {
         Page::of(&self.client.send(&call).await?)
     }
 
+    /// A follow that begins where the cursor of this name is, and moves it along.
+    pub fn consumer(&self, name: CursorName) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), name)
+    }
+
     /// An endless read that starts there.
     pub fn follow(&self, from: ReadFrom) -> Follow {
         Follow::new(self.clone(), from)
@@ -257,6 +263,49 @@ impl Log {
         let target = paths::cursor(&self.name, name);
         let call = Call::change(Method::PUT, target, Effect::Once);
         self.client.send(&call.json(&CursorBody { position })).await.map(drop)
+    }
+
+    /// Moves a cursor from where it is expected; one that is not there is expected at the first
+    /// position. Done as well if it is where it shall be, so it is safe to repeat; refused with
+    /// `cursor_differs` if it is somewhere else.
+    ///
+    /// ```no_run
+    /// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::types::Position;
+    ///
+    /// log.move_cursor(&"billing".parse()?, Position::ZERO, Position::new(17)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn move_cursor(
+        &self,
+        name: &CursorName,
+        from: Position,
+        to: Position,
+    ) -> Result<(), Error> {
+        self.move_cursor_of(name, None, from, to).await
+    }
+
+    /// The same, if the name still means the log of this id.
+    pub(super) async fn move_cursor_of(
+        &self,
+        name: &CursorName,
+        id: Option<LogId>,
+        from: Position,
+        to: Position,
+    ) -> Result<(), Error> {
+        let target = paths::cursor(&self.name, name);
+        let call = Call::change(Method::PUT, target, Effect::Repeatable);
+        let mut call = call.header(header::IF_MATCH, &format!("\"{from}\""))?;
+        if let Some(id) = id {
+            call = call.header(header::LOG_ID, &id.to_string())?;
+        }
+        match self.client.send(&call.json(&CursorBody { position: to })).await {
+            Err(error) if error.problem().and_then(|problem| problem.actual.cursor) == Some(to) => {
+                Ok(())
+            }
+            answer => answer.map(drop),
+        }
     }
 
     /// Deletes a cursor.

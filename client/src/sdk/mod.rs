@@ -18,10 +18,12 @@ mod log;
 mod producer;
 mod sequencer;
 
+mod consumer;
 mod follow;
 
 pub use changes::ChangeWatch;
 pub use client::{Archive, Client, ClientBuilder};
+pub use consumer::{Consumer, ConsumerBuilder};
 pub use error::{Error, Failure, Outcome};
 pub use follow::Follow;
 pub use log::{Created, Log, Page};
