@@ -90,6 +90,7 @@ fn documented_command_lines_are_taken() {
         "quorate bench --disk --folder /tmp",
         "quorate bench --ceiling --clients 64",
         "quorate bench --overload 10 --clients 256 --refused-wait 0s",
+        "quorate bench --produce 1 --record-bytes 100 --threads 2",
         "quorate bench --follow 1000 --duration 10s --interval 100ms",
         "quorate bench --read --format ndjson --records 1000000 --clients 1",
         "quorate recover --data a --data b --dry-run -o json",

@@ -1,7 +1,7 @@
 //! `quorate bench`: load against a group, and what this machine could do at best.
 //!
-//! Five measurements: closed-loop load (the default), the same with far too much of it, a sequential
-//! read, the fan-out to followers of one log, and two ceilings: the disk alone (`--disk`), and the same HTTP with three journals in one
+//! Six measurements: closed-loop load (the default), the same with far too much of it, producers and a
+//! follower of the SDK, a sequential read, the fan-out to followers of one log, and two ceilings: the disk alone (`--disk`), and the same HTTP with three journals in one
 //! process and no consensus (`--ceiling`). The ceilings stand beside every figure, so that the cost
 //! of consensus and network is a ratio that holds on any machine.
 //!
@@ -11,6 +11,7 @@ mod connection;
 mod follow;
 mod load;
 mod overload;
+mod produce;
 mod read;
 mod report;
 mod target;
@@ -88,6 +89,10 @@ pub(super) struct Arguments {
     #[arg(long, default_value = "200ms", value_parser = duration, value_name = "TIME")]
     #[arg(requires = "follow", help_heading = "Instead of load")]
     interval: Duration,
+    /// So many producers of the Rust client, as fast as they can, and a follower beside them: does it keep up?
+    #[arg(long, group = "what", value_name = "PRODUCERS", help_heading = "Instead of load")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    produce: Option<u32>,
     /// The load as it is, and so many times as many clients, in turn: how much is still done?
     #[arg(long, group = "what", value_name = "TIMES", help_heading = "Instead of load")]
     #[arg(value_parser = clap::value_parser!(u32).range(2..=10_000))]
@@ -162,6 +167,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> Result<(), Failur
         let ceiling = Ceiling::start(&arguments.folder)?;
         let target = Target::of_ceiling(ceiling.addr(), arguments)?;
         return runtime.block_on(rounds(arguments, &target, context));
+    }
+    if let Some(producers) = arguments.produce {
+        return runtime.block_on(produce::run(producers, arguments, context));
     }
     runtime.block_on(async {
         let target = Target::prepare(arguments, context).await?;
