@@ -18,6 +18,8 @@ mod promises;
 mod rules;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/weight.rs"]
+mod weight;
 
 use rules::{Finding, RULES};
 use source::{Named, Source, Tree, paths};
@@ -38,6 +40,18 @@ fn the_sources_keep_every_rule() {
     let findings = findings(&tree);
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
     assert!(lines.is_empty(), "{} findings:\n{}", lines.len(), lines.join("\n"));
+}
+
+#[test]
+fn the_client_brings_little_along() {
+    let all = weight::packages(&[]);
+    assert!(all.iter().any(|package| package.starts_with("quorate-client ")), "{all:?}");
+    assert!(all.len() <= weight::PACKAGES_MAX, "{} packages: {all:?}", all.len());
+    let contract = weight::packages(&["--no-default-features"]);
+    let is_heavy = |package: &&String| {
+        ["tokio ", "reqwest ", "hyper "].iter().any(|name| package.starts_with(name))
+    };
+    assert_eq!(contract.iter().filter(is_heavy).collect::<Vec<_>>(), [""; 0], "types need nothing");
 }
 
 fn findings(tree: &Tree) -> Vec<Finding> {
