@@ -150,16 +150,27 @@ impl Spares {
         Ok(Spare { path, file })
     }
 
-    /// Makes one file ready at once, filled with zeros: for the first segment of a journal.
+    /// Makes one file ready at once, filled with zeros: for the first segment of a journal. In steps, so that whoever
+    /// else syncs to this disk waits for one of them and not for the whole file.
     pub(super) fn prepare_now(&self) -> io::Result<()> {
         if self.has_ready() {
             return Ok(());
         }
         let spare = self.reserve()?;
-        fill(spare.file.as_ref(), 0, self.segment_bytes)?;
-        spare.file.sync_data()?;
+        let mut at = 0;
+        while at < self.segment_bytes {
+            let until = self.step_end(at);
+            fill(spare.file.as_ref(), at, until)?;
+            spare.file.sync_data()?;
+            at = until;
+        }
         self.lock().ready.push(spare);
         Ok(())
+    }
+
+    /// Where the step ends that begins here.
+    fn step_end(&self, at: u64) -> u64 {
+        (at + (self.segment_bytes / STEPS).max(1)).min(self.segment_bytes)
     }
 }
 
@@ -244,7 +255,6 @@ impl Drop for Preparer {
 /// Takes steps until the writer goes away or the disk refuses. The writer will meet that refusal
 /// itself when it needs the file, so it is not told here.
 fn prepare(spares: &Spares, steps: &Receiver<Step>) {
-    let step_bytes = (spares.segment_bytes / STEPS).max(1);
     let mut making: Option<(Spare, u64)> = None;
     for step in steps {
         let is_filled = match step {
@@ -262,7 +272,7 @@ fn prepare(spares: &Spares, steps: &Receiver<Step>) {
         }
         let made = making.take().map_or_else(|| spares.reserve().map(|spare| (spare, 0)), Ok);
         let Ok((spare, at)) = made else { continue };
-        let until = (at + step_bytes).min(spares.segment_bytes);
+        let until = spares.step_end(at);
         let done = if is_filled { fill(spare.file.as_ref(), at, until) } else { Ok(()) };
         if done.and_then(|()| spare.file.sync_data()).is_err() {
             return;
