@@ -144,6 +144,35 @@ async fn of_a_folder_and_its_copy_only_one_runs() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_running_folder_is_refused_by_all_and_the_original_goes_on() -> Result<()> {
+    let mut cluster = Cluster::calm(3, &[]).await?;
+    append(&cluster, 0, "x").await?;
+    let follower = cluster.follower().await?;
+    let recipe = cluster.replica(follower).recipe().clone();
+    let free = Recipe::in_folder(cluster.folder().join("copy"))?;
+    // Held still, so that the copy is what a power cut would leave.
+    cluster.replica(follower).pause()?;
+    copy(&recipe.folder, &free.folder)?;
+    cluster.replica(follower).resume()?;
+    cluster.healed().await?;
+    let mut twin = Process::spawn(free)?;
+    let status = twin.ended(Duration::from_secs(20)).await.with_context(|| twin.quoted())?;
+    assert_eq!(status.code(), Some(IDENTITY), "{}", twin.quoted());
+    // Nobody took it for the original: without the leader, the other two are a majority.
+    cluster.healed().await?;
+    let leader = cluster.leader().await?;
+    cluster.replica_mut(leader).kill()?;
+    until("the two that are left to take an append", PATIENCE, async || {
+        Ok(append(&cluster, follower, "y").await.ok())
+    })
+    .await?;
+    cluster.replica_mut(leader).start()?;
+    cluster.healed().await?;
+    cluster.finish();
+    Ok(())
+}
+
 /// Whether the leader hears a replica under this id.
 async fn is_heard(cluster: &Cluster, leader: usize, replica: ReplicaId) -> Result<bool> {
     let status = cluster.answered(leader).await?;

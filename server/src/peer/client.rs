@@ -400,7 +400,7 @@ impl<T: Transport> Peers<T> {
         }
     }
 
-    async fn call(
+    pub(super) async fn call(
         &self,
         purpose: Purpose,
         address: &str,
@@ -416,7 +416,7 @@ impl<T: Transport> Peers<T> {
         unseal(answer?).ok_or_else(changed)
     }
 
-    fn message(
+    pub(super) fn message(
         &self,
         target: ReplicaId,
         accepted: Option<Incarnation>,

@@ -63,12 +63,22 @@ pub(super) trait Message: Sized {
     }
 }
 
+impl Message for Incarnation {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u64_le(self.start);
+        out.put_u64_le(self.random);
+    }
+
+    fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        Ok(Self { start: take_u64(bytes)?, random: take_u64(bytes)? })
+    }
+}
+
 impl Message for Introduction {
     fn encode(&self, out: &mut Vec<u8>) {
         out.put_u32_le(count(self.starts.len()));
         for start in &self.starts {
-            out.put_u64_le(start.start);
-            out.put_u64_le(start.random);
+            start.encode(out);
         }
         put_optional_id(out, self.last.as_ref());
         out.put_u8(u8::from(self.vote.is_some()));
@@ -87,7 +97,7 @@ impl Message for Introduction {
         let count = take_count(bytes, STARTS_MAX, 16)?;
         let mut starts = Vec::with_capacity(count);
         for _ in 0..count {
-            starts.push(Incarnation { start: take_u64(bytes)?, random: take_u64(bytes)? });
+            starts.push(Incarnation::decode(bytes)?);
         }
         let last = take_optional_id(bytes)?;
         let vote = if take_bool(bytes)? {
@@ -481,6 +491,7 @@ mod tests {
                 prop_assert!(is_refused_or_exact::<TransferRequest>(&bytes));
                 prop_assert!(is_refused_or_exact::<TransferResponse>(&bytes));
                 prop_assert!(is_refused_or_exact::<Introduction>(&bytes));
+                prop_assert!(is_refused_or_exact::<Incarnation>(&bytes));
             }
         }
     }

@@ -157,6 +157,7 @@ impl Mender {
 pub fn mending_router(peers: Peers, metrics: Metrics) -> Router {
     Router::new()
         .route(paths::INTRODUCE, post(introduce))
+        .route(paths::PRESENT, post(present))
         .route(paths::ENTRIES, post(entries))
         .fallback(async || StatusCode::SERVICE_UNAVAILABLE)
         .layer(DefaultBodyLimit::disable())
@@ -173,6 +174,10 @@ async fn introduce(State(door): State<Reception>, body: Body) -> Result<Response
         places.is_empty() || epoch.is_some() || places.iter().any(|(id, _)| *id == replica)
     };
     door.introduce(body, may_be_member).await
+}
+
+async fn present(State(door): State<Reception>, body: Body) -> Result<Response, NoAnswer> {
+    door.present(body).await
 }
 
 async fn entries(State(door): State<Reception>, body: Body) -> Result<Response, NoAnswer> {

@@ -7,7 +7,7 @@
 //!
 //! A message goes to the peer listener of its target by `POST /peer/1/…` over HTTP: introduce,
 //! append, vote, pre-vote, take-leadership, read-index, attestation, rolling-digest, whether somebody new is reached
-//! (`reach`), what a state transfer asks (`transfer`), and entries that somebody lost (`entries`). Nothing is decoded before the envelope was
+//! (`reach`), which start runs there (`present`), what a state transfer asks (`transfer`), and entries that somebody lost (`entries`). Nothing is decoded before the envelope was
 //! compared; nothing is listened to between two starts that have not accepted each other. Two things
 //! do not pass here: what a caller asked of the wrong replica (`forward`) and a process that asks
 //! to join (`join`) enter a member by its front door.
@@ -28,6 +28,7 @@ mod intake;
 pub mod join;
 mod mending;
 mod paths;
+mod present;
 pub mod reach;
 mod reception;
 mod repair;

@@ -18,6 +18,7 @@ pub(super) const RECORDS: &str = "/peer/1/records";
 pub(super) const ENTRIES: &str = "/peer/1/entries";
 
 pub(super) const FAREWELL: &str = "/peer/1/farewell";
+pub(super) const PRESENT: &str = "/peer/1/present";
 
 /// What a message of this route is called in metrics.
 pub(super) fn name(path: &str) -> &'static str {
@@ -39,6 +40,7 @@ pub(super) fn name(path: &str) -> &'static str {
         RECORDS => "records",
         ENTRIES => "entries",
         FAREWELL => "farewell",
+        PRESENT => "present",
         _ => "other",
     }
 }

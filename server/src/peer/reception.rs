@@ -4,7 +4,6 @@
 //!
 //! Not here: what is answered (`routes`, `mending`).
 
-use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -140,10 +139,15 @@ impl Reception {
             return Err(self.refuse(Refusal::Malformed));
         }
         let acquaintances = self.peers.acquaintances().clone();
-        let met: io::Result<_> = tasks::blocking(move || {
-            acquaintances.meet(sender.replica, sender.incarnation, &introduction)
-        })
-        .await;
+        let met = match self.peers.check_alone(sender.replica, sender.incarnation).await {
+            Ok(()) => {
+                tasks::blocking(move || {
+                    acquaintances.meet(sender.replica, sender.incarnation, &introduction)
+                })
+                .await
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        };
         match met {
             Ok(Ok(())) => Ok(answer(&self.peers.introduction())),
             Ok(Err(refusal)) => {
@@ -157,6 +161,13 @@ impl Reception {
             }
             Err(_) => Err(NoAnswer::Unavailable),
         }
+    }
+
+    /// Tells any member which start of this replica runs here, also before the two have met.
+    pub(super) async fn present(&self, body: Body) -> Result<Response, NoAnswer> {
+        let may_speak = |envelope: &Envelope<Checked>| self.check_stays(&envelope.sender());
+        let (_sender, ()): (_, ()) = self.take_in(body, may_speak).await?;
+        Ok(answer(&self.peers.identity().incarnation))
     }
 
     /// Gives another replica the entries that it lacks, as far as they are good here. What it takes is proved by

@@ -68,6 +68,7 @@ pub fn router(desk: Desk) -> Router {
         .route(paths::RECORDS, post(records))
         .route(paths::ENTRIES, post(entries))
         .route(paths::FAREWELL, post(farewell))
+        .route(paths::PRESENT, post(present))
         .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(MESSAGE_BYTES_MAX))
         // Broken code in one answer does not cost the connection that all others share.
@@ -115,6 +116,10 @@ async fn farewell(State(desk): State<Desk>, body: Body) -> Result<Response, NoAn
     let (sender, ()) = desk.reception.listen_to(body).await?;
     desk.peers().hear_farewell(sender.replica);
     Ok(answer(&()))
+}
+
+async fn present(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
+    desk.reception.present(body).await
 }
 
 async fn entries(State(desk): State<Desk>, body: Body) -> Result<Response, NoAnswer> {
