@@ -68,8 +68,7 @@ impl Acquaintances {
 
     /// The start of a replica that was accepted last; none while its journal is damaged.
     pub fn accepted(&self, replica: ReplicaId) -> Option<Incarnation> {
-        let known = self.known();
-        known.start_of(replica).filter(|_| !known.damaged.contains(&replica.get()))
+        self.known().whole_start_of(replica)
     }
 
     /// The start of a replica that was accepted last, be it for repair alone.
@@ -178,6 +177,10 @@ impl Known {
         self.met.get(&replica.get())?.incarnation
     }
 
+    fn whole_start_of(&self, replica: ReplicaId) -> Option<Incarnation> {
+        self.start_of(replica).filter(|_| !self.damaged.contains(&replica.get()))
+    }
+
     fn judge(
         &self,
         replica: ReplicaId,
@@ -195,8 +198,10 @@ impl Known {
                 return Err(Refusal::NotContinued);
             }
         }
-        // Damage may hide its last entry. It is judged by that once it is whole.
-        if introduction.is_whole && self.is_behind(replica, introduction) {
+        // Damage may hide its last entry. It is judged by that once it is whole. A start that was met is judged already:
+        // it cannot forget, and goes on to acknowledge while it is heard here.
+        let is_judged = self.whole_start_of(replica) == Some(incarnation);
+        if introduction.is_whole && !is_judged && self.is_behind(replica, introduction) {
             Err(Refusal::Behind)
         } else {
             Ok(())
@@ -421,6 +426,20 @@ mod tests {
         assert_eq!(meet(&known, &of(Some(entry(3, 5)), later)), Ok(()));
         assert_eq!(meet(&known, &of(Some(entry(2, 5)), later)), Ok(()));
         assert_eq!(meet(&known, &of(Some(entry(2, 9)), vote)), Ok(()));
+    }
+
+    #[test]
+    fn a_start_that_was_met_is_no_liar_for_what_it_acknowledged_since_it_spoke() {
+        let folder = tempfile::tempdir().unwrap();
+        let known = open(folder.path());
+        let said = Introduction { last: Some(entry(2, 8)), ..introduction(&[(1, 20)]) };
+        assert_eq!(meet(&known, &said), Ok(()));
+        // It introduces itself again, and acknowledges more before that is judged.
+        known.acknowledged(replica(), entry(2, 9));
+        known.voted(replica(), Term::new(3), 1);
+        assert_eq!(meet(&known, &said), Ok(()));
+        let later = Introduction { last: Some(entry(2, 8)), ..introduction(&[(1, 20), (2, 30)]) };
+        assert_eq!(meet(&known, &later), Err(Refusal::Behind));
     }
 
     #[test]

@@ -20,12 +20,15 @@ use super::paths;
 use super::transport::{Purpose, Transport};
 
 impl<T: Transport> Peers<T> {
-    /// Refuses a start if another one of its replica runs where that replica is found.
+    /// Refuses a start that is to be met if another one of its replica runs where that replica is found.
     pub(super) async fn check_alone(
         &self,
         replica: ReplicaId,
         start: Incarnation,
     ) -> Result<(), Refusal> {
+        if self.acquaintances().accepted_for_repair(replica) == Some(start) {
+            return Ok(());
+        }
         match self.running(replica).await {
             Some(running) if running.start > start.start => Err(Refusal::OlderIncarnation),
             Some(running) if running != start => Err(Refusal::CopiedIncarnation),
