@@ -107,19 +107,7 @@ async fn a_journal_rolled_back_within_its_last_start_waits_and_says_so() -> Resu
     assert!(says.await?.contains("behind"));
     // Alone with one that does not know better, it could lead without the record: it does not.
     let leader = cluster.leader().await?;
-    cluster.replica_mut(leader).pause()?;
-    let others = (0..3).filter(|number| *number != leader).collect::<Vec<_>>();
-    let decides = until("two of them decide", ELECTIONS, async || {
-        for number in &others {
-            let status = cluster.status(*number).await;
-            if status.is_some_and(|status| status.verdict.can_append) {
-                return Ok(Some(*number));
-            }
-        }
-        Ok(None)
-    });
-    assert!(decides.await.is_err(), "nobody decides with one that forgot");
-    cluster.replica_mut(leader).resume()?;
+    assert_nobody_decides_without(&cluster, leader).await?;
     cluster.finish();
     Ok(())
 }
@@ -173,6 +161,25 @@ async fn a_copy_of_a_running_folder_is_refused_by_all_and_the_original_goes_on()
     Ok(())
 }
 
+/// While the leader is paused, none of the others becomes one. What they knew of it last may still stand there.
+async fn assert_nobody_decides_without(cluster: &Cluster, leader: usize) -> Result<()> {
+    let paused = id_of(cluster, leader).await?;
+    cluster.replica(leader).pause()?;
+    let decides = until("others decide", ELECTIONS, async || {
+        for number in (0..cluster.len()).filter(|number| *number != leader) {
+            let status = cluster.status(number).await;
+            let leads = status.filter(|status| status.verdict.can_append).map(|it| it.leader);
+            if leads.is_some_and(|leads| leads != Some(paused)) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    });
+    assert!(decides.await.is_err(), "somebody decides with one that forgot");
+    cluster.replica(leader).resume()?;
+    Ok(())
+}
+
 /// Whether the leader hears a replica under this id.
 async fn is_heard(cluster: &Cluster, leader: usize, replica: ReplicaId) -> Result<bool> {
     let status = cluster.answered(leader).await?;
@@ -187,7 +194,6 @@ async fn a_voter_that_lost_its_folder_is_nobody_until_it_replaces_itself() -> Re
     let leader = cluster.leader().await?;
     // The one that founded the group would found another.
     let wiped = (1..3).find(|number| *number != leader).context("two of them joined")?;
-    let other = 3 - leader - wiped;
     let old = id_of(&cluster, wiped).await?;
     cluster.replica_mut(wiped).kill()?;
     fs::remove_dir_all(&cluster.replica(wiped).recipe().folder)?;
@@ -204,13 +210,7 @@ async fn a_voter_that_lost_its_folder_is_nobody_until_it_replaces_itself() -> Re
     })
     .await?;
     // Alone with it, nobody gets a majority.
-    cluster.replica(leader).pause()?;
-    let decides = until("the two of them decide", ELECTIONS, async || {
-        let status = cluster.status(other).await;
-        Ok(status.filter(|status| status.verdict.can_append))
-    });
-    assert!(decides.await.is_err(), "somebody decides with one that forgot");
-    cluster.replica(leader).resume()?;
+    assert_nobody_decides_without(&cluster, leader).await?;
     until("the group goes on without it", PATIENCE, async || {
         Ok(append(&cluster, leader, "meanwhile").await.ok())
     })
