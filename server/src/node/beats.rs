@@ -1,7 +1,8 @@
 //! When somebody who watches the group should look again: every second, and at once when it matters.
 //!
 //! It matters when somebody else leads, the members are others, a change has come further, a replica falls silent or is
-//! heard again, or the verdict is another one. As long as nobody watches, nothing is looked at.
+//! heard again, or the verdict is another one. Of most of this only the leader knows, so any other replica asks it, again
+//! and again. As long as nobody watches, nothing is looked at and nobody is asked.
 //!
 //! Not here: what is seen then (`status`).
 
@@ -18,6 +19,8 @@ use super::Node;
 const BEAT: Duration = Duration::from_secs(1);
 /// How often is looked at what nobody tells by itself.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a leader may take to answer; until then, what is known here is not looked at.
+const ASK_WITHIN: Duration = Duration::from_millis(500);
 
 /// A time to look again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,14 +53,13 @@ impl Node {
         Beats { told }
     }
 
-    fn sight(&self) -> Sight {
-        let status = self.status_here();
+    fn sight(&self, status: &ClusterStatus) -> Sight {
         let under_way = self.core.probes.membership_changes.under_way();
         Sight {
             members: self.core.membership.borrow().entry,
             change: under_way.map(|(change, row)| (change, row.stage)),
             verdict: (status.verdict.can_append, status.verdict.tolerance),
-            silent: silent(&status),
+            silent: silent(status),
             leader: status.leader,
             joiners: status.joiners.len(),
         }
@@ -85,20 +87,25 @@ pub(super) async fn beat(node: Node, beats: watch::Sender<Beat>) {
     let clock = &node.core.world.clock;
     let mut leadership = node.core.leadership.clone();
     let mut membership = node.core.membership.clone();
-    let (mut seen, mut due) = (node.sight(), clock.after(BEAT));
+    let (mut seen, mut due) = (node.sight(&node.status_here()), clock.after(BEAT));
     loop {
         // One receiver is the node's own, for those who come.
         let is_watched = beats.receiver_count() > 1;
-        tokio::select! {
+        let look = async {
+            clock.sleep(if is_watched { LOOK } else { BEAT }).await;
+            if is_watched { node.status_within(ASK_WITHIN).await } else { node.status_here() }
+        };
+        let status = tokio::select! {
             () = node.stopping() => return,
-            Ok(()) = leadership.changed() => {}
-            Ok(()) = membership.changed() => {}
-            () = clock.sleep(if is_watched { LOOK } else { BEAT }) => {}
-        }
+            // A question to whoever led before is given up.
+            Ok(()) = leadership.changed() => node.status_here(),
+            Ok(()) = membership.changed() => node.status_here(),
+            status = look => status,
+        };
         if !is_watched && beats.receiver_count() == 1 {
             continue;
         }
-        let now = node.sight();
+        let now = node.sight(&status);
         let has_stirred = now != seen;
         if has_stirred || clock.now() >= due {
             (seen, due) = (now, clock.after(BEAT));

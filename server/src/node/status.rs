@@ -107,10 +107,15 @@ impl Node {
     /// A question that another replica forwarded is answered by [`Node::status_here`] instead, so
     /// that none is ever passed on twice.
     pub async fn status(&self) -> ClusterStatus {
+        self.status_within(ASK_WITHIN).await
+    }
+
+    /// The same, where the leader may take only so long to answer.
+    pub(super) async fn status_within(&self, within: Duration) -> ClusterStatus {
         let Route::There { replica, front } = self.route() else {
             return self.status_here();
         };
-        match self.ask_status(&front, ASK_WITHIN).await {
+        match self.ask_status(&front, within).await {
             // It led when it answered, so it knew.
             Some(status) if status.leader == Some(replica) => self.told(status),
             Some(_) | None => self.core.status(Lead::Hearsay(replica.get())),
