@@ -5,7 +5,7 @@
 //!
 //! Not here: what a form is about (`pages`).
 
-use axum::extract::{Form, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{self, Form, FromRequest, FromRequestParts, Path, Request};
 use axum::response::Response;
 use client::api::error::{ErrorCode, Problem};
 use client::api::reading::Consistency;
@@ -35,6 +35,24 @@ impl<B: Backend> FromRequestParts<B> for Named {
             Err(wrong) => {
                 let problem = Problem::new(ErrorCode::InvalidLogName);
                 Err(error::of_problem(backend, &problem.with_detail(wrong.to_string())).await)
+            }
+        }
+    }
+}
+
+/// What an address asks for behind its question mark.
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<B: Backend, T: DeserializeOwned + Send> FromRequestParts<B> for Query<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, backend: &B) -> Result<Self, Response> {
+        match extract::Query::<T>::from_request_parts(parts, backend).await {
+            Ok(extract::Query(asked)) => Ok(Self(asked)),
+            Err(refused) => {
+                let problem = Problem::new(ErrorCode::InvalidParameter);
+                let problem = problem.with_detail(refused.body_text());
+                Err(error::of_problem(backend, &problem).await)
             }
         }
     }

@@ -7,7 +7,7 @@
 //! Not here: how a record is shown (`record`).
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use client::api::conditions::Conditions;
 use client::api::error::{ErrorCode, Problem};
@@ -18,7 +18,7 @@ use serde::de::IgnoredAny;
 
 use super::logs::page_of;
 use super::records::record_page;
-use crate::asked::{Door, Named, Sent, freshest, log_id};
+use crate::asked::{Door, Named, Query, Sent, freshest, log_id};
 use crate::backend::Backend;
 use crate::error;
 use crate::format;

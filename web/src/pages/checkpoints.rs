@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use client::api::audit::{AuditFinding, AuditReport, AuditVerdict, ScrubReport};
 use client::api::checkpoints::{CheckpointInfo, CheckpointRequest, SnapshotInfo};
@@ -17,7 +17,7 @@ use client::api::paths;
 use client::types::{CheckpointLabel, EntryIndex};
 use serde::Deserialize;
 
-use crate::asked::{Door, Sent};
+use crate::asked::{Door, Query, Sent};
 use crate::backend::Backend;
 use crate::error;
 use crate::format;

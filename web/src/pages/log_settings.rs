@@ -7,7 +7,7 @@
 //! Not here: its records (`records`).
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use client::api::error::{ErrorCode, Problem};
 use client::api::logs::{Dropped, EffectQuery, LogDescription, SettingsPatch};
@@ -15,7 +15,7 @@ use client::types::{LogName, Position};
 use serde::Deserialize;
 
 use super::logs::{Extent, SentSettings, page_of};
-use crate::asked::{Door, Named, Sent, freshest, log_id};
+use crate::asked::{Door, Named, Query, Sent, freshest, log_id};
 use crate::backend::{Backend, LogTarget};
 use crate::error;
 use crate::format;

@@ -6,7 +6,7 @@
 //! Not here: one log (`records`, `log_settings`).
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use client::api::error::{ErrorCode, Problem};
 use client::api::logs::{ListQuery, LogList, LogSummary, Settings};
@@ -15,7 +15,7 @@ use client::types::{LogName, Position};
 use http::StatusCode;
 use serde::Deserialize;
 
-use crate::asked::{Door, Seen, Sent, freshest};
+use crate::asked::{Door, Query, Seen, Sent, freshest};
 use crate::backend::Backend;
 use crate::error;
 use crate::format;

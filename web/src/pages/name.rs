@@ -3,13 +3,13 @@
 //! Not here: how it travels (`viewer`), and who may do what: nobody is asked yet.
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use client::api::error::{ErrorCode, Problem};
 use http::header::SET_COOKIE;
 use serde::Deserialize;
 
-use crate::asked::Sent;
+use crate::asked::{Query, Sent};
 use crate::backend::Backend;
 use crate::error;
 use crate::format;

@@ -3,14 +3,13 @@
 //! The figures are this replica's own and live as long as its process; nothing else needs to run for them.
 
 use askama::Template;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
-use client::api::error::{ErrorCode, Problem};
 use client::api::performance::{
     LatencySummary, Performance, PerformancePoint, PerformanceQuery, Step,
 };
 
+use crate::asked::Query;
 use crate::backend::Backend;
 use crate::charts::Chart;
 use crate::format;
@@ -153,12 +152,9 @@ fn row(at: usize, point: &PerformancePoint, step: Step) -> Row {
 /// The page.
 pub(crate) async fn show<B: Backend>(
     State(backend): State<B>,
-    query: Result<Query<PerformanceQuery>, QueryRejection>,
+    Query(PerformanceQuery { step }): Query<PerformanceQuery>,
 ) -> Response {
     let made = async {
-        let Query(PerformanceQuery { step }) = query.map_err(|rejection| {
-            Problem::new(ErrorCode::InvalidParameter).with_detail(rejection.body_text())
-        })?;
         let performance = backend.performance(step).await?;
         Ok(Page::new(Frame::now(&backend, Section::Performance).await?, performance))
     };

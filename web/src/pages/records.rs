@@ -6,7 +6,7 @@
 //! Not here: one record (`record`), and following without reloading (`follow`).
 
 use askama::Template;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::Response;
 use client::api::error::{ErrorCode, Problem};
 use client::api::logs::LogDescription;
@@ -16,7 +16,7 @@ use client::types::{LogName, Position, Record, Timestamp};
 use serde::Deserialize;
 
 use super::logs::{Extent, page_of};
-use crate::asked::{Door, Named, freshest};
+use crate::asked::{Door, Named, Query, freshest};
 use crate::backend::Backend;
 use crate::bodies;
 use crate::bodies::{Form, Shown};

@@ -152,7 +152,11 @@ async fn performance_is_shown_as_lines_with_words_and_as_a_table() {
 }
 
 #[tokio::test]
-async fn a_step_that_is_none_is_refused_with_a_page() {
-    let (answer, _) = get(status(), "/performance?step=2s").await;
-    assert_eq!(answer.status(), 400);
+async fn an_address_that_asks_for_no_sense_is_refused_with_a_page() {
+    for path in ["/performance?step=2s", "/logs/orders?follow=1&seen=%3Cscript%3E"] {
+        let (answer, page) = get(status(), path).await;
+        assert_eq!(answer.status(), 400, "{path}");
+        assert!(page.contains("data-test=\"error\"") && page.contains("<nav"), "{path}: {page}");
+        assert!(!page.contains("<script>"), "{path}: {page}");
+    }
 }
