@@ -46,7 +46,7 @@ e2e name="":
 # The dashboard in a real browser (installs chromium if the system's packages have it).
 browser name="": setup-browser
     cargo build --locked -p quorate
-    QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e --test dashboard --test dashboard_logs {{ name }}
+    QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'binary(/^dashboard/)' {{ name }}
 
 # The long proofs, with the program as it ships; with a name, only the tests that carry it.
 prove name="": setup

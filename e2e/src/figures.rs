@@ -1,4 +1,4 @@
-//! Figures out of a history: how long nobody was served.
+//! Figures: out of a history, how long nobody was served; and what most of many measurements stay below.
 //!
 //! The gap of a fault is the longest time between two acknowledgements from the last one before it
 //! until the next fault: what callers saw, not what the service thought. An answer that was still on
@@ -62,6 +62,14 @@ impl fmt::Display for Gaps {
     }
 }
 
+/// What `percent` of a hundred measurements do not exceed; none of none.
+pub fn percentile<T: Ord + Copy>(measured: &[T], percent: usize) -> Option<T> {
+    let mut sorted = measured.to_vec();
+    sorted.sort_unstable();
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
 /// The longest time between two acknowledgements, from the last one before `begin` up to `end`.
 fn gap(acknowledged: &[Moment], begin: Moment, end: Moment) -> Option<Duration> {
     let last_before = acknowledged.partition_point(|at| *at <= begin).checked_sub(1)?;
@@ -74,6 +82,16 @@ fn gap(acknowledged: &[Moment], begin: Moment, end: Moment) -> Option<Duration> 
 mod tests {
     use super::*;
     use crate::history::{Appended, Call, Outcome};
+
+    #[test]
+    fn a_percentile_is_one_of_what_was_measured() {
+        let measured: Vec<u32> = (1..=30).rev().collect();
+        for (percent, expected) in [(50, 15), (95, 29), (100, 30), (1, 1)] {
+            assert_eq!(percentile(&measured, percent), Some(expected), "{percent}");
+        }
+        assert_eq!(percentile(&[7, 8, 9], 95), Some(9));
+        assert_eq!(percentile::<u32>(&[], 50), None);
+    }
 
     #[test]
     fn a_gap_is_the_longest_silence_from_a_fault_to_the_next() {

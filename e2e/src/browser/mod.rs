@@ -3,7 +3,9 @@
 //! It is Chromium, driven by the protocol of `WebDriver` through its `chromedriver`. Without one on the machine there is
 //! no browser, and whoever tests says so; `QUORATE_BROWSER` demands one.
 //!
-//! Not here: what the pages have to say (`tests/dashboard`, `tests/dashboard_logs`).
+//! Not here: what the pages have to say (`tests/dashboard*`).
+
+pub mod keys;
 
 use crate::wait::until;
 use anyhow::{Context, Result, bail, ensure};
@@ -26,7 +28,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// What finds in a page what keeps people out, and by which rules.
-const AXE: &str = include_str!("../vendor/axe-core/axe.min.js");
+const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
 const RULES: &str = "axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa', 'best-practice'] })";
 
 /// The process that drives browsers. Its browsers end with it.
@@ -237,11 +239,32 @@ impl Browser {
         self.command("Emulation.setScriptExecutionDisabled", off).await.map(drop)
     }
 
-    /// Opens another tab at this address and leaves it in the foreground.
+    /// Opens another tab at this address and leaves it in the foreground; the one before is hidden by it.
     pub async fn tab(&self, url: &str) -> Result<()> {
-        let tab = self.post("/window/new", json!({ "type": "tab" })).await?;
-        self.post("/window", json!({ "handle": tab["handle"] })).await?;
+        self.open("tab").await?;
         self.go(url).await
+    }
+
+    /// Opens another window at this address and goes on there; those before stay visible.
+    pub async fn window(&self, url: &str) -> Result<()> {
+        self.open("window").await?;
+        self.go(url).await
+    }
+
+    async fn open(&self, kind: &str) -> Result<()> {
+        let opened = self.post("/window/new", json!({ "type": kind })).await?;
+        self.turn_to(opened["handle"].as_str().context("a window has a handle")?).await
+    }
+
+    /// All of its tabs and windows, to turn to.
+    pub async fn windows(&self) -> Result<Vec<String>> {
+        let handles = self.call(Method::GET, "/window/handles", None).await?;
+        Ok(serde_json::from_value(handles)?)
+    }
+
+    /// Goes on in that tab or window, without showing or hiding any.
+    pub async fn turn_to(&self, window: &str) -> Result<()> {
+        self.post("/window", json!({ "handle": window })).await.map(drop)
     }
 
     /// What the browser had to complain of since it was asked last, except that pages have the status they should have.
@@ -288,8 +311,10 @@ impl Browser {
         Ok(picture)
     }
 
-    /// Closes it.
+    /// Closes it; fails if it had anything to complain of.
     pub async fn close(self) -> Result<()> {
+        let complaints = self.complaints().await?;
+        ensure!(complaints.is_empty(), "the browser complains: {complaints:#?}");
         self.call(Method::DELETE, "", None).await.map(drop)
     }
 }
