@@ -138,6 +138,35 @@ async fn a_plan_shows_who_votes_every_check_and_the_same_for_a_terminal() {
 }
 
 #[tokio::test]
+async fn each_of_the_sixteen_checks_is_shown_at_every_level_with_its_line_and_what_helps() {
+    let levels = [
+        (CheckLevel::Pass, "ok", "●"),
+        (CheckLevel::Note, "unknown", "◌"),
+        (CheckLevel::Warn, "warn", "▲"),
+        (CheckLevel::Block, "bad", "■"),
+    ];
+    for (level, class, mark) in levels {
+        let checks = CheckId::ALL.iter().map(|id| check(*id, level, None)).collect();
+        let (_, page) = get(Fake { plan: Ok(plan(23, checks)), ..Fake::default() }, ADD).await;
+        assert_eq!(page.matches("data-test=\"check-P").count(), 16);
+        for id in CheckId::ALL {
+            let start = format!("<li class=\"{class}\" data-test=\"check-{id}\">");
+            let row = page.split_once(&start).map(|(_, rest)| rest);
+            let row = row
+                .and_then(|rest| rest.split_once("</li>"))
+                .unwrap_or_else(|| panic!("{id}: {page}"))
+                .0;
+            assert!(row.contains(mark) && row.contains(&format!("What {id} found.")), "{row}");
+            assert_eq!(
+                row.contains(&format!("What helps {id}.")),
+                level > CheckLevel::Note,
+                "{row}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_blocked_plan_has_no_button_and_one_to_override_asks_for_words() {
     let blocked = vec![
         check(CheckId::P1, CheckLevel::Block, Some("3")),
