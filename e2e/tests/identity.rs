@@ -107,7 +107,8 @@ async fn a_journal_rolled_back_within_its_last_start_waits_and_says_so() -> Resu
     assert!(says.await?.contains("behind"));
     // Alone with one that does not know better, it could lead without the record: it does not.
     let leader = cluster.leader().await?;
-    assert_nobody_decides_without(&cluster, leader).await?;
+    let others: Vec<_> = (0..3).filter(|number| *number != leader).collect();
+    assert_none_decides(&cluster, &others, leader).await?;
     cluster.finish();
     Ok(())
 }
@@ -161,16 +162,16 @@ async fn a_copy_of_a_running_folder_is_refused_by_all_and_the_original_goes_on()
     Ok(())
 }
 
-/// While the leader is paused, none of the others becomes one. What they knew of it last may still stand there.
-async fn assert_nobody_decides_without(cluster: &Cluster, leader: usize) -> Result<()> {
+/// While the leader is paused, none of these becomes one. What they knew of it last may still stand there.
+async fn assert_none_decides(cluster: &Cluster, others: &[usize], leader: usize) -> Result<()> {
     let paused = id_of(cluster, leader).await?;
     cluster.replica(leader).pause()?;
     let decides = until("others decide", ELECTIONS, async || {
-        for number in (0..cluster.len()).filter(|number| *number != leader) {
-            let status = cluster.status(number).await;
+        for number in others {
+            let status = cluster.status(*number).await;
             let leads = status.filter(|status| status.verdict.can_append).map(|it| it.leader);
             if leads.is_some_and(|leads| leads != Some(paused)) {
-                return Ok(Some(number));
+                return Ok(Some(*number));
             }
         }
         Ok(None)
@@ -210,7 +211,7 @@ async fn a_voter_that_lost_its_folder_is_nobody_until_it_replaces_itself() -> Re
     })
     .await?;
     // Alone with it, nobody gets a majority.
-    assert_nobody_decides_without(&cluster, leader).await?;
+    assert_none_decides(&cluster, &[3 - leader - wiped], leader).await?;
     until("the group goes on without it", PATIENCE, async || {
         Ok(append(&cluster, leader, "meanwhile").await.ok())
     })
@@ -223,6 +224,40 @@ async fn a_voter_that_lost_its_folder_is_nobody_until_it_replaces_itself() -> Re
     cluster.healed().await?;
     assert_ne!(id_of(&cluster, wiped).await?, old, "an id is never given twice");
     append(&cluster, wiped, "after").await?;
+    cluster.finish();
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founder_that_lost_its_folder_founds_another_group_and_is_nobody_in_the_first()
+-> Result<()> {
+    let mut cluster = Cluster::calm(3, &[]).await?;
+    append(&cluster, 0, "before").await?;
+    let old = id_of(&cluster, 0).await?;
+    let first = cluster.answered(1).await?.cluster;
+    cluster.replica_mut(0).kill()?;
+    fs::remove_dir_all(&cluster.replica(0).recipe().folder)?;
+    // As a service would start it that always says `--bootstrap`.
+    cluster.replica_mut(0).start()?;
+    let other = until("it to found a group", PATIENCE, async || {
+        Ok(cluster.status(0).await.and_then(|status| status.cluster))
+    });
+    assert_ne!(Some(other.await?), first);
+    // The first group neither hears nor asks it, and needs both of the others.
+    let leader = until("one of the others to lead", PATIENCE, async || {
+        let status = cluster.status(1).await;
+        let leader = status.filter(|it| it.verdict.can_append).and_then(|it| it.leader);
+        for number in 1..3 {
+            if leader.is_some() && leader == Some(id_of(&cluster, number).await?) {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    })
+    .await?;
+    append(&cluster, leader, "after").await?;
+    assert!(!is_heard(&cluster, leader, old).await?, "it answered for its old self");
+    assert_none_decides(&cluster, &[3 - leader], leader).await?;
     cluster.finish();
     Ok(())
 }
