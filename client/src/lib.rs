@@ -23,6 +23,6 @@ pub mod sdk;
 #[cfg(feature = "sdk")]
 pub use sdk::{
     Archive, ChangeWatch, Client, ClientBuilder, Consumer, ConsumerBuilder, Created, Error,
-    Failure, Follow, IN_FLIGHT_MAX, Log, Outcome, Page, ProduceError, ProduceFailure, Producer,
-    ProducerBuilder, RetryPolicy, Sequencer, Stored, Ticket,
+    Failure, Follow, HttpService, IN_FLIGHT_MAX, LayerError, Log, Outcome, Page, ProduceError,
+    ProduceFailure, Producer, ProducerBuilder, RetryPolicy, Sequencer, Stored, Ticket,
 };

@@ -19,6 +19,7 @@ use quorate_client::api::error::{Actual, ErrorCode, Problem};
 use quorate_client::api::frame::ReadFrameBuilder;
 use quorate_client::api::logs::SettingsPatch;
 use quorate_client::api::reading::{Consistency, ReadFrom};
+use quorate_client::sdk::reqwest::Request;
 use quorate_client::types::{
     Batch, BatchLimits, Headers, NewRecord, Position, ProducerEpoch, Record, ReplicaAddr, Sequence,
     Timestamp,
@@ -549,4 +550,29 @@ async fn a_consumer_is_told_that_it_is_not_alone() {
     let error = consumer.commit().await.unwrap_err();
     assert!(Consumer::is_contested(&error), "{error}");
     assert_eq!((error.outcome(), consumer.committed()), (Outcome::NotDone, Position::ZERO));
+}
+
+#[tokio::test]
+async fn every_attempt_passes_the_layers() {
+    let service = Service::start([Step::BreakOff, appended(0)]).await;
+    let signed = |name: &'static str| {
+        tower::util::MapRequestLayer::new(move |mut request: Request| {
+            let seen = request.headers().len().to_string();
+            request.headers_mut().insert(name, seen.parse().unwrap());
+            request
+        })
+    };
+    let builder = Client::builder().seed(service.addr.clone());
+    let client = builder.layer(signed("x-last")).layer(signed("x-first")).build().unwrap();
+    client.log("orders".parse().unwrap()).append("x").await.unwrap();
+    let asked = service.asked();
+    assert_eq!(asked.len(), 2);
+    for request in asked {
+        let seen = |name| request.header(name).unwrap().parse::<u64>().unwrap();
+        assert_eq!(
+            seen("x-last"),
+            seen("x-first") + 1,
+            "the layer that came last is the outermost"
+        );
+    }
 }

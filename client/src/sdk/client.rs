@@ -9,10 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Method;
 use reqwest::header::HeaderValue;
+use reqwest::{Method, Request, Response};
+
+use tower::{Layer, Service};
 
 use super::error::Error;
+use super::layers::{HttpService, LayerError, Layers};
 use super::log::Log;
 use super::retry::RetryPolicy;
 use super::transport::{Call, Effect, LeaderHints, Stream, Transport, TransportOptions};
@@ -80,6 +83,7 @@ impl Client {
                 retry: RetryPolicy::default(),
                 leader: LeaderHints::Followed,
                 author: None,
+                layers: Layers::default(),
             },
         }
     }
@@ -306,6 +310,35 @@ impl ClientBuilder {
             || Error::usage(format!("{author:?} is no author: at most 200 letters of ASCII"));
         self.options.author = Some(value.ok_or_else(wrong)?);
         Ok(self)
+    }
+
+    /// Puts a layer around what sends requests, outside of those before it: to sign them, to count them,
+    /// to carry a trace on. It sees every attempt. An error of its own, like an answer that does not
+    /// come, counts as one after which the request may have been done, and is tried again.
+    ///
+    /// ```no_run
+    /// use quorate_client::Client;
+    /// use quorate_client::sdk::reqwest::Request;
+    ///
+    /// # fn run() -> Result<(), quorate_client::Error> {
+    /// let signed = tower::util::MapRequestLayer::new(|mut request: Request| {
+    ///     request.headers_mut().insert("authorization", "Bearer 17".parse().unwrap());
+    ///     request
+    /// });
+    /// let quorate = Client::builder().seeds("http://a:7001")?.layer(signed).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<HttpService> + Send + Sync + 'static,
+        L::Service: Service<Request, Response = Response> + Clone + Send + Sync + 'static,
+        <L::Service as Service<Request>>::Error: Into<LayerError>,
+        <L::Service as Service<Request>>::Future: Send,
+    {
+        self.options.layers.push(layer);
+        self
     }
 
     /// When to try again.

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use super::layers::LayerError;
 use crate::api::error::{ErrorCode, Problem};
 use crate::types::ReplicaAddr;
 
@@ -38,6 +39,8 @@ pub enum Failure {
     },
     /// The request could not be sent, or the answer did not arrive.
     Transport(reqwest::Error),
+    /// A layer that was put around the client failed.
+    Layer(LayerError),
     /// No answer arrived in time.
     TimedOut,
     /// The answer cannot be understood.
@@ -90,6 +93,7 @@ impl Error {
             Failure::Refused(problem) => Some(problem.status),
             Failure::Status { status, .. } => Some(*status),
             Failure::Transport(_)
+            | Failure::Layer(_)
             | Failure::TimedOut
             | Failure::Protocol(_)
             | Failure::Usage(_) => None,
@@ -109,7 +113,7 @@ impl Error {
         match &self.failure {
             Failure::Refused(problem) => problem.retryable,
             Failure::Status { retryable, .. } => *retryable,
-            Failure::Transport(_) | Failure::TimedOut => true,
+            Failure::Transport(_) | Failure::Layer(_) | Failure::TimedOut => true,
             Failure::Protocol(_) | Failure::Usage(_) => false,
         }
     }
@@ -144,6 +148,7 @@ impl fmt::Display for Error {
                 write!(f, "answered with status {status}: {body}")?;
             }
             Failure::Transport(error) => write!(f, "the request failed: {}", Chain(error))?,
+            Failure::Layer(error) => write!(f, "the request failed: {}", Chain(&**error))?,
             Failure::TimedOut => f.write_str("no answer in time")?,
             Failure::Protocol(reason) => write!(f, "the answer cannot be understood: {reason}")?,
             Failure::Usage(reason) => f.write_str(reason)?,

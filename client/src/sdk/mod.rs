@@ -11,6 +11,7 @@ mod client;
 mod endpoints;
 mod error;
 mod events;
+mod layers;
 mod retry;
 mod transport;
 
@@ -21,11 +22,15 @@ mod sequencer;
 mod consumer;
 mod follow;
 
+/// The HTTP client whose requests and answers a layer sees.
+pub use reqwest;
+
 pub use changes::ChangeWatch;
 pub use client::{Archive, Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use error::{Error, Failure, Outcome};
 pub use follow::Follow;
+pub use layers::{HttpService, LayerError};
 pub use log::{Created, Log, Page};
 pub use producer::{
     IN_FLIGHT_MAX, ProduceError, ProduceFailure, Producer, ProducerBuilder, Stored, Ticket,

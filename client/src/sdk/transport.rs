@@ -17,9 +17,11 @@ use reqwest::header::{CONTENT_TYPE, FROM, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
+use tower::ServiceExt as _;
 
 use super::endpoints::{Endpoints, Members};
 use super::error::{Error, Failure, Outcome, is_passing_status};
+use super::layers::{HttpService, LayerError, Layers};
 use super::retry::{RetryBudget, RetryPolicy};
 use crate::api::cluster::ClusterStatus;
 use crate::api::error::{ErrorCode, Problem, SideEffects};
@@ -166,6 +168,8 @@ pub(super) struct TransportOptions {
     pub(super) leader: LeaderHints,
     /// On whose behalf everything is asked, if that is said.
     pub(super) author: Option<HeaderValue>,
+    /// What every request passes.
+    pub(super) layers: Layers,
 }
 
 /// Whether leader hints are followed.
@@ -186,7 +190,10 @@ type Attempt<T> = for<'a> fn(
 /// Sends calls.
 #[derive(Debug)]
 pub(super) struct Transport {
+    /// Makes requests.
     http: reqwest::Client,
+    /// Sends them.
+    way_out: HttpService,
     options: TransportOptions,
     budget: RetryBudget,
     endpoints: Arc<Mutex<Endpoints>>,
@@ -209,9 +216,10 @@ impl Transport {
             .pool_idle_timeout(IDLE_MAX)
             .build()
             .map_err(|error| Error::of(Failure::Transport(error), Outcome::NotDone))?;
+        let way_out = options.layers.around(http.clone());
         let budget = RetryBudget::new(&options.retry);
         let endpoints = Arc::new(Mutex::new(Endpoints::new(options.seeds.clone())));
-        Ok(Self { http, options, budget, endpoints, asking: Mutex::default() })
+        Ok(Self { http, way_out, options, budget, endpoints, asking: Mutex::default() })
     }
 
     pub(super) const fn retry(&self) -> &RetryPolicy {
@@ -298,13 +306,8 @@ impl Transport {
         let left = until.saturating_duration_since(Instant::now());
         let limit = (self.options.attempt_timeout + call.wait).min(left);
         let request = self.request(call, endpoint).timeout(limit);
-        let response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => {
-                self.endpoints().leave(endpoint);
-                return Err(Failed::unsent(error));
-            }
-        };
+        let sent = send(self.way_out.clone(), request, limit).await;
+        let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;
         let response = self.accepted(response, endpoint).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = self.body(response, endpoint).await?;
@@ -313,10 +316,7 @@ impl Transport {
 
     async fn begin(&self, call: &Call, endpoint: &ReplicaAddr) -> Result<Stream, Failed> {
         let patience = self.options.attempt_timeout;
-        let sent = match timeout(patience, self.request(call, endpoint).send()).await {
-            Ok(sent) => sent.map_err(Failed::unsent),
-            Err(_elapsed) => Err(Failed::timed_out()),
-        };
+        let sent = send(self.way_out.clone(), self.request(call, endpoint), patience).await;
         let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;
         Ok(Stream { response: self.accepted(response, endpoint).await?, patience })
     }
@@ -382,11 +382,12 @@ impl Transport {
             return;
         }
         let question = self.http.get(format!("{endpoint}{}", paths::CLUSTER));
-        let question = question.timeout(self.options.attempt_timeout);
+        let limit = self.options.attempt_timeout;
+        let (question, way_out) = (question.timeout(limit), self.way_out.clone());
         let endpoints = Arc::clone(&self.endpoints);
         asking.spawn(async move {
             // Without an answer, the next call that is answered brings the next question.
-            let Ok(answer) = question.send().await else { return };
+            let Ok(answer) = send(way_out, question, limit).await else { return };
             let Ok(body) = answer.bytes().await else { return };
             let status = serde_json::from_slice::<ClusterStatus>(&body).ok();
             if let Some(members) = status.as_ref().and_then(Members::of) {
@@ -398,6 +399,19 @@ impl Transport {
 
     fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
         locked(&self.endpoints)
+    }
+}
+
+/// Sends a request, layers included, within that time.
+async fn send(
+    way_out: HttpService,
+    request: reqwest::RequestBuilder,
+    limit: Duration,
+) -> Result<reqwest::Response, Failed> {
+    let request = request.build().map_err(Failed::unsent)?;
+    match timeout(limit, way_out.oneshot(request)).await {
+        Ok(sent) => sent.map_err(Failed::by_layers),
+        Err(_elapsed) => Err(Failed::timed_out()),
     }
 }
 
@@ -445,6 +459,14 @@ impl Failed {
             may_have_happened,
             retry_after: Duration::ZERO,
             request_id: None,
+        }
+    }
+
+    /// What comes back through the layers: an error of the HTTP client, or of one of them.
+    fn by_layers(error: LayerError) -> Self {
+        match error.downcast::<reqwest::Error>() {
+            Ok(error) => Self::unsent(*error),
+            Err(error) => Self { failure: Failure::Layer(error), ..Self::timed_out() },
         }
     }
 

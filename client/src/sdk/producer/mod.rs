@@ -58,7 +58,7 @@ impl ProducerBuilder {
         let gathering = Gathering {
             limits: BatchLimits { bytes_max: 1 << 20, ..BatchLimits::default() },
             linger: Duration::from_millis(5),
-            bytes_max: 16 << 20,
+            bytes_max: 8 << 20,
         };
         Self {
             log,
@@ -110,7 +110,7 @@ impl ProducerBuilder {
     }
 
     /// Most bytes that have been submitted and are not settled, 64 for each record beside its own;
-    /// 16 MiB by default. Whoever submits more waits.
+    /// 8 MiB by default. Whoever submits more waits.
     pub const fn in_flight_bytes_max(mut self, bytes: u32) -> Self {
         self.gathering.bytes_max = if bytes == 0 { 1 } else { bytes };
         self
