@@ -75,14 +75,34 @@ impl Node {
     async fn admit_and_append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         self.check_request(&request)?;
         let permit = self.admit(&request.batch)?;
-        let admitted = self.core.world.clock.now();
         let AppendRequest { log, conditions, batch } = request;
-        let item = AppendItem::encode(&target(log, conditions), &batch);
+        let Some(numbered) = conditions.producer.clone() else {
+            return self.enter(log, conditions, &batch, permit)?.await;
+        };
+        let order = &self.core.order;
+        order.turn(&log, &numbered).await;
+        let entered = self.enter(log.clone(), conditions, &batch, permit)?;
+        order.entered(&log, &numbered);
+        let result = entered.await;
+        order.ended(&log, &numbered, &result);
+        result
+    }
+
+    /// Hands an append over to be proposed. Ends when that is answered.
+    fn enter(
+        &self,
+        log: LogName,
+        conditions: Conditions,
+        batch: &Batch,
+        permit: Permit,
+    ) -> Result<impl Future<Output = Result<Appended, AppendError>> + use<>, AppendError> {
+        let admitted = self.core.world.clock.now();
+        let item = AppendItem::encode(&target(log, conditions), batch);
         let (answer, receiver) = oneshot::channel();
         let waiting = Waiting { item, caller: Caller { permit, admitted, answer } };
         self.core.queue.send(waiting).map_err(|_| Unserved::Stopping)?;
         // An answer that was dropped may stand for a command that was proposed.
-        receiver.await.unwrap_or(Err(Unserved::Interrupted.into()))
+        Ok(async { receiver.await.unwrap_or(Err(Unserved::Interrupted.into())) })
     }
 
     /// Refuses what this group never takes.

@@ -27,6 +27,7 @@ mod join;
 mod leader;
 mod logs;
 mod options;
+mod order;
 mod permit;
 mod plan;
 mod propose;
@@ -81,6 +82,7 @@ use self::disk::DiskRoom;
 use self::freshness::IndexAsker;
 use self::gate::Gate;
 use self::leader::RouteCache;
+use self::order::Order;
 use self::permit::{Permits, Room};
 use self::plan::LeadersSeen;
 use self::propose::{Proposer, Stamps};
@@ -158,6 +160,7 @@ struct Core {
     settings: Arc<[EffectiveSetting]>,
     queue: Queue,
     appends: Permits,
+    order: Order,
     followers: Permits,
     backups: Permits,
     pulse: Arc<Pulse>,
@@ -224,6 +227,7 @@ impl Node {
             replacement: Proposed::default(),
             route_cache: RouteCache::default(),
             appends: Permits::new(appends),
+            order: Order::new(world.clock.clone()),
             followers: Permits::new(followers),
             backups: Permits::new(backup::ROOM),
             are_disks_full: AtomicBool::new(false),
