@@ -186,6 +186,7 @@ impl Core {
     fn next_step(&self, change: u64, row: &ChangeRow, membership: &MembershipState) -> Step {
         let now = self.world.clock.now();
         let last = self.raft.progress().last.map_or(0, EntryIndex::get);
+        let purged = self.journal.purged().map_or(0, |purged| purged.index.get());
         let replication = self.raft.replication();
         let mut carrying = self.carrying.of(change);
         let mut others = BTreeMap::new();
@@ -195,7 +196,8 @@ impl Core {
             let since = *carrying.since.entry(*id).or_insert(now);
             let heard = progress.heard.map_or(since, |heard| heard.max(since));
             carrying.since.insert(*id, heard);
-            let lag = last.saturating_sub(progress.matched.map_or(0, EntryIndex::get));
+            let matched = progress.matched.map_or(0, EntryIndex::get);
+            let lag = (matched >= purged).then(|| last.saturating_sub(matched));
             let is_recent =
                 |heard: Instant| now.saturating_duration_since(heard) <= self.options.heard_within;
             let is_known = |nonce: JoinNonce| {

@@ -19,8 +19,8 @@ pub(super) struct Presence {
     pub(super) is_given_up: bool,
     /// The process that was to be it has begun anew, and asks for another id.
     pub(super) is_lost: bool,
-    /// How many entries it is behind.
-    pub(super) lag: u64,
+    /// How many entries it is behind; none if the journal has let go some of those: it needs the state.
+    pub(super) lag: Option<u64>,
     /// What it is doing about that, if it is more than catching up by entries.
     pub(super) doing: Option<String>,
 }
@@ -155,14 +155,13 @@ impl Scene<'_> {
 
     fn presence(&self, id: u64) -> Presence {
         if id == self.ourselves {
-            return Presence { is_here: true, ..Presence::default() };
+            return Presence { is_here: true, lag: Some(0), ..Presence::default() };
         }
         self.others.get(&id).cloned().unwrap_or_default()
     }
 
     fn is_ready(&self, id: u64) -> bool {
-        let presence = self.presence(id);
-        presence.is_here && presence.lag <= self.lag_max
+        self.not_ready(id).is_none()
     }
 
     fn not_ready(&self, id: u64) -> Option<String> {
@@ -170,8 +169,12 @@ impl Scene<'_> {
         if !is_here {
             return Some(format!("replica {id} to answer"));
         }
-        let doing = doing.unwrap_or_else(|| format!("{lag} entries behind"));
-        (lag > self.lag_max).then(|| format!("replica {id} to catch up: {doing}"))
+        let behind = match lag {
+            Some(lag) if lag <= self.lag_max => return None,
+            Some(lag) => format!("{lag} entries behind"),
+            None => "the state is about to be offered to it".to_owned(),
+        };
+        Some(format!("replica {id} to catch up: {}", doing.unwrap_or(behind)))
     }
 
     fn no_majority(&self, voters: &BTreeSet<u64>) -> Option<String> {
@@ -232,7 +235,7 @@ mod tests {
     }
 
     fn here(lag: u64) -> Presence {
-        Presence { is_here: true, lag, ..Presence::default() }
+        Presence { is_here: true, lag: Some(lag), ..Presence::default() }
     }
 
     fn step(change: &ChangeRow, membership: &MembershipRow, others: &[(u64, Presence)]) -> Step {
@@ -254,6 +257,10 @@ mod tests {
         let copying = Presence { doing: Some("fetching, 12 %".to_owned()), ..here(11) };
         let waits = "replica 4 to catch up: fetching, 12 %".to_owned();
         assert_eq!(step(&change, &listed, &with(copying)), Step::Wait(waits));
+        // A few large entries are few, and yet all that is kept: what came before them has to be copied.
+        let lacking = Presence { lag: None, ..here(0) };
+        let waits = "replica 4 to catch up: the state is about to be offered to it".to_owned();
+        assert_eq!(step(&change, &listed, &with(lacking)), Step::Wait(waits));
         let on = Step::Move(StageRow::Joint, String::new());
         assert_eq!(step(&change, &listed, &with(here(10))), on);
         let silent = Presence { is_given_up: true, ..Presence::default() };
