@@ -16,6 +16,7 @@ use quorate_e2e::{
     wait::{PATIENCE, until},
 };
 use reqwest::Method;
+use serde_json::json;
 
 const NOTICE: &str = "[data-test=notice]";
 const RECORDS: &str = "[data-test=records]";
@@ -53,6 +54,17 @@ async fn life(browser: &Browser, cluster: &Cluster, base: &str, log: &str) -> Re
     let disposition = downloaded.header("content-disposition").unwrap_or_default();
     ensure!(disposition.starts_with("attachment"), "it is kept as a file: {disposition}");
 
+    let copies = "return getComputedStyle(document.querySelector('[data-test=copy-link]')).display";
+    if browser.run(copies, json!([])).await? != json!("none") {
+        browser.click("[data-test=copy-link]").await?;
+        browser.says("[data-test=copy-link]", "Copied").await?;
+    }
+
+    browser.go(&format!("{base}/logs/{log}")).await?;
+    browser.type_into("#contains", "12.5").await?;
+    browser.click("[data-test=search]").await?;
+    browser.says("[data-test=searched]", "1 found").await?;
+
     // Somebody was faster: what was typed is still there, and nothing was appended.
     browser.go(&format!("{base}/logs/{log}/append")).await?;
     browser.type_into("#data", "too late").await?;
@@ -60,6 +72,16 @@ async fn life(browser: &Browser, cluster: &Cluster, base: &str, log: &str) -> Re
     browser.click("[data-test=send]").await?;
     browser.says(NOTICE, ErrorCode::TailDiffers.title()).await?;
     browser.says(NOTICE, "Nothing was changed").await?;
+
+    let bytes = [0, 0xff, b'\r', b'\n', 0x80].repeat(1_000);
+    let file = cluster.folder().join("photo.bin");
+    std::fs::write(&file, &bytes)?;
+    browser.go(&format!("{base}/logs/{log}/append")).await?;
+    browser.type_into("#file", &file.display().to_string()).await?;
+    browser.click("[data-test=send]").await?;
+    browser.says(NOTICE, "Appended").await?;
+    let stored = rest::get(cluster.http(), base, &format!("/v1/logs/{log}/records/1")).await?;
+    ensure!(stored.body == bytes, "not what the file holds");
 
     browser.go(&format!("{base}/logs/{log}")).await?;
     browser.click("[data-test=follow]").await?;
@@ -69,14 +91,14 @@ async fn life(browser: &Browser, cluster: &Cluster, base: &str, log: &str) -> Re
         browser.says(RECORDS, text).await?;
     }
     browser.click("[data-test=pause]").await?;
-    browser.says("[data-test=extent]", "3 records").await?;
+    browser.says("[data-test=extent]", "4 records").await?;
     append(cluster, base, log, "while-paused").await?;
     ensure!(!browser.text(RECORDS).await?.contains("while-paused"), "a pause shows nothing new");
 
     browser.click("[data-test=settings]").await?;
-    browser.type_into("#trim_to", "2").await?;
+    browser.type_into("#trim_to", "3").await?;
     browser.click("[data-test=trim-preview]").await?;
-    browser.says("[data-test=trim-effect]", "2 records").await?;
+    browser.says("[data-test=trim-effect]", "3 records").await?;
     browser.click("[data-test=trim]").await?;
     browser.says(NOTICE, "Trimmed").await?;
     browser.go(&format!("{base}/logs/{log}?from=0")).await?;

@@ -11,7 +11,9 @@
     return;
   }
   const page = location.pathname === "/" ? "" : location.pathname;
-  const address = "/live" + page + location.search;
+  // A page may say what its stream has to know beyond its own address.
+  const told = document.querySelector("meta[name=live]");
+  const address = told ? told.content : "/live" + page + location.search;
   const STREAMS_MAX = 3, ASK_EVERY = 1000, STALE_AFTER = 4000;
   const others = new BroadcastChannel("quorate-live");
   let stream = null, asking = null, newer = 0, heard = Date.now();
@@ -23,12 +25,13 @@
       return;
     }
     if (old.isEqualNode(fresh)) return;
+    // Whether details are open, and what stands in a field, is the reader's.
+    const isTheirs = (name) => name === "open" || (name === "value" && old.matches("input:not([type=hidden])"));
     for (const { name } of [...old.attributes]) {
-      // Whether details are open is the reader's.
-      if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+      if (!fresh.hasAttribute(name) && !isTheirs(name)) old.removeAttribute(name);
     }
     for (const { name, value } of fresh.attributes) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+      if (old.getAttribute(name) !== value && !isTheirs(name)) old.setAttribute(name, value);
     }
     let at = old.firstChild;
     for (const child of [...fresh.childNodes]) {

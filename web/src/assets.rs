@@ -34,6 +34,10 @@ pub(crate) static FOLLOW: Asset = Asset::new(
     include_bytes!("../assets/follow.js"),
 );
 
+/// What copies blocks of text.
+pub(crate) static COPY: Asset =
+    Asset::new("copy", "js", "text/javascript; charset=utf-8", include_bytes!("../assets/copy.js"));
+
 /// What keeps a page up to date.
 pub(crate) static SCRIPT: Asset =
     Asset::new("live", "js", "text/javascript; charset=utf-8", include_bytes!("../assets/live.js"));
@@ -58,7 +62,9 @@ pub(crate) fn icon(grade: Grade) -> &'static Asset {
 
 /// Every embedded file.
 fn all() -> impl Iterator<Item = &'static Asset> {
-    [&STYLE, &LOGS_STYLE, &FOLLOW, &SCRIPT].into_iter().chain(ICONS.iter().map(|(_, icon)| icon))
+    [&STYLE, &LOGS_STYLE, &FOLLOW, &COPY, &SCRIPT]
+        .into_iter()
+        .chain(ICONS.iter().map(|(_, icon)| icon))
 }
 
 /// One embedded file.

@@ -22,8 +22,10 @@ use client::api::plans::{Plan, Wish};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer};
 use client::api::settings::SettingList;
-use client::api::transfers::TransferList;
-use client::types::{Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogId, LogName, Position};
+use client::api::transfers::{TransferChange, TransferInfo, TransferList};
+use client::types::{
+    Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogId, LogName, Position, ReplicaId,
+};
 
 use crate::viewer::Viewer;
 
@@ -45,8 +47,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The cluster as this replica sees it.
     fn status(&self) -> impl Future<Output = Answer<ClusterStatus>> + Send;
 
-    /// What this replica did lately.
-    fn performance(&self, step: Step) -> impl Future<Output = Answer<Performance>> + Send;
+    /// What a replica did lately: this one, if none is named.
+    fn performance(
+        &self,
+        of: Option<ReplicaId>,
+        step: Step,
+    ) -> impl Future<Output = Answer<Performance>> + Send;
 
     /// Who did what, newest first.
     fn activity(&self, query: ActivityQuery) -> impl Future<Output = Answer<ActivityList>> + Send;
@@ -153,8 +159,16 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The changes, newest first, as far as this replica knows.
     fn changes(&self, query: ChangesQuery) -> impl Future<Output = Answer<ChangeList>> + Send;
 
-    /// The transfers that the leader takes part in.
-    fn transfers(&self) -> impl Future<Output = Answer<TransferList>> + Send;
+    /// The transfers that a replica takes part in, as it tells itself.
+    fn transfers(&self, of: ReplicaId) -> impl Future<Output = Answer<TransferList>> + Send;
+
+    /// Changes how fast a transfer goes that a replica receives; or holds it, or lets it go on.
+    fn turn_transfer(
+        &self,
+        of: ReplicaId,
+        transfer: &str,
+        change: TransferChange,
+    ) -> impl Future<Output = Answer<TransferInfo>> + Send;
 }
 
 /// When it is time to look again.

@@ -59,6 +59,39 @@ impl Chart {
     }
 }
 
+/// A small line over time beside the figure that stands at its end.
+#[derive(Template)]
+#[template(path = "spark.html")]
+pub(crate) struct Spark {
+    /// Unique on its page.
+    id: &'static str,
+    title: &'static str,
+    /// The last value; nothing if there is none yet.
+    now: Option<String>,
+    /// What it shows, in words.
+    summary: String,
+    path: String,
+}
+
+impl Spark {
+    /// `scale` writes a value with its unit.
+    pub(crate) fn new(
+        id: &'static str,
+        title: &'static str,
+        values: &[Option<u64>],
+        scale: fn(u64) -> String,
+    ) -> Self {
+        let top = nice(values.iter().flatten().copied().max().unwrap_or(0));
+        Self {
+            id,
+            title,
+            now: values.iter().rev().flatten().next().copied().map(scale),
+            summary: said(title, values, scale),
+            path: path(values, top),
+        }
+    }
+}
+
 fn said(label: &str, values: &[Option<u64>], scale: fn(u64) -> String) -> String {
     let known = || values.iter().flatten().copied();
     match (values.iter().rev().flatten().next(), known().max()) {

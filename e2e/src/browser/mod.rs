@@ -228,6 +228,8 @@ impl Browser {
         let size =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false });
         self.command("Emulation.setDeviceMetricsOverride", size).await?;
+        // One beside the page would hide the page's edge on a picture.
+        self.command("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await?;
         let scheme = if is_dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.command("Emulation.setEmulatedMedia", json!({ "features": features })).await.map(drop)

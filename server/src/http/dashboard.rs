@@ -6,7 +6,7 @@
 //! Not here: pages (`web`).
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use client::api::activity::{ActivityList, ActivityQuery};
@@ -20,24 +20,26 @@ use client::api::logs::{
     Dropped, EffectQuery, ListQuery, LogDescription, LogList, Sealed, Settings, SettingsPatch,
     TrimRequest,
 };
-use client::api::performance::{Performance, Step};
+use client::api::performance::{Performance, PerformanceQuery, Step};
 use client::api::plans::{Plan, Wish};
 use client::api::reading::{Consistency, ReadQuery};
 use client::api::records::{Appended, ReadAnswer, batch_to_json};
 use client::api::settings::SettingList;
-use client::api::transfers::TransferList;
+use client::api::transfers::{TransferChange, TransferInfo, TransferList};
 use client::api::{header, media, paths};
-use client::types::{Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogName, Position};
+use client::types::{
+    Batch, ChangeId, EntryIndex, Epoch, IdempotencyKey, LogName, Position, ReplicaId,
+};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, FROM, HeaderMap};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt;
 use web::{Answer, Backend, Beat, Beats, LogTarget, Viewer, ViewerName};
 
+use super::Api;
 use super::problem::{self, ApiError};
-use super::{Api, told};
 use crate::node;
 use crate::world::Caller;
 
@@ -87,11 +89,35 @@ impl Window {
         succeeded(self.answer(request).await).await.map(drop)
     }
 
-    async fn answer(&self, request: Request<Body>) -> Response {
-        let request = match &self.viewer {
+    /// The question, asked by whoever looks, if anything is done on somebody's behalf.
+    fn signed(&self, request: Request<Body>) -> Request<Body> {
+        match &self.viewer {
             Some(viewer) => by(viewer, request),
             None => request,
+        }
+    }
+
+    /// Asks the API of one replica, whoever leads.
+    async fn ask_at<T: DeserializeOwned>(
+        &self,
+        replica: ReplicaId,
+        request: Request<Body>,
+    ) -> Answer<T> {
+        let status = self.api.node.status_here();
+        if status.this_replica == Some(replica) {
+            return self.ask(request).await;
+        }
+        let Some(other) = status.replicas.into_iter().find(|other| other.id == replica) else {
+            return Err(Problem::new(ErrorCode::UnknownReplica));
         };
+        let (parts, body) = self.signed(request).into_parts();
+        let body = body.collect().await.map_err(|_broken_off| unreadable())?.to_bytes();
+        let answer = Box::pin(self.api.at_replica(&other.addr, &parts, body)).await;
+        read(answer.unwrap_or_else(IntoResponse::into_response)).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response {
+        let request = self.signed(request);
         // Boxed: who asks for a page does not take the room of all routes.
         let answer = Box::pin(self.routes.clone().oneshot(request)).await;
         answer.unwrap_or_else(|never| match never {})
@@ -235,18 +261,28 @@ impl Backend for Window {
         self.ask(get(&path)).await
     }
 
-    async fn transfers(&self) -> Answer<TransferList> {
-        let (parts, _) = get(paths::TRANSFERS).into_parts();
-        let here = || async {
-            let transfers = self.api.node.transfers();
-            Ok(told::json(StatusCode::OK, &TransferList { transfers }))
-        };
-        let told = self.api.at_leader(&parts, &Bytes::new(), here).await;
-        read(told.unwrap_or_else(IntoResponse::into_response)).await
+    async fn transfers(&self, of: ReplicaId) -> Answer<TransferList> {
+        self.ask_at(of, get(paths::TRANSFERS)).await
     }
 
-    async fn performance(&self, step: Step) -> Answer<Performance> {
-        Ok(self.api.node.performance(step))
+    async fn turn_transfer(
+        &self,
+        of: ReplicaId,
+        transfer: &str,
+        change: TransferChange,
+    ) -> Answer<TransferInfo> {
+        let question = question(Method::PATCH, &paths::transfer(transfer));
+        self.ask_at(of, with_json(question, &change)).await
+    }
+
+    async fn performance(&self, of: Option<ReplicaId>, step: Step) -> Answer<Performance> {
+        match of {
+            None => Ok(self.api.node.performance(step)),
+            Some(of) => {
+                let query = PerformanceQuery { step }.to_query();
+                self.ask_at(of, get(&format!("{}?{query}", paths::PERFORMANCE))).await
+            }
+        }
     }
 
     async fn activity(&self, query: ActivityQuery) -> Answer<ActivityList> {

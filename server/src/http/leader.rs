@@ -1,4 +1,4 @@
-//! Requests that only a leader can serve: done here, or carried there, or sent there.
+//! Requests that only a leader can serve, or one replica: done here, or carried there, or sent there.
 //!
 //! Every replica takes every request. One that does not lead carries it to the leader and hands the
 //! answer back. It is carried again only if it was certainly not accepted, for as long as an election
@@ -28,6 +28,9 @@ use crate::world::Instant;
 
 /// The pause before a request is tried again that was certainly not accepted.
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// How long one replica may take to answer that is asked itself.
+const AT_ONCE: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Api {
     /// Has a request served by the leader: by `here` if that is this replica.
@@ -96,6 +99,17 @@ impl Api {
 }
 
 impl Api {
+    /// Has a request served by the replica with this front door, whoever leads: at once, for a page waits.
+    pub(super) async fn at_replica(
+        &self,
+        front: &ReplicaAddr,
+        parts: &Parts,
+        body: Bytes,
+    ) -> Result<Response, ApiError> {
+        let answer = self.node.forward_within(AT_ONCE, front, parts, body).await?;
+        Ok(answer.map(|body| self.carried(body)))
+    }
+
     /// What another replica answers, handed on; events until this replica stops.
     fn carried(&self, body: ForwardedBody) -> Body {
         match body {

@@ -128,6 +128,17 @@ impl Node {
         body: Bytes,
     ) -> Result<Response<ForwardedBody>, ForwardError> {
         let limit = self.core.options.forward_deadline;
+        self.forward_within(limit, front, parts, body).await
+    }
+
+    /// The same, to the front door of any replica, for an answer that is worth so long a wait.
+    pub async fn forward_within(
+        &self,
+        limit: Duration,
+        front: &ReplicaAddr,
+        parts: &request::Parts,
+        body: Bytes,
+    ) -> Result<Response<ForwardedBody>, ForwardError> {
         self.core.forward.send(front, parts, body, limit).await.map_err(|error| match error {
             forward::ForwardError::NotAccepted => {
                 ForwardError::NotAccepted { retry_after: NO_LEADER_RETRY }

@@ -2,22 +2,27 @@
 //!
 //! Each form carries a key that nobody has used: sent twice, by accident or because nobody knows what
 //! came of it, it stores one record and is told the same position. What was typed is kept when it is
-//! refused.
+//! refused. A file is sent in a form of several parts, and becomes a record byte for byte; a browser does not keep which
+//! one was chosen.
 //!
 //! Not here: how a record is shown (`record`).
 
 use askama::Template;
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use client::api::conditions::Conditions;
 use client::api::error::{ErrorCode, Problem};
 use client::api::logs::LogDescription;
 use client::types::{Batch, BatchLimits, Headers, IdempotencyKey, LogName, NewRecord, Position};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::logs::page_of;
-use super::records::record_page;
+use super::records::{bytes, record_page};
 use crate::asked::{Door, Named, Query, Sent, freshest, log_id};
 use crate::backend::Backend;
 use crate::error;
@@ -38,6 +43,7 @@ struct Append {
     tail_exact: String,
     is_sealed: bool,
     sent: SentRecord,
+    file_max: String,
     command: String,
     url: String,
 }
@@ -59,6 +65,67 @@ pub(crate) struct SentRecord {
     key: String,
     #[serde(default)]
     log_id: String,
+    /// The bytes of a file, if one was chosen.
+    #[serde(skip)]
+    file: Option<Bytes>,
+}
+
+/// The fields of the form, in either of the ways in which a browser sends one: as text, or in parts, of which one may be
+/// a file.
+pub(crate) struct SentForm(SentRecord);
+
+impl<B: Backend> FromRequest<B> for SentForm {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, backend: &B) -> Result<Self, Response> {
+        let media_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if !media_type.is_some_and(|of| of.starts_with(b"multipart/form-data")) {
+            return Sent::from_request(request, backend).await.map(|Sent(sent)| Self(sent));
+        }
+        let sent = async {
+            let parts = Multipart::from_request(request, backend).await;
+            in_parts(parts.map_err(|refused| (refused.status(), refused.body_text()))?).await
+        };
+        match sent.await {
+            Ok(sent) => Ok(Self(sent)),
+            Err((status, words)) => {
+                let title = if status == StatusCode::PAYLOAD_TOO_LARGE {
+                    "The form holds too much"
+                } else {
+                    "The form cannot be understood"
+                };
+                Err(error::page(backend, status, title, &words).await)
+            }
+        }
+    }
+}
+
+async fn in_parts(mut parts: Multipart) -> Result<SentRecord, (StatusCode, String)> {
+    let refused = |refused: MultipartError| (refused.status(), refused.body_text());
+    let mut sent = SentRecord::default();
+    while let Some(part) = parts.next_field().await.map_err(refused)? {
+        let name = part.name().unwrap_or_default().to_owned();
+        let is_file = part.file_name().is_some_and(|file| !file.is_empty());
+        let bytes = part.bytes().await.map_err(refused)?;
+        if name == "file" {
+            sent.file = is_file.then_some(bytes);
+            continue;
+        }
+        let text = String::from_utf8(bytes.into()).map_err(|_| {
+            (StatusCode::BAD_REQUEST, format!("{name} is no text in UTF-8: send it as a file"))
+        })?;
+        match name.as_str() {
+            "data" => sent.data = text,
+            "json" => sent.json = text,
+            "headers" => sent.headers = text,
+            "tail" => sent.tail = text,
+            "key" => sent.key = text,
+            "log_id" => sent.log_id = text,
+            // A field that no page has.
+            _ => {}
+        }
+    }
+    Ok(sent)
 }
 
 /// What came of the form before.
@@ -104,7 +171,8 @@ async fn page<B: Backend>(backend: &B, name: LogName, door: &Door, shown: Shown)
     if sent.key.is_empty() || is_spent {
         sent.key = backend.fresh_key().to_string();
     }
-    let refused = || problem.as_deref().map(refusal);
+    let had_file = sent.file.is_some();
+    let refused = || problem.as_deref().map(|problem| refusal(problem, had_file));
     let page = Append {
         frame: Frame::now_or_unknown(backend, Section::Logs).await,
         notice: notice.or_else(refused).or_else(|| found.stale.as_deref().map(Notice::stale)),
@@ -115,6 +183,7 @@ async fn page<B: Backend>(backend: &B, name: LogName, door: &Door, shown: Shown)
         tail_exact: tail.to_string(),
         is_sealed: sealed,
         sent,
+        file_max: format::exact_size(bytes(BatchLimits::default().record_bytes_max)),
         command: door.command(),
         url: door.url(),
     };
@@ -122,16 +191,19 @@ async fn page<B: Backend>(backend: &B, name: LogName, door: &Door, shown: Shown)
 }
 
 /// Why it was refused, or that nobody knows.
-fn refusal(problem: &Problem) -> Notice {
+fn refusal(problem: &Problem, had_file: bool) -> Notice {
     let notice = Notice::refused(problem);
     if problem.code.has_no_side_effects() {
         return notice;
     }
-    Notice {
-        remedy: "Send this form again as it is: its key makes sure that the record is stored once, and \
-                 you are told its position.",
-        ..notice
-    }
+    let remedy = if had_file {
+        "Choose the same file and send this form again: its key makes sure that the record is stored \
+         once, and you are told its position."
+    } else {
+        "Send this form again as it is: its key makes sure that the record is stored once, and you are \
+         told its position."
+    };
+    Notice { remedy, ..notice }
 }
 
 /// Appends what was typed.
@@ -139,7 +211,7 @@ pub(crate) async fn append<B: Backend>(
     OnBehalf(backend): OnBehalf<B>,
     Named(log): Named,
     door: Door,
-    Sent(sent): Sent<SentRecord>,
+    SentForm(sent): SentForm,
 ) -> Response {
     let appended = match prepared(&sent) {
         Ok((conditions, batch)) => {
@@ -160,10 +232,17 @@ pub(crate) async fn append<B: Backend>(
 
 fn prepared(sent: &SentRecord) -> Result<(Conditions, Batch), Box<Problem>> {
     let wrong = |code: ErrorCode, detail: String| Box::new(Problem::new(code).with_detail(detail));
-    // A form sends lines with two characters at their ends; people type one.
-    let data = sent.data.replace("\r\n", "\n");
+    let data = match &sent.file {
+        Some(_) if !sent.data.is_empty() => {
+            let detail = "both a file and something typed: one record is one of them";
+            return Err(wrong(ErrorCode::InvalidBody, detail.to_owned()));
+        }
+        Some(file) => file.clone(),
+        // A form sends lines with two characters at their ends; people type one.
+        None => sent.data.replace("\r\n", "\n").into(),
+    };
     if !sent.json.is_empty()
-        && let Err(error) = serde_json::from_str::<IgnoredAny>(&data)
+        && let Err(error) = serde_json::from_slice::<IgnoredAny>(&data)
     {
         return Err(wrong(ErrorCode::InvalidBody, format!("the data is not JSON: {error}")));
     }

@@ -1,7 +1,7 @@
 //! One change of the membership: its steps, what it waits for, how far a transfer is, and what came of it.
 //!
 //! What a change waits for is known to the leader. Without one the page shows what this replica has applied, and says
-//! so.
+//! so. A transfer is held, or slowed, by whoever receives it, so that is asked.
 //!
 //! Not here: beginning one (`plan`).
 
@@ -11,12 +11,16 @@ use axum::response::{IntoResponse, Redirect, Response};
 use client::api::changes::{Change, ChangeStage, ChangesQuery, StepState};
 use client::api::cluster::ClusterStatus;
 use client::api::error::{ErrorCode, Problem};
-use client::api::transfers::{TransferInfo, TransferStage};
-use client::types::ChangeId;
-use http::StatusCode;
+use client::api::transfers::{
+    TransferChange, TransferDirection, TransferInfo, TransferList, TransferStage,
+};
+use client::types::{ChangeId, ReplicaId};
+use serde::Deserialize;
 
 use super::changes::{author, grade};
+use super::logs::field;
 use super::{joiners, wish};
+use crate::asked::Sent;
 use crate::backend::{Answer, Backend};
 use crate::error;
 use crate::format;
@@ -57,8 +61,14 @@ struct StepRow {
     state: &'static str,
 }
 
+/// State on its way to somebody who comes.
 struct TransferRow {
-    to: String,
+    to: ReplicaId,
+    /// What whoever receives it calls it; nobody else can hold it.
+    id: Option<String>,
+    is_paused: bool,
+    /// How fast it may go at most, as it is typed.
+    limit: String,
     stage: &'static str,
     done: u64,
     total: Option<u64>,
@@ -73,14 +83,23 @@ struct OverrideRow {
 }
 
 impl TransferRow {
-    fn of(transfer: &TransferInfo) -> Self {
+    /// The row of this transfer to that replica.
+    fn of(to: ReplicaId, transfer: &TransferInfo) -> Self {
+        let is_received = transfer.direction == TransferDirection::Receiving;
         let done = format::size(transfer.bytes_done);
         let of = transfer.bytes_total.map(|total| format!(" of {}", format::size(total)));
         let rate = format!(" · {}/s", format::size(transfer.bytes_per_second));
         let left = transfer.seconds_left.map(|left| format!(" · {} left", format::clock(left)));
+        // What is held goes nowhere, whatever it did before.
+        let pace =
+            if transfer.is_paused { String::new() } else { rate + &left.unwrap_or_default() };
         Self {
-            to: transfer.peer.to_string(),
+            to,
+            id: is_received.then(|| format::visible(&transfer.id)),
+            is_paused: transfer.is_paused,
+            limit: transfer.bytes_per_second_max.map(format::exact_size).unwrap_or_default(),
             stage: match transfer.stage {
+                _ if transfer.is_paused => "paused",
                 TransferStage::Offered => "the state is offered",
                 TransferStage::Comparing => "looking for what is lacking",
                 TransferStage::Fetching => "fetching records",
@@ -90,7 +109,7 @@ impl TransferRow {
             },
             done: transfer.bytes_done,
             total: transfer.bytes_total.filter(|total| *total > 0),
-            figures: format!("{done}{}{rate}{}", of.unwrap_or_default(), left.unwrap_or_default()),
+            figures: format!("{done}{}{pace}", of.unwrap_or_default()),
             waits_for: transfer.waits_for.as_deref().map(format::visible),
         }
     }
@@ -107,12 +126,9 @@ fn step(step: &client::api::changes::ChangeStep) -> StepRow {
 }
 
 impl ChangePage {
-    fn of(status: &ClusterStatus, change: &Change, transfers: &[TransferInfo]) -> Self {
+    fn of(status: &ClusterStatus, change: &Change, transfers: Vec<TransferRow>) -> Self {
         let replicas =
             |ids: &[_]| if ids.is_empty() { "nobody".to_owned() } else { format::list(ids) };
-        let is_ours = |transfer: &&TransferInfo| {
-            transfer.ended.is_none() && change.joins.contains(&transfer.peer)
-        };
         let has_left = change.stage == ChangeStage::Done && !change.leaves.is_empty();
         Self {
             frame: Frame::of(status, Section::Replicas),
@@ -124,7 +140,7 @@ impl ChangePage {
             outcome: change.outcome.as_deref().map(format::visible),
             waits_for: change.waits_for.as_deref().map(format::visible),
             steps: change.steps.iter().map(step).collect(),
-            transfers: transfers.iter().filter(is_ours).map(TransferRow::of).collect(),
+            transfers,
             overrides: change
                 .overrides
                 .iter()
@@ -162,21 +178,40 @@ async fn change<B: Backend>(backend: &B, id: &str) -> Answer<ChangePage> {
     let id: ChangeId = id.parse().map_err(|_no_number| unknown())?;
     let status = backend.status().await?;
     if !joiners::has_leader(&status) {
-        let mut page = ChangePage::of(&status, &known_here(backend, id).await?, &[]);
+        let mut page = ChangePage::of(&status, &known_here(backend, id).await?, Vec::new());
         let detail = "This is what this replica knows. Who leads next goes on with it.";
         page.notice = Some(Notice::new(Grade::Unknown, "There is no leader at the moment", detail));
         return Ok(page);
     }
     let change = backend.change(id).await?;
-    let transfers = match change.stage {
-        ChangeStage::Joining => backend.transfers().await.map(|list| list.transfers),
-        ChangeStage::Joint
-        | ChangeStage::Leaving
-        | ChangeStage::Done
-        | ChangeStage::Cancelling
-        | ChangeStage::Cancelled => Ok(Vec::new()),
-    };
-    Ok(ChangePage::of(&status, &change, &transfers.unwrap_or_default()))
+    let mut transfers = Vec::new();
+    if change.stage == ChangeStage::Joining {
+        for joins in &change.joins {
+            transfers.extend(transfer(backend, &status, *joins).await);
+        }
+    }
+    Ok(ChangePage::of(&status, &change, transfers))
+}
+
+/// The transfer of state to a replica that is under way: as it tells itself, or else as far as the leader knows.
+async fn transfer<B: Backend>(
+    backend: &B,
+    status: &ClusterStatus,
+    to: ReplicaId,
+) -> Option<TransferRow> {
+    let told = backend.transfers(to).await.ok();
+    let is_received = |it: &TransferInfo| it.direction == TransferDirection::Receiving;
+    if let Some(found) = told.and_then(|list| under_way(list, is_received)) {
+        return Some(TransferRow::of(to, &found));
+    }
+    let is_offered =
+        |it: &TransferInfo| it.direction == TransferDirection::Offering && it.peer == to;
+    let told = backend.transfers(status.leader?).await.ok()?;
+    under_way(told, is_offered).map(|found| TransferRow::of(to, &found))
+}
+
+fn under_way(list: TransferList, is_it: impl Fn(&TransferInfo) -> bool) -> Option<TransferInfo> {
+    list.transfers.into_iter().find(|one| one.ended.is_none() && is_it(one))
 }
 
 /// The page.
@@ -191,18 +226,76 @@ pub(crate) async fn cancel<B: Backend>(
 ) -> Response {
     let cancelled = async {
         let number = id.parse().map_err(|_no_number| unknown())?;
-        backend.cancel_change(number).await
+        backend.cancel_change(number).await.map(drop)
     };
-    let problem = match cancelled.await {
-        Ok(change) => return Redirect::to(&format!("/changes/{}", change.id)).into_response(),
-        Err(problem) => problem,
+    answer(&backend, &id, cancelled.await).await
+}
+
+/// The fields of the form that holds a transfer, lets it go on, or says how fast it may go.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct SentPace {
+    #[serde(default)]
+    replica: String,
+    #[serde(default)]
+    transfer: String,
+    /// What is to be done: `pause`, `resume` or `limit`.
+    #[serde(default)]
+    pace: String,
+    #[serde(default)]
+    limit: String,
+}
+
+impl SentPace {
+    /// Which transfer is meant, and what is to be different.
+    fn change(&self) -> Result<(ReplicaId, TransferChange), Box<Problem>> {
+        let wrong = |code: ErrorCode| Box::new(Problem::new(code));
+        let replica = self.replica.parse().map_err(|_none| wrong(ErrorCode::UnknownReplica))?;
+        let paused = |paused| TransferChange { paused: Some(paused), bytes_per_second: None };
+        let change = match self.pace.as_str() {
+            "pause" => paused(true),
+            "resume" => paused(false),
+            "limit" => TransferChange { bytes_per_second: Some(rate(&self.limit)?), paused: None },
+            other => {
+                let detail = format!("pace: {other:?} is none of pause, resume and limit");
+                return Err(Box::new(Problem::new(ErrorCode::InvalidBody).with_detail(detail)));
+            }
+        };
+        Ok((replica, change))
+    }
+}
+
+/// Bytes a second as they are typed; nothing typed is no limit.
+fn rate(text: &str) -> Result<Option<u64>, Box<Problem>> {
+    field("Bytes a second", text, format::parse_size, "20 MiB")
+}
+
+/// The form: changes the pace of a transfer.
+pub(crate) async fn turn<B: Backend>(
+    OnBehalf(backend): OnBehalf<B>,
+    Path(id): Path<String>,
+    Sent(sent): Sent<SentPace>,
+) -> Response {
+    let turned = match sent.change() {
+        Ok((replica, change)) => {
+            backend.turn_transfer(replica, &sent.transfer, change).await.map(drop)
+        }
+        Err(problem) => Err(*problem),
     };
-    match change(&backend, &id).await {
+    answer(&backend, &id, turned).await
+}
+
+/// The page of the change, after something was done about it; or why it was not.
+async fn answer<B: Backend>(backend: &B, id: &str, done: Answer<()>) -> Response {
+    let problem = match (done, id.parse::<ChangeId>()) {
+        (Ok(()), Ok(id)) => return Redirect::to(&format!("/changes/{id}")).into_response(),
+        (Ok(()), Err(_no_number)) => unknown(),
+        (Err(problem), _) => problem,
+    };
+    match change(backend, id).await {
         Ok(mut page) => {
             page.notice = Some(Notice::refused(&problem));
-            let status = StatusCode::from_u16(problem.status);
-            frame::page(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &page)
+            frame::page(error::status(Some(&problem)), &page)
         }
-        Err(_) => error::of_problem(&backend, &problem).await,
+        Err(_) => error::of_problem(backend, &problem).await,
     }
 }

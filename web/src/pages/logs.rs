@@ -203,7 +203,8 @@ fn typed(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !text.is_empty())
 }
 
-fn field(
+/// What was typed into a field, if something was.
+pub(super) fn field(
     name: &str,
     text: &str,
     parse: impl Fn(&str) -> Option<u64>,

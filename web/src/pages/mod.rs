@@ -23,6 +23,7 @@ mod records;
 mod reference;
 mod replica;
 mod replicas;
+mod search;
 mod settings;
 pub(crate) mod waiting;
 mod wish;
@@ -35,8 +36,8 @@ use crate::backend::Backend;
 
 /// Longest form, in bytes.
 const FORM_BYTES_MAX: usize = 64 << 10;
-/// Longest form that brings a record: its data take up to three times their bytes.
-const RECORD_FORM_BYTES_MAX: usize = 1 << 20;
+/// Longest form that brings a record: the longest record, and what stands around it.
+const RECORD_FORM_BYTES_MAX: usize = (1 << 20) + FORM_BYTES_MAX;
 
 /// The pages about who is a replica, and what became of that.
 pub(crate) fn of_members<B: Backend>() -> Router<B> {
@@ -46,6 +47,7 @@ pub(crate) fn of_members<B: Backend>() -> Router<B> {
         .route("/changes", get(changes::show::<B>))
         .route("/changes/new", get(plan::show::<B>).post(plan::begin::<B>))
         .route("/changes/{id}", get(change::show::<B>).post(change::cancel::<B>))
+        .route("/changes/{id}/pace", post(change::turn::<B>))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
 }
 

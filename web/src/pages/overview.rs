@@ -8,15 +8,20 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use client::api::cluster::{ClusterStatus, Verdict};
+use client::api::performance::{PerformancePoint, Step};
 
 use super::activity;
 use super::acts::ActRow;
 use super::joiners::{self, JoinerRow, Proposal, UnderWay};
 use crate::backend::{Answer, Backend};
+use crate::charts::Spark;
 use crate::format;
 use crate::frame::{self, Frame, Section};
 use crate::grade::Grade;
 use crate::replica::ReplicaRow;
+
+/// So many seconds of the leader's figures are shown.
+const SHOWN_POINTS: usize = 60;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -29,6 +34,46 @@ struct Overview {
     replicas: Vec<ReplicaRow>,
     leader: Option<String>,
     latest: Vec<ActRow>,
+    pulse: Option<Pulse>,
+}
+
+/// What the leader did in the last minute.
+struct Pulse {
+    leader: String,
+    sparks: [Spark; 3],
+    /// The page that tells more, at the leader.
+    more: String,
+}
+
+impl Pulse {
+    /// That of the leader, if there is one who tells it.
+    async fn of<B: Backend>(backend: &B, status: &ClusterStatus) -> Option<Self> {
+        let leader = status.replicas.iter().find(|one| Some(one.id) == status.leader)?;
+        if !leader.is_reachable {
+            return None;
+        }
+        let of = Some(leader.id).filter(|_| status.this_replica != status.leader);
+        let mut points = backend.performance(of, Step::Second).await.ok()?.points;
+        points.drain(..points.len().saturating_sub(SHOWN_POINTS));
+        let values = |value: fn(&PerformancePoint) -> Option<u64>| -> Vec<Option<u64>> {
+            points.iter().map(value).collect()
+        };
+        let appends = values(|point| Some(point.appends));
+        let took = values(|point| point.append.map(|took| took.p99_us));
+        let behind = values(|point| point.lag_max);
+        let page = if of.is_some() { leader.addr.as_str().trim_end_matches('/') } else { "" };
+        Some(Self {
+            leader: leader.id.to_string(),
+            sparks: [
+                Spark::new("appends", "Appends", &appends, |n| format!("{}/s", format::count(n))),
+                Spark::new("took", "Append p99", &took, format::millis),
+                Spark::new("behind", "Slowest behind", &behind, |n| {
+                    format::counted(n, "entry", "entries")
+                }),
+            ],
+            more: format!("{page}/performance"),
+        })
+    }
 }
 
 pub(crate) struct VerdictView {
@@ -59,6 +104,7 @@ async fn overview<B: Backend>(backend: &B) -> Answer<Overview> {
         replicas: ReplicaRow::all(&status),
         leader: status.leader.map(|leader| leader.to_string()),
         latest: activity::latest(backend).await,
+        pulse: Pulse::of(backend, &status).await,
         frame: Frame::of(&status, Section::Overview),
     })
 }

@@ -155,7 +155,7 @@ pub(crate) async fn show<B: Backend>(
     Query(PerformanceQuery { step }): Query<PerformanceQuery>,
 ) -> Response {
     let made = async {
-        let performance = backend.performance(step).await?;
+        let performance = backend.performance(None, step).await?;
         Ok(Page::new(Frame::now(&backend, Section::Performance).await?, performance))
     };
     frame::page_or_problem(&backend, made.await).await

@@ -5,6 +5,9 @@
 //! what was typed to override checks. Whether that suffices is decided by whoever plans again: what is refused comes
 //! back as the plan as it is now.
 //!
+//! An open page plans again at every beat, for the epoch that it was opened for: its stream names that one. If the
+//! membership is another one by then, the page says so, and its form still names the epoch that was looked at.
+//!
 //! Not here: what a wish is (`wish`), and what has begun (`change`).
 
 use askama::Template;
@@ -30,6 +33,8 @@ use crate::viewer::OnBehalf;
 
 /// What the name of a field begins with in which a check's override is typed.
 const TYPED: &str = "typed.";
+/// The name of the field of the address of a stream that says for which epoch its page was opened.
+const SEEN: &str = "seen";
 
 #[derive(Template)]
 #[template(path = "plan.html")]
@@ -39,7 +44,12 @@ struct PlanPage {
     title: String,
     /// The address of this page.
     path: String,
+    /// The address of its stream.
+    live: String,
+    /// That of the plan.
     epoch: Epoch,
+    /// That which was looked at first, and which the form names.
+    seen: Epoch,
     footings: Vec<FootingRow>,
     checks: Vec<CheckRow>,
     hand_over_to: Option<String>,
@@ -122,7 +132,13 @@ impl CheckRow {
 
 impl PlanPage {
     /// The page at this address, with what was typed there before.
-    fn of(frame: Frame, plan: &Plan, path: String, said: &Fields, notice: Option<Notice>) -> Self {
+    fn of(frame: Frame, plan: &Plan, uri: &Uri, said: &Fields, notice: Option<Notice>) -> Self {
+        let asked = Fields::of_query(uri);
+        let seen = asked.get(SEEN).and_then(|seen| seen.parse().ok()).unwrap_or(plan.epoch);
+        let wanted = || asked.pairs().filter(|(name, _)| *name != SEEN);
+        let path = format!("{}?{}", wish::PLAN, query(wanted()));
+        let looked_at = seen.to_string();
+        let live = query(wanted().chain([(SEEN, looked_at.as_str())]));
         let meanwhile = plan.meanwhile.as_ref();
         let when = if plan.joins.is_empty() { "while it leaves" } else { "while it joins" };
         let footings = [("now", Some(&plan.now)), (when, meanwhile), ("after", Some(&plan.after))];
@@ -135,7 +151,9 @@ impl PlanPage {
             notice,
             title: wish::in_words(&plan.wish),
             path,
+            live: format!("/live{}?{live}", wish::PLAN),
             epoch: plan.epoch,
+            seen,
             footings: footings
                 .into_iter()
                 .filter_map(|(when, footing)| Some(FootingRow::of(when, footing?)))
@@ -150,6 +168,10 @@ impl PlanPage {
             command: format::visible(&plan.command),
             curl: format::visible(&plan.curl),
         }
+    }
+
+    fn has_moved(&self) -> bool {
+        self.seen != self.epoch
     }
 
     fn is_blocked(&self) -> bool {
@@ -246,10 +268,7 @@ async fn plan_anew<B: Backend>(
     let status = refused.as_ref().map_or(StatusCode::OK, status_of);
     let notice = refused.as_ref().map(notice);
     match made {
-        Ok((plan, frame)) => {
-            let path = uri.path_and_query().map_or(wish::PLAN, |path| path.as_str()).to_owned();
-            frame::page(status, &PlanPage::of(frame, &plan, path, said, notice))
-        }
+        Ok((plan, frame)) => frame::page(status, &PlanPage::of(frame, &plan, uri, said, notice)),
         Err(problem) => {
             let notice = notice.unwrap_or_else(|| Notice::refused(&problem));
             choose(backend, status_of(&problem), None, Some(notice)).await

@@ -13,14 +13,17 @@ use client::api::logs::LogDescription;
 use client::api::reading::{ReadFrom, ReadQuery};
 use client::api::records::{ReadAnswer, RecordJson};
 use client::types::{LogName, Position, Record, Timestamp};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::logs::{Extent, page_of};
-use crate::asked::{Door, Named, Query, freshest};
+use super::search::search;
+use crate::asked::{Door, Named, Query, Seen, freshest};
 use crate::backend::Backend;
 use crate::bodies;
 use crate::bodies::{Form, Shown};
 use crate::error;
+use crate::fields::query;
 use crate::format;
 use crate::frame::{self, Frame, Notice, Section};
 
@@ -45,6 +48,8 @@ struct Records {
     older: Option<String>,
     newer: Option<String>,
     following: Option<Following>,
+    searched: Option<Searched>,
+    words: String,
     command: String,
     url: String,
 }
@@ -102,6 +107,14 @@ impl Following {
             again: format!("{path}?follow=1&show={show}&seen={next}&skipped={skipped}"),
         }
     }
+}
+
+/// Where was looked for words, and where to go on.
+struct Searched {
+    from: String,
+    until: String,
+    /// The page that goes on, unless the log begins there.
+    on: Option<String>,
 }
 
 /// Another form to show the same records in.
@@ -185,6 +198,11 @@ pub(crate) struct Asked {
     seen: Option<u64>,
     #[serde(default)]
     skipped: Option<u64>,
+    /// Words to be looked for, and before which position.
+    #[serde(default)]
+    contains: String,
+    #[serde(default)]
+    until: Option<u64>,
 }
 
 impl Asked {
@@ -245,6 +263,9 @@ pub(crate) async fn show<B: Backend>(
         Ok(found) => found,
         Err(problem) => return error::of_problem(&backend, &problem).await,
     };
+    if !asked.contains.is_empty() && !asked.is_following() {
+        return searched(&backend, &found, &asked, &door).await;
+    }
     let read = match asked.start() {
         Ok(from) => {
             let query = ReadQuery {
@@ -269,6 +290,40 @@ pub(crate) async fn show<B: Backend>(
     };
     let page = page(frame, notice, &found.answer, answer.as_ref(), &asked, &door);
     frame::page(error::status(problem.as_deref()), &page)
+}
+
+/// The page of what contains the words.
+async fn searched<B: Backend>(
+    backend: &B,
+    log: &Seen<LogDescription>,
+    asked: &Asked,
+    door: &Door,
+) -> Response {
+    let Seen { answer: log, stale } = log;
+    let until = asked.until.map(Position::new);
+    let found = match search(backend, log, &asked.contains, until).await {
+        Ok(found) => found,
+        Err(problem) => return error::of_problem(backend, &problem).await,
+    };
+    let frame = Frame::now_or_unknown(backend, Section::Logs).await;
+    let notice = stale.as_deref().map(Notice::stale);
+    let mut page = page(frame, notice, log, None, asked, door);
+    let (path, form) = (page_of(&log.log), asked.form());
+    let at = |form: Form, until: String| {
+        let fields =
+            [("contains", asked.contains.as_str()), ("until", &until), ("show", form.name())];
+        format!("{path}?{}", query(fields))
+    };
+    for link in &mut page.forms {
+        link.path = at(Form::named(link.name), found.until.to_string());
+    }
+    page.rows = found.records.iter().map(|record| Row::new(&log.log, record, form)).collect();
+    page.searched = Some(Searched {
+        from: format::count(found.from.get()),
+        until: format::count(found.until.get()),
+        on: (found.from > found.first).then(|| at(form, found.from.to_string())),
+    });
+    frame::page(StatusCode::OK, &page)
 }
 
 /// What was refused, with the way to what is there.
@@ -329,6 +384,8 @@ fn page(
         older: older.filter(|_| following.is_none()),
         newer: newer.filter(|_| following.is_none()),
         following,
+        searched: None,
+        words: format::visible(&asked.contains),
         command: door.command(),
         url: door.url(),
     }

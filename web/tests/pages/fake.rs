@@ -21,13 +21,13 @@ use client::api::logs::{
 };
 use client::api::performance::{LatencySummary, Performance, PerformancePoint, Step};
 use client::api::plans::{Plan, Wish};
-use client::api::reading::{Consistency, ReadQuery};
-use client::api::records::{Appended, ReadAnswer};
+use client::api::reading::{Consistency, ReadFrom, ReadQuery};
+use client::api::records::{Appended, ReadAnswer, RecordJson};
 use client::api::settings::SettingList;
-use client::api::transfers::{TransferInfo, TransferList};
+use client::api::transfers::{TransferChange, TransferInfo, TransferList};
 use client::types::{
-    Batch, ChangeId, ClusterId, EntryIndex, Epoch, IdempotencyKey, LogName, Position, ReplicaAddr,
-    ReplicaId, Term, Timestamp, Zone,
+    Batch, ChangeId, ClusterId, EntryIndex, Epoch, Headers, IdempotencyKey, LogId, LogName,
+    Position, Record, ReplicaAddr, ReplicaId, Term, Timestamp, Zone,
 };
 use http::header::{CONTENT_TYPE, COOKIE};
 use http::{Request, Response};
@@ -36,6 +36,9 @@ use quorate_web::{Answer, Backend, Beat, Beats, LogTarget, Viewer, router};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+/// What stands at a position of a log that holds more than a test writes down.
+pub(crate) type BodyAt = fn(u64) -> String;
+
 /// What stands behind the pages.
 #[derive(Clone)]
 pub(crate) struct Fake {
@@ -43,6 +46,8 @@ pub(crate) struct Fake {
     pub(crate) logs: Answer<LogList>,
     pub(crate) log: Answer<LogDescription>,
     pub(crate) records: Answer<ReadAnswer>,
+    /// The tail of a log that holds more, and what is at each position.
+    pub(crate) many: Option<(Position, BodyAt)>,
     /// Asked for what was acknowledged, it refuses with this.
     pub(crate) not_fresh: Option<Problem>,
     /// What every change of a log is answered with, unless it succeeds.
@@ -59,7 +64,10 @@ pub(crate) struct Fake {
     pub(crate) begun: Answer<Change>,
     pub(crate) cancelled: Answer<Change>,
     pub(crate) changes: Vec<Change>,
-    pub(crate) transfers: Vec<TransferInfo>,
+    /// With the replica that tells of each.
+    pub(crate) transfers: Vec<(ReplicaId, TransferInfo)>,
+    /// Whether it tells what it did.
+    pub(crate) performance: Answer<()>,
     /// Newest first.
     pub(crate) activity: Vec<Activity>,
     /// Whoever it answers.
@@ -80,6 +88,7 @@ impl Default for Fake {
             logs: nothing(),
             log: nothing(),
             records: nothing(),
+            many: None,
             not_fresh: None,
             refusal: None,
             appended: nothing(),
@@ -95,6 +104,7 @@ impl Default for Fake {
             cancelled: Err(Problem::new(ErrorCode::ChangeIsJoint)),
             changes: Vec::new(),
             transfers: Vec::new(),
+            performance: Ok(()),
             activity: Vec::new(),
             viewer: Viewer::default(),
             beats: Arc::default(),
@@ -167,7 +177,7 @@ impl Backend for Fake {
         self.status.clone()
     }
 
-    async fn performance(&self, step: Step) -> Answer<Performance> {
+    async fn performance(&self, of: Option<ReplicaId>, step: Step) -> Answer<Performance> {
         let summary = LatencySummary { p50_us: 410, p99_us: 2_210, max_us: 9_120 };
         let busy = PerformancePoint {
             appends: 12_400,
@@ -176,7 +186,13 @@ impl Backend for Fake {
             ..PerformancePoint::default()
         };
         let points = vec![PerformancePoint::default(), busy];
-        Ok(Performance { replica: ReplicaId::FIRST, step, until: Timestamp::EPOCH, points })
+        self.performance.clone()?;
+        Ok(Performance {
+            replica: of.unwrap_or(ReplicaId::FIRST),
+            step,
+            until: Timestamp::EPOCH,
+            points,
+        })
     }
 
     async fn activity(&self, query: ActivityQuery) -> Answer<ActivityList> {
@@ -232,8 +248,28 @@ impl Backend for Fake {
         self.note(format!("delete {} {:?}", log.name, log.id), self.dropped.clone())
     }
 
-    async fn read(&self, _: LogName, query: ReadQuery) -> Answer<ReadAnswer> {
+    async fn read(&self, log: LogName, query: ReadQuery) -> Answer<ReadAnswer> {
         self.fresh(query.consistency)?;
+        if let (Some((tail, body)), ReadFrom::Position(from)) = (&self.many, query.from) {
+            let next = tail.get().min(from.get() + query.limit.unwrap());
+            let record = |position| {
+                RecordJson(Record {
+                    position: Position::new(position),
+                    time: Timestamp::EPOCH,
+                    headers: Headers::none(),
+                    body: body(position).into(),
+                })
+            };
+            return Ok(ReadAnswer {
+                log,
+                log_id: LogId::new(3),
+                first: Position::ZERO,
+                next: Position::new(next),
+                tail: *tail,
+                sealed: false,
+                records: (from.get()..next).map(record).collect(),
+            });
+        }
         self.records.clone()
     }
 
@@ -305,8 +341,21 @@ impl Backend for Fake {
         Ok(ChangeList { changes: older.into_iter().take(max).collect(), next })
     }
 
-    async fn transfers(&self) -> Answer<TransferList> {
-        Ok(TransferList { transfers: self.transfers.clone() })
+    async fn transfers(&self, of: ReplicaId) -> Answer<TransferList> {
+        let known = self.transfers.iter().filter(|(replica, _)| *replica == of);
+        Ok(TransferList { transfers: known.map(|(_, transfer)| transfer.clone()).collect() })
+    }
+
+    async fn turn_transfer(
+        &self,
+        of: ReplicaId,
+        transfer: &str,
+        change: TransferChange,
+    ) -> Answer<TransferInfo> {
+        let known = self.transfers.iter().find(|(replica, it)| *replica == of && it.id == transfer);
+        let turned = known.map(|(_, transfer)| transfer.clone());
+        let turned = turned.ok_or_else(|| Problem::new(ErrorCode::UnknownTransfer));
+        self.note(format!("turn {transfer} of {of}: {change:?}"), turned)
     }
 }
 
@@ -422,6 +471,17 @@ pub(crate) async fn post_with(
 ) -> (Response<()>, String) {
     let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     let request = request.header(COOKIE, cookies).body(Body::from(form.to_owned()));
+    send(fake.clone(), request.unwrap()).await
+}
+
+/// What a browser gets for a form that it sends in this form.
+pub(crate) async fn post_as(
+    fake: &Fake,
+    path: &str,
+    media_type: &str,
+    form: Vec<u8>,
+) -> (Response<()>, String) {
+    let request = Request::post(path).header(CONTENT_TYPE, media_type).body(Body::from(form));
     send(fake.clone(), request.unwrap()).await
 }
 

@@ -3,13 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
+use client::api::checkpoints::{CheckpointList, SnapshotList};
 use client::api::error::{ErrorCode, Problem};
 use http::Request;
 use http_body_util::BodyExt;
 use quorate_web::{Beat, router};
 use tower::ServiceExt;
 
-use super::fake::{Fake, Given, get, status};
+use super::fake::{Fake, Given, get};
 
 struct Events(Body);
 
@@ -37,13 +38,22 @@ fn beat(fake: &Fake, stirs: u64) {
     });
 }
 
+/// Everything there is to show can be shown.
+fn fake() -> Fake {
+    Fake {
+        checkpoints: Ok(CheckpointList { checkpoints: Vec::new() }),
+        snapshots: Ok(SnapshotList { snapshots: Vec::new() }),
+        ..Fake::default()
+    }
+}
+
 #[tokio::test]
 async fn a_stream_begins_with_everything_that_is_live_on_its_page() {
-    for path in ["/", "/replicas", "/replicas/2", "/changes", "/activity"] {
-        let (_, page) = get(status(), path).await;
+    for path in ["/", "/replicas", "/replicas/2", "/changes", "/activity", "/checkpoints"] {
+        let (_, page) = get(fake(), path).await;
         let live = format!("/live{}", if path == "/" { "" } else { path });
-        let first = Events::of(&router(Fake::default()), &live).await.next().await.unwrap();
-        let (response, once) = get(status(), &live).await;
+        let first = Events::of(&router(fake()), &live).await.next().await.unwrap();
+        let (response, once) = get(fake(), &live).await;
         assert_eq!(response.status(), 200);
         let regions = page.matches("<!--live-->").count();
         assert!(regions >= 5, "{path}");

@@ -7,7 +7,7 @@ use client::api::records::{Appended, ReadAnswer, RecordJson};
 use client::types::{Digest, Headers, LogId, LogName, Position, Record, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 
-use crate::fake::{Fake, get, post};
+use crate::fake::{BodyAt, Fake, get, post, post_as};
 
 fn name(text: &str) -> LogName {
     LogName::new(text).unwrap()
@@ -98,6 +98,12 @@ fn fake() -> Fake {
         sealed: Ok(Sealed { log: name("shop/orders"), log_id: LogId::new(3), tail: at(7) }),
         ..Fake::default()
     }
+}
+
+/// A log that holds so many records.
+fn many(tail: u64, body: BodyAt) -> Fake {
+    let log = LogDescription { first: at(0), tail: at(tail), ..log() };
+    Fake { log: Ok(log), many: Some((at(tail), body)), ..fake() }
 }
 
 fn location(response: &http::Response<()>) -> &str {
@@ -306,6 +312,99 @@ async fn an_append_carries_its_condition_its_headers_and_a_key() {
     }
     let (_, page) = get(&fake, "/logs/shop%2Forders/append?appended=84201774").await;
     assert!(page.contains("<a href=\"/logs/shop%2Forders/84201774\">"), "{page}");
+}
+
+#[tokio::test]
+async fn words_are_looked_for_backwards_and_it_is_said_how_far() {
+    let mut fake = many(25_000, |number| {
+        if number % 1_000 == 7 { format!("a <refund> {number}") } else { "an order".to_owned() }
+    });
+    let (response, page) = get(&fake, &format!("{LOG}?contains=%3Crefund%3E")).await;
+    assert_eq!(response.status(), 200);
+    assert!(
+        page.contains("10 found, the newest first, from 15\u{202f}000 to before 25\u{202f}000")
+    );
+    assert!(page.find("id=\"at-24007\"").unwrap() < page.find("id=\"at-23007\"").unwrap());
+    assert!(!page.contains("<refund>") && page.contains("value=\"&#60;refund&#62;\""), "{page}");
+    let on = format!("{LOG}?contains=%3Crefund%3E&#38;until=15000&#38;show=auto");
+    assert!(page.contains(&format!("href=\"{on}\"")), "{page}");
+    let (_, last) = get(&fake, &format!("{LOG}?contains=%3Crefund%3E&until=5000")).await;
+    assert!(last.contains("5 found") && last.contains("The log begins there"), "{last}");
+    let (_, none) = get(&fake, &format!("{LOG}?contains=gossip")).await;
+    assert!(none.contains("Nothing found from 15\u{202f}000"), "{none}");
+    assert!(!none.contains("data-test=\"empty\"") && none.contains("Look further back"));
+    fake.records = Err(Problem::new(ErrorCode::Quarantined));
+    fake.many = None;
+    let (response, _) = get(&fake, &format!("{LOG}?contains=x")).await;
+    assert_eq!(response.status(), 503);
+}
+
+#[tokio::test]
+async fn a_page_of_what_was_found_ends_when_it_is_full() {
+    let fake = many(5_000, |_| "an order".to_owned());
+    let (_, page) = get(&fake, &format!("{LOG}?contains=order&show=hex")).await;
+    assert_eq!(page.matches("data-test=\"record\"").count(), 200, "one stretch is never cut");
+    assert!(page.contains("until=4800&#38;show=hex"), "{page}");
+}
+
+/// A form in parts, as a browser sends one that can bring a file.
+fn parts(fields: &[(&str, &str)], file: Option<(&str, &[u8])>) -> Vec<u8> {
+    let mut form = Vec::new();
+    for (name, value) in fields {
+        let part =
+            format!("--edge\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+        form.extend(part.into_bytes());
+    }
+    let (name, bytes) = file.unwrap_or_default();
+    let head = format!(
+        "--edge\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+         content-type: application/octet-stream\r\n\r\n"
+    );
+    form.extend(head.into_bytes());
+    form.extend(bytes);
+    form.extend(b"\r\n--edge--\r\n");
+    form
+}
+
+async fn append_in_parts(fake: &Fake, form: Vec<u8>) -> (http::Response<()>, String) {
+    post_as(fake, &format!("{LOG}/append"), "multipart/form-data; boundary=edge", form).await
+}
+
+#[tokio::test]
+async fn a_file_becomes_a_record_byte_for_byte() {
+    let bytes: Vec<u8> = [0, 0xff, b'\r', b'\n', 0x80].repeat(200_000);
+    let fake = fake();
+    let form = parts(&[("data", ""), ("key", "k"), ("log_id", "3")], Some(("a\u{e9}.bin", &bytes)));
+    let (response, page) = append_in_parts(&fake, form).await;
+    assert_eq!(response.status(), 303, "{page}");
+    let done = fake.done().remove(0);
+    let body = format!("{:?}", client::types::NewRecord::new(bytes));
+    let body = body.split("body: ").nth(1).unwrap().trim_end_matches([' ', '}']);
+    assert!(done.contains(body) && done.contains("LogId(3)"), "the bytes as they are");
+}
+
+#[tokio::test]
+async fn a_form_in_parts_without_a_file_is_one_like_any_other_and_nothing_longer_is_taken() {
+    let typed = [("data", "a\r\nb"), ("headers", "by: me"), ("tail", "7"), ("key", "k")];
+    let fake = fake();
+    let (response, _) = append_in_parts(&fake, parts(&typed, None)).await;
+    assert_eq!(response.status(), 303);
+    let done = fake.done().remove(0);
+    assert!(done.contains("a\\nb") && done.contains("Position(7)"), "{done}");
+    let (response, page) = append_in_parts(&fake, parts(&typed, Some(("f", b"x")))).await;
+    assert_eq!(response.status(), 400);
+    assert!(page.contains("both a file and something typed"), "{page}");
+    for (form, status) in [
+        (parts(&[("key", "k")], Some(("f", &vec![0; 2 << 20]))), 413),
+        (parts(&[("key", "k")], Some(("f", &vec![0; (1 << 20) + 1]))), 413),
+        (b"--edge\r\nnothing".to_vec(), 400),
+        (parts(&[("data", "x"), ("json", "1")], Some(("f", b"{no"))), 400),
+    ] {
+        let (response, page) = append_in_parts(&fake, form).await;
+        assert_eq!(response.status(), status, "{page}");
+        assert!(page.contains("<nav"), "{page}");
+    }
+    assert_eq!(fake.done().len(), 1, "nothing else was appended");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ async fn hostile_text_is_shown_and_never_acts() {
     hostile.verdict.sentence = "</h1><a hx-post=\"/v1\">".into();
     hostile.verdict.reasons = vec!["<svg/onload=alert(1)>".into()];
     let (_, page) = get(hostile, "/").await;
-    for markup in ["<script>", "<img", "<svg", "<a hx-post", "\u{202e}"] {
+    for markup in ["<script>", "<img", "<svg/", "<a hx-post", "\u{202e}"] {
         assert!(!page.contains(markup), "{markup}");
     }
     assert!(page.contains("U+202E"));
@@ -138,6 +138,24 @@ async fn the_first_view_is_small_and_its_script_smaller() {
         }
     }
     assert!(bytes < 45_000, "{bytes}");
+}
+
+#[tokio::test]
+async fn the_overview_tells_what_the_leader_did_in_the_last_minute() {
+    let (_, page) = get(status(), "/").await;
+    assert!(page.contains("Appends <strong>12\u{202f}400/s</strong>"), "{page}");
+    assert!(page.contains("Append p99 <strong>2.2 ms</strong>"), "{page}");
+    assert!(page.contains("Slowest behind <strong>7 entries</strong>"), "{page}");
+    assert!(page.contains("at replica 1, which leads"), "{page}");
+    assert!(page.contains("href=\"http://127.0.0.1:7001/performance\""), "{page}");
+    assert_eq!(page.matches("role=\"img\"").count(), 3);
+    let silent = Fake { performance: Err(Problem::new(ErrorCode::NoLeader)), ..Fake::default() };
+    let (response, page) = get(silent, "/").await;
+    assert!(response.status() == 200 && !page.contains("data-test=\"pulse\""), "{page}");
+    let mut gone = status();
+    gone.replicas[0].is_reachable = false;
+    let (_, page) = get(gone, "/").await;
+    assert!(!page.contains("data-test=\"pulse\""), "nobody waits for who does not answer");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The pages about who is a replica: what a plan shows, what its form sends, how a change is told.
 
 use client::api::changes::{Change, ChangeStage, ChangeStep, Override, StepState};
-use client::api::cluster::{QuarantineInfo, QuarantineStage, Replacement};
+use client::api::cluster::{QuarantineInfo, QuarantineStage, Replacement, Role};
 use client::api::error::{Actual, ErrorCode, Problem};
 use client::api::plans::{
     Check, CheckId, CheckLevel, Footing, MemberName, Newcomer, Plan, PlanVerdict, Wish,
@@ -9,7 +9,7 @@ use client::api::plans::{
 use client::api::transfers::{TransferDirection, TransferInfo, TransferStage};
 use client::types::{ChangeId, EntryIndex, Epoch, Reason, Timestamp, Typed};
 
-use super::fake::{Fake, addr, get, id, joiner, post, status};
+use super::fake::{Fake, addr, get, id, joiner, post, replica, status};
 
 const ADD: &str = "/changes/new?add=http%3A%2F%2F127.0.0.1%3A7004";
 
@@ -150,7 +150,8 @@ async fn each_of_the_sixteen_checks_is_shown_at_every_level_with_its_line_and_wh
         let (_, page) = get(Fake { plan: Ok(plan(23, checks)), ..Fake::default() }, ADD).await;
         assert_eq!(page.matches("data-test=\"check-P").count(), 16);
         for id in CheckId::ALL {
-            let start = format!("<li class=\"{class}\" data-test=\"check-{id}\">");
+            let start =
+                format!("<li class=\"{class}\" id=\"check-{id}\" data-test=\"check-{id}\">");
             let row = page.split_once(&start).map(|(_, rest)| rest);
             let row = row
                 .and_then(|rest| rest.split_once("</li>"))
@@ -174,7 +175,10 @@ async fn a_blocked_plan_has_no_button_and_one_to_override_asks_for_words() {
     ];
     let (_, page) = get(Fake { plan: Ok(plan(23, blocked)), ..Fake::default() }, ADD).await;
     assert!(page.contains("data-test=\"blocked\""));
-    assert!(!page.contains("<form") && !page.contains("<button"), "{page}");
+    assert!(page.contains("data-test=\"begin\" hidden>"), "what was typed waits: {page}");
+    let copies = page.matches("<button type=\"button\" class=\"copy\">").count();
+    assert_eq!(page.matches("<button").count(), copies, "nothing else to press: {page}");
+    assert!(!page.contains("type=\"submit\""), "{page}");
 
     let typing = vec![check(CheckId::P1, CheckLevel::Block, Some("3"))];
     let (_, page) = get(Fake { plan: Ok(plan(23, typing)), ..Fake::default() }, ADD).await;
@@ -230,6 +234,31 @@ async fn a_stale_plan_comes_back_as_the_plan_as_it_is_now() {
 }
 
 #[tokio::test]
+async fn an_open_plan_is_made_again_for_the_epoch_that_was_looked_at_and_says_if_there_is_another()
+{
+    let fake = Fake { plan: Ok(passing(23)), ..Fake::default() };
+    let (_, page) = get(&fake, ADD).await;
+    let stream = page.split("name=\"live\" content=\"").nth(1).unwrap();
+    let stream = stream.split('"').next().unwrap().replace("&#38;", "&");
+    assert_eq!(stream, format!("/live{ADD}&seen=23"));
+    assert!(!page.contains("http-equiv"), "what is typed is not lost without scripts");
+    let (response, same) = get(&fake, &stream).await;
+    assert_eq!(response.status(), 200);
+    for region in ["epoch", "moved", "footings", "checks", "begin", "same"] {
+        assert!(same.contains(&format!("id=\"{region}\"")), "{region}: {same}");
+    }
+    assert!(!same.contains("data-test=\"moved\"") && same.contains("(epoch 23)"), "{same}");
+
+    let typing = vec![check(CheckId::P1, CheckLevel::Block, Some("3"))];
+    let moved = Fake { plan: Ok(plan(24, typing)), ..Fake::default() };
+    let (_, other) = get(&moved, &stream).await;
+    assert!(other.contains("data-test=\"moved\"") && other.contains("the plan for epoch 24"));
+    assert!(other.contains("name=\"epoch\" value=\"23\""), "what was looked at: {other}");
+    assert!(!other.contains("Add replica (epoch"), "{other}");
+    assert!(other.contains(&format!("action=\"{ADD}\"")), "{other}");
+}
+
+#[tokio::test]
 async fn what_was_typed_stays_when_it_did_not_suffice() {
     let plan = plan(23, vec![check(CheckId::P1, CheckLevel::Block, Some("3"))]);
     let fake = Fake { begun: Err(refused(ErrorCode::OverrideMissing, plan)), ..Fake::default() };
@@ -248,8 +277,73 @@ async fn what_cannot_be_planned_is_said_where_it_is_chosen() {
 
 #[tokio::test]
 async fn a_change_shows_its_steps_its_transfer_and_what_it_waits_for() {
-    let transfer = |peer, ended| TransferInfo {
-        id: "t".to_owned(),
+    let changes = vec![change(18, ChangeStage::Joining)];
+    let others = TransferInfo { peer: id(9), ..offered(4) };
+    let over = TransferInfo { ended: Some(Timestamp::new(1)), ..offered(4) };
+    let transfers = vec![(id(1), over), (id(1), others), (id(1), offered(4))];
+    let fake = Fake { changes, transfers, ..Fake::default() };
+    let (_, page) = get(fake.clone(), "/changes/18").await;
+    assert!(page.contains("Waits for replica 4 to catch up."), "{page}");
+    assert_eq!(page.matches("<progress").count(), 1, "its own, and only what is under way");
+    assert!(page.contains("max=\"18400000000\" value=\"12100000000\""));
+    assert!(page.contains("12 GB of 18 GB · 118 MB/s · 0:53 left"));
+    assert!(page.contains("catching up<span class=\"quiet\">under way"));
+    assert!(page.contains("data-test=\"cancel\""));
+    assert!(!page.contains("data-test=\"pause\""), "whoever offers it cannot hold it");
+    let (_, page) = get(fake, "/").await;
+    assert!(page.contains("Watch change 18") && page.contains("replica 4 to catch up"));
+}
+
+#[tokio::test]
+async fn a_transfer_is_held_slowed_and_let_go_by_whoever_receives_it() {
+    let mut status = status();
+    status.replicas.push(replica(4, Role::Learner, true));
+    let received = TransferInfo { direction: TransferDirection::Receiving, ..offered(1) };
+    let slowed = TransferInfo { bytes_per_second_max: Some(20 << 20), ..received.clone() };
+    let fake = |told: TransferInfo| Fake {
+        changes: vec![change(18, ChangeStage::Joining)],
+        transfers: vec![(id(1), offered(4)), (id(4), told)],
+        ..Fake::from(status.clone())
+    };
+    let (_, page) = get(fake(slowed), "/changes/18").await;
+    assert_eq!(page.matches("<progress").count(), 1, "{page}");
+    assert!(page.contains("data-test=\"pause\"") && page.contains("value=\"20 MiB\""), "{page}");
+    let paused = TransferInfo { is_paused: true, ..received.clone() };
+    let (_, page) = get(fake(paused), "/changes/18").await;
+    assert!(page.contains("data-test=\"resume\"") && page.contains(">paused<"), "{page}");
+    assert!(page.contains("<p>12 GB of 18 GB</p>"), "it goes nowhere: {page}");
+
+    for (form, turned) in [
+        ("pace=pause", "TransferChange { bytes_per_second: None, paused: Some(true) }"),
+        ("pace=resume", "TransferChange { bytes_per_second: None, paused: Some(false) }"),
+        (
+            "pace=limit&limit=1+MiB",
+            "TransferChange { bytes_per_second: Some(Some(1048576)), paused: None }",
+        ),
+        ("pace=limit&limit=", "TransferChange { bytes_per_second: Some(None), paused: None }"),
+    ] {
+        let fake = fake(received.clone());
+        let form = format!("replica=4&transfer=1-7&{form}");
+        let (response, _) = post(&fake, "/changes/18/pace", &form).await;
+        assert_eq!(response.headers()["location"], "/changes/18", "{form}");
+        assert_eq!(fake.done(), [format!("turn 1-7 of 4: {turned}")], "{form}");
+    }
+    for (form, status) in [
+        ("", 404),
+        ("replica=4&transfer=1-7&pace=faster", 400),
+        ("replica=4&transfer=1-7&pace=limit&limit=soon", 400),
+        ("replica=4&transfer=9-9&pace=pause", 404),
+    ] {
+        let (response, page) = post(fake(received.clone()), "/changes/18/pace", form).await;
+        assert_eq!(response.status(), status, "{form}");
+        assert!(page.contains("data-test=\"notice\""), "{form}: {page}");
+    }
+}
+
+/// State that is offered to that replica, or received from it.
+fn offered(peer: u64) -> TransferInfo {
+    TransferInfo {
+        id: "1-7".to_owned(),
         direction: TransferDirection::Offering,
         peer: id(peer),
         entry: EntryIndex::new(9),
@@ -264,21 +358,8 @@ async fn a_change_shows_its_steps_its_transfer_and_what_it_waits_for() {
         bytes_per_second_max: None,
         is_paused: false,
         started: Timestamp::new(0),
-        ended,
-    };
-    let transfers =
-        vec![transfer(4, None), transfer(9, None), transfer(4, Some(Timestamp::new(1)))];
-    let changes = vec![change(18, ChangeStage::Joining)];
-    let fake = Fake { changes, transfers, ..Fake::default() };
-    let (_, page) = get(fake.clone(), "/changes/18").await;
-    assert!(page.contains("Waits for replica 4 to catch up."), "{page}");
-    assert_eq!(page.matches("<progress").count(), 1, "its own, and only what is under way");
-    assert!(page.contains("max=\"18400000000\" value=\"12100000000\""));
-    assert!(page.contains("12 GB of 18 GB · 118 MB/s · 0:53 left"));
-    assert!(page.contains("catching up<span class=\"quiet\">under way"));
-    assert!(page.contains("data-test=\"cancel\""));
-    let (_, page) = get(fake, "/").await;
-    assert!(page.contains("Watch change 18") && page.contains("replica 4 to catch up"));
+        ended: None,
+    }
 }
 
 #[tokio::test]
