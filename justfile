@@ -48,6 +48,12 @@ browser name="": setup-browser
     cargo build --locked -p quorate
     QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'binary(/^dashboard/)' {{ name }}
 
+# Pictures of every page, light and dark, 360 and 1280 px wide, into a folder.
+screenshots folder="target/screenshots": setup-browser
+    cargo build --locked -p quorate
+    mkdir -p {{ folder }}
+    QUORATE_SCREENSHOT="$(realpath {{ folder }})" QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'binary(dashboard_pictures) or test(on_the_page_of_its_change)'
+
 # The long proofs, with the program as it ships; with a name, only the tests that carry it.
 prove name="": setup
     cargo build --locked --release -p quorate
