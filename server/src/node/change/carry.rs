@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use super::step::{Presence, Scene, Step};
 use crate::machine::{Author, MoveChange, Rejection};
+use crate::node::plan::words;
 use crate::node::{Core, Node};
 use crate::raft::{MembershipError, MembershipState};
 use crate::world::Instant;
@@ -234,11 +235,13 @@ impl Core {
         let so_far = match transfer.bytes_total {
             Some(total) if total > 0 => {
                 let percent = transfer.bytes_done.saturating_mul(100) / total;
-                format!("fetching the state, {percent} % of {total} bytes")
+                format!("fetching the state, {percent} % of {}", words::bytes(total))
             }
             Some(_) | None => "fetching the state".to_owned(),
         };
-        let left = transfer.seconds_left.map_or(String::new(), |left| format!(", {left} s left"));
+        // What is paused takes as long as it is.
+        let left = transfer.seconds_left.filter(|_| !transfer.is_paused).map(Duration::from_secs);
+        let left = left.map_or(String::new(), |left| format!(", {} left", words::time(left)));
         let held = transfer.waits_for.map_or(String::new(), |what| format!("; waits for {what}"));
         Some(format!("{so_far}{left}{held}"))
     }

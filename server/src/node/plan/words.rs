@@ -58,7 +58,7 @@ pub(super) fn sentence(text: &str) -> String {
 }
 
 /// A size.
-pub(super) fn bytes(count: u64) -> String {
+pub(in crate::node) fn bytes(count: u64) -> String {
     bytesize::ByteSize(count).display().iec().to_string()
 }
 
