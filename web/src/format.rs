@@ -37,6 +37,11 @@ pub(crate) fn list(all: impl IntoIterator<Item = impl Display>) -> String {
     }
 }
 
+/// The pieces of a text that sets names in backticks, and whether each is such a name.
+pub(crate) fn pieces(text: &str) -> impl Iterator<Item = (bool, &str)> {
+    text.split('`').enumerate().map(|(number, piece)| (number % 2 == 1, piece))
+}
+
 /// A moment to the second, in UTC.
 pub(crate) fn moment(at: Timestamp) -> String {
     let text = at.to_string();
@@ -218,6 +223,13 @@ mod tests {
         assert_eq!((ago(300), ago(14_000)), ("just now".to_owned(), "14 s ago".to_owned()));
         assert_eq!((clock(53), clock(3_661)), ("0:53".to_owned(), "1:01:01".to_owned()));
         assert_eq!(counted(1, "entry", "entries"), "1 entry");
+    }
+
+    #[test]
+    fn names_in_backticks_are_told_from_the_rest() {
+        let told: Vec<_> = pieces("read from `first` on").collect();
+        assert_eq!(told, [(false, "read from "), (true, "first"), (false, " on")]);
+        assert_eq!(pieces("nothing").collect::<Vec<_>>(), [(false, "nothing")]);
     }
 
     #[test]
