@@ -9,7 +9,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use client::api::conditions::Conditions;
+use client::api::conditions::{Conditions, ProducerBatch};
 use client::types::{Batch, LogName};
 use tokio::sync::oneshot;
 
@@ -76,9 +76,24 @@ impl Node {
         self.check_request(&request)?;
         let permit = self.admit(&request.batch)?;
         let AppendRequest { log, conditions, batch } = request;
-        let Some(numbered) = conditions.producer.clone() else {
-            return self.enter(log, conditions, &batch, permit)?.await;
-        };
+        match conditions.producer.clone() {
+            None => self.enter(log, conditions, &batch, permit)?.await,
+            // Boxed: every connection has room for one request at hand, and few of them wait for their turn.
+            Some(numbered) => {
+                Box::pin(self.enter_in_turn(log, conditions, batch, permit, numbered)).await
+            }
+        }
+    }
+
+    /// The same for a batch that a producer has numbered, after the one before it.
+    async fn enter_in_turn(
+        &self,
+        log: LogName,
+        conditions: Conditions,
+        batch: Batch,
+        permit: Permit,
+        numbered: ProducerBatch,
+    ) -> Result<Appended, AppendError> {
         let order = &self.core.order;
         order.turn(&log, &numbered).await;
         let entered = self.enter(log.clone(), conditions, &batch, permit)?;
