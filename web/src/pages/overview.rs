@@ -13,6 +13,7 @@ use client::api::performance::{PerformancePoint, Step};
 use super::activity;
 use super::acts::ActRow;
 use super::joiners::{self, JoinerRow, Proposal, UnderWay};
+use crate::asked::Door;
 use crate::backend::{Answer, Backend};
 use crate::charts::Spark;
 use crate::format;
@@ -35,6 +36,8 @@ struct Overview {
     leader: Option<String>,
     latest: Vec<ActRow>,
     pulse: Option<Pulse>,
+    /// The beginning of a command that finds this replica.
+    command: String,
 }
 
 /// What the leader did in the last minute.
@@ -94,7 +97,7 @@ impl From<&Verdict> for VerdictView {
     }
 }
 
-async fn overview<B: Backend>(backend: &B) -> Answer<Overview> {
+async fn overview<B: Backend>(backend: &B, door: &Door) -> Answer<Overview> {
     let status: ClusterStatus = backend.status().await?;
     Ok(Overview {
         verdict: VerdictView::from(&status.verdict),
@@ -105,11 +108,12 @@ async fn overview<B: Backend>(backend: &B) -> Answer<Overview> {
         leader: status.leader.map(|leader| leader.to_string()),
         latest: activity::latest(backend).await,
         pulse: Pulse::of(backend, &status).await,
+        command: door.command(),
         frame: Frame::of(&status, Section::Overview),
     })
 }
 
 /// The page.
-pub(crate) async fn show<B: Backend>(State(backend): State<B>) -> Response {
-    frame::page_or_problem(&backend, overview(&backend).await).await
+pub(crate) async fn show<B: Backend>(State(backend): State<B>, door: Door) -> Response {
+    frame::page_or_problem(&backend, overview(&backend, &door).await).await
 }
