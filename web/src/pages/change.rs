@@ -284,6 +284,11 @@ pub(crate) async fn turn<B: Backend>(
     answer(&backend, &id, turned).await
 }
 
+/// A page that says why something was refused stands at the address of its form. Loaded again, it is the page itself.
+pub(crate) async fn back(Path(id): Path<ChangeId>) -> Redirect {
+    Redirect::to(&format!("/changes/{id}"))
+}
+
 /// The page of the change, after something was done about it; or why it was not.
 async fn answer<B: Backend>(backend: &B, id: &str, done: Answer<()>) -> Response {
     let problem = match (done, id.parse::<ChangeId>()) {

@@ -288,6 +288,11 @@ pub(crate) async fn scrub<B: Backend>(OnBehalf(backend): OnBehalf<B>, door: Door
     }
 }
 
+/// A page that says why something was refused stands at the address of its form. Loaded again, it is the page itself.
+pub(crate) async fn back() -> Redirect {
+    Redirect::to("/checkpoints")
+}
+
 fn invalid(detail: String) -> Problem {
     Problem::new(ErrorCode::InvalidParameter).with_detail(detail)
 }

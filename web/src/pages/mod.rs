@@ -47,7 +47,7 @@ pub(crate) fn of_members<B: Backend>() -> Router<B> {
         .route("/changes", get(changes::show::<B>))
         .route("/changes/new", get(plan::show::<B>).post(plan::begin::<B>))
         .route("/changes/{id}", get(change::show::<B>).post(change::cancel::<B>))
-        .route("/changes/{id}/pace", post(change::turn::<B>))
+        .route("/changes/{id}/pace", get(change::back).post(change::turn::<B>))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
 }
 
@@ -62,8 +62,8 @@ pub(crate) fn of_logs<B: Backend>() -> Router<B> {
         .route("/logs/{log}/seal", post(log_settings::seal::<B>))
         .route("/logs/{log}/delete", post(log_settings::delete::<B>))
         .route("/checkpoints", get(checkpoints::show::<B>).post(checkpoints::make::<B>))
-        .route("/checkpoints/release", post(checkpoints::release::<B>))
-        .route("/checkpoints/scrub", post(checkpoints::scrub::<B>))
+        .route("/checkpoints/release", get(checkpoints::back).post(checkpoints::release::<B>))
+        .route("/checkpoints/scrub", get(checkpoints::back).post(checkpoints::scrub::<B>))
         .route("/activity", get(activity::show::<B>))
         .route("/name", get(name::show::<B>).post(name::keep::<B>))
         .route("/settings", get(settings::show::<B>))

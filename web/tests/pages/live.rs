@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
+use client::api::changes::ChangeStage;
 use client::api::checkpoints::{CheckpointList, SnapshotList};
 use client::api::error::{ErrorCode, Problem};
 use http::Request;
@@ -10,7 +11,7 @@ use http_body_util::BodyExt;
 use quorate_web::{Beat, router};
 use tower::ServiceExt;
 
-use super::fake::{Fake, Given, get};
+use super::fake::{Fake, Given, get, post};
 
 struct Events(Body);
 
@@ -114,4 +115,25 @@ async fn a_stream_ends_with_the_beats() {
     viewer.next().await.unwrap();
     fake.beats.send_replace(Given::LAST);
     assert_eq!(viewer.next().await, None);
+}
+
+/// What a form did not get is said on its page, at the address of the form: that one has no stream, and cannot be loaded.
+#[tokio::test]
+async fn what_a_form_did_not_get_is_said_on_a_page_that_stays_live() {
+    let changes = vec![super::membership::change(18, ChangeStage::Joining)];
+    let fake = Fake { changes, ..fake() };
+    let forms = [
+        ("/changes/18/pace", "replica=4&transfer=1&pace=sideways", "/changes/18"),
+        ("/checkpoints/release", "checkpoint=first", "/checkpoints"),
+    ];
+    for (form, sent, page) in forms {
+        let (response, refused) = post(&fake, form, sent).await;
+        assert!(response.status().is_client_error(), "{form}: {}", response.status());
+        assert!(refused.contains(&format!("name=\"live\" content=\"/live{page}\"")), "{refused}");
+        let (response, _) = get(fake.clone(), form).await;
+        assert_eq!(response.status(), 303);
+        assert_eq!(response.headers()["location"], page);
+    }
+    let (response, _) = get(fake, "/checkpoints/scrub").await;
+    assert_eq!(response.headers()["location"], "/checkpoints");
 }

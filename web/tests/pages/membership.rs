@@ -60,7 +60,7 @@ fn refused(code: ErrorCode, plan: Plan) -> Problem {
     problem
 }
 
-fn change(number: u64, stage: ChangeStage) -> Change {
+pub(super) fn change(number: u64, stage: ChangeStage) -> Change {
     let step = |name: &str, state| ChangeStep { name: name.to_owned(), state, detail: None };
     Change {
         id: ChangeId::new(number),
