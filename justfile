@@ -52,7 +52,7 @@ browser name="": setup-browser
 screenshots folder="target/screenshots": setup-browser
     cargo build --locked -p quorate
     mkdir -p {{ folder }}
-    QUORATE_SCREENSHOT="$(realpath {{ folder }})" QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'binary(dashboard_pictures) or test(on_the_page_of_its_change)'
+    QUORATE_SCREENSHOT="$(realpath {{ folder }})" QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked --run-ignored all -p quorate-e2e -E 'binary(dashboard_pictures) or test(on_the_page_of_its_change)'
 
 # The long proofs, with the program as it ships; with a name, only the tests that carry it.
 prove name="": setup
