@@ -75,15 +75,15 @@ impl Situation {
     pub(super) fn judge(&self) -> Judgement {
         match self.leadership {
             Lead::Ours => self.judge_led(),
-            Lead::Unconfirmed => stopped(self.reach()),
+            Lead::Unconfirmed => self.without_majority(self.reach()),
             // Whether one leads is not known either, as long as nobody is known.
             Lead::Nobody if self.all().is_empty() => stopped(self.reach()),
-            Lead::Nobody => stopped(format!("no replica leads; {}", self.reach())),
+            Lead::Nobody => self.without_majority(format!("no replica leads; {}", self.reach())),
             Lead::Hearsay(leader) => Judgement {
                 can_append: false,
                 tolerance: 0,
                 sentence: format!(
-                    "Unknown: replica {leader} is said to lead and does not answer replica {}.",
+                    "Not taking appends as far as replica {} knows: replica {leader} is said to lead and does not answer it.",
                     self.ourselves
                 ),
                 reasons: vec!["only the leader knows whom it reaches".to_owned()],
@@ -93,7 +93,7 @@ impl Situation {
 
     fn judge_led(&self) -> Judgement {
         let Some(spare) = self.spare() else {
-            return stopped(self.reach());
+            return self.without_majority(self.reach());
         };
         match self.pause {
             Some(Pause::DiskFull) => stopped("the leader's disk is full".to_owned()),
@@ -104,6 +104,29 @@ impl Situation {
             Some(Pause::Stopping) => stopped("the leader is stopping".to_owned()),
             None => self.taking(spare),
         }
+    }
+
+    /// Stopped, and which set of voters lacks whom; with the last way out where that is one.
+    fn without_majority(&self, why: String) -> Judgement {
+        let mut judged = stopped(why);
+        let is_lacking =
+            |voters: &&BTreeSet<u64>| voters.intersection(&self.here).count() <= voters.len() / 2;
+        let lacking: Vec<_> = self.voters.iter().filter(is_lacking).collect();
+        if self.voters.len() > 1 {
+            for voters in &lacking {
+                let (ids, lost) = (ids(voters.iter()), ids(voters.difference(&self.here)));
+                judged.reasons.push(format!(
+                    "a change of the voters is under way and needs a majority of {ids} too: {lost} not reached"
+                ));
+            }
+        }
+        if !lacking.is_empty() {
+            judged.reasons.push(
+                "if a majority never comes back, what is left can be recovered: quorate recover"
+                    .to_owned(),
+            );
+        }
+        judged
     }
 
     fn taking(&self, spare: u32) -> Judgement {
@@ -203,6 +226,10 @@ fn stopped(why: String) -> Judgement {
     Judgement { can_append: false, tolerance: 0, sentence, reasons: vec![why] }
 }
 
+fn ids<'a>(ids: impl Iterator<Item = &'a u64>) -> String {
+    list(&ids.copied().collect::<Vec<_>>())
+}
+
 /// `1`, `1 and 2`, `1, 2 and 3`.
 fn list(ids: &[u64]) -> String {
     match ids {
@@ -290,7 +317,7 @@ mod tests {
             (
                 without_leader(Lead::Hearsay(4), &[2]),
                 (false, 0),
-                "Unknown: replica 4 is said to lead and does not answer replica 2.",
+                "Not taking appends as far as replica 2 knows: replica 4 is said to lead and does not answer it.",
             ),
             (paused(Pause::DiskFull), (false, 0), "Not taking appends: the leader's disk is full."),
             (
@@ -334,7 +361,11 @@ mod tests {
         assert_eq!(judged.reasons, ["no room on the disk of replica 3"]);
         assert!(judged.can_append, "a full follower is not a full leader");
         let judged = led(&[&[1, 2], &[2, 3]], &[1, 2]).judge();
-        assert_eq!(judged.reasons, ["replica 2 reaches only itself and 1 (2 of 3)"]);
+        let lacking = "a change of the voters is under way and needs a majority of 2 and 3 too: 3 not reached";
+        let last = "if a majority never comes back, what is left can be recovered: quorate recover";
+        assert_eq!(judged.reasons, ["replica 2 reaches only itself and 1 (2 of 3)", lacking, last]);
+        let judged = led(&[&[1, 2, 3]], &[2]).judge();
+        assert_eq!(judged.reasons, ["replica 2 reaches only itself (1 of 3)", last]);
         let judged = led(&[&[1, 2]], &[1, 2]).judge();
         assert_eq!(judged.reasons, ["fewer than 3 replicas vote"]);
     }
