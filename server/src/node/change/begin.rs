@@ -58,16 +58,19 @@ fn check(plan: &Plan, overrides: &[Override]) -> Result<(), ChangeError> {
     if !never.is_empty() {
         return Err(ChangeError::Blocked { checks: ids(&never), plan: Box::new(plan.clone()) });
     }
-    let is_overridden = |check: &&Check| {
-        overrides.iter().any(|one| {
-            one.check == check.id && check.type_to_override.as_deref() == Some(one.typed.as_str())
-        })
-    };
+    let is_overridden = |check: &&Check| overrides.iter().any(|one| overrides_it(one, check));
     let missing: Vec<&Check> = overridable.into_iter().filter(|one| !is_overridden(one)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     Err(ChangeError::OverrideMissing { checks: ids(&missing), plan: Box::new(plan.clone()) })
+}
+
+/// Whether this override lifts this block.
+fn overrides_it(one: &Override, check: &Check) -> bool {
+    check.level == CheckLevel::Block
+        && check.id == one.check
+        && check.type_to_override.as_deref() == Some(one.typed.as_str())
 }
 
 impl Core {
@@ -102,7 +105,9 @@ impl Core {
             }
             Wish::Add { .. } | Wish::Remove { .. } | Wish::Replace { .. } | Wish::Set { .. } => {}
         }
-        let overrides = request.overrides.iter().map(|one| OverrideRow {
+        // What lifted nothing is no part of the history.
+        let lifts = |one: &&Override| plan.checks.iter().any(|check| overrides_it(one, check));
+        let overrides = request.overrides.iter().filter(lifts).map(|one| OverrideRow {
             check: number_of(one.check),
             typed: one.typed.to_string(),
             reason: one.reason.to_string(),
