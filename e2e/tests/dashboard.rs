@@ -172,6 +172,7 @@ async fn who_comes_second_sees_the_fresh_plan_and_nobody_forces_a_blocked_one() 
     first.go(&format!("{base}{path}")).await?;
     first.says("[data-test=blocked]", "cannot be overridden").await?;
     assert_eq!(first.texts("button:not(.copy)").await?, [""; 0], "nothing to press");
+    first.look_over("plan-blocked").await?;
     let epoch = first.text("[data-test=epoch]").await?;
     let form = format!("epoch={epoch}&typed.P3=3&typed.P2=3&typed.P1=3&reason=because+I+can");
     let forged = post(&cluster, leader, &path, &form, "same-origin").await?;
@@ -263,6 +264,17 @@ async fn nobody_is_kept_out() -> Result<()> {
     browser.look_over("change").await?;
     cluster.adopt(new);
     cluster.healed().await?;
+    // At its worst it has to be read most.
+    let others: Vec<_> = (0..cluster.len()).filter(|other| *other != number).collect();
+    browser.go(&base).await?;
+    for (dead, verdict, name) in [
+        (others[0], "one more failure stops them", "none-may-fail"),
+        (others[1], "Not taking appends", "no-majority"),
+    ] {
+        cluster.replica_mut(dead).kill()?;
+        browser.says("h1", verdict).await?;
+        browser.look_over(name).await?;
+    }
     assert_eq!(browser.complaints().await?, [""; 0]);
     browser.close().await?;
     cluster.finish();
