@@ -29,7 +29,7 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 const STEP_MAX: Duration = Duration::from_secs(10);
 /// How long those who leave are told so.
 const TELL_MAX: Duration = Duration::from_secs(3);
-/// How long it is tried to give leadership to whom it was wished for.
+/// How long it is tried to give leadership to whom it was wished for, or to one who stays.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
 /// What is known of the change under way, beside what is agreed on. In memory, on the leader.
@@ -213,6 +213,7 @@ impl Core {
             };
             others.insert(*id, presence);
         }
+        let handing_over = carrying.handing_over.map(|began| now.saturating_duration_since(began));
         drop(carrying);
         let scene = Scene {
             change: row,
@@ -220,6 +221,7 @@ impl Core {
             ourselves: self.identity.replica.get(),
             others: &others,
             lag_max: self.options.promotion_lag_max,
+            is_hand_over_given_up: handing_over.is_some_and(|tried| tried > HAND_OVER_MAX),
         };
         scene.step()
     }

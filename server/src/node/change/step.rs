@@ -38,6 +38,8 @@ pub(super) struct Scene<'a> {
     pub(super) others: &'a BTreeMap<u64, Presence>,
     /// A replica that is behind by no more entries than this has caught up.
     pub(super) lag_max: u64,
+    /// Leadership could not be handed over for so long that it is not tried any more.
+    pub(super) is_hand_over_given_up: bool,
 }
 
 /// What comes next.
@@ -111,8 +113,10 @@ impl Scene<'_> {
             return Step::Move(StageRow::Leaving, String::new());
         }
         let is_joint = self.membership.configs.len() > 1;
-        // Whoever leads and will not vote hands over to one who does before and after.
-        if !is_joint && !target.contains(&self.ourselves) && self.has_successor(&target) {
+        // Whoever leads and will not vote hands over to one who does before and after. Where that does not come about,
+        // the change goes on all the same: then there is an election once it is decided.
+        let is_leaving = !target.contains(&self.ourselves) && !self.is_hand_over_given_up;
+        if !is_joint && is_leaving && self.has_successor(&target) {
             let before = self.membership.configs.iter().flatten().copied();
             let not_to = before.filter(|id| !target.contains(id)).collect();
             return Step::HandOver { not_to, is_wished: false };
@@ -240,7 +244,16 @@ mod tests {
 
     fn step(change: &ChangeRow, membership: &MembershipRow, others: &[(u64, Presence)]) -> Step {
         let others = others.iter().cloned().collect();
-        Scene { change, membership, ourselves: 1, others: &others, lag_max: 10 }.step()
+        scene(change, membership, &others).step()
+    }
+
+    fn scene<'a>(
+        change: &'a ChangeRow,
+        membership: &'a MembershipRow,
+        others: &'a BTreeMap<u64, Presence>,
+    ) -> Scene<'a> {
+        let (ourselves, lag_max) = (1, 10);
+        Scene { change, membership, ourselves, others, lag_max, is_hand_over_given_up: false }
     }
 
     #[test]
@@ -294,6 +307,9 @@ mod tests {
         assert_eq!(step(&change, &before, &all), hand_over);
         let vote = Step::Vote { voters: ids(&[2, 3, 4]), are_others_kept: false };
         assert_eq!(step(&change, &before, &[(4, here(0))]), vote, "nobody is fit: an election");
+        let others = all.iter().cloned().collect();
+        let in_vain = Scene { is_hand_over_given_up: true, ..scene(&change, &before, &others) };
+        assert_eq!(in_vain.step(), vote, "nobody takes it: an election");
         let joint = membership(&[&[1, 2, 3], &[2, 3, 4]], &[1, 2, 3, 4]);
         assert_eq!(step(&change, &joint, &all), vote, "what is joint is finished at once");
     }
@@ -371,13 +387,7 @@ mod tests {
                 } else if !now.contains(&leader) {
                     leader = now[0];
                 }
-                let scene = Scene {
-                    change: &change,
-                    membership: &membership,
-                    ourselves: leader,
-                    others: &others,
-                    lag_max: 10,
-                };
+                let scene = Scene { ourselves: leader, ..scene(&change, &membership, &others) };
                 let step = scene.step();
                 act(&mut change, &mut membership, &mut leader, step);
             }
