@@ -115,8 +115,9 @@ impl Scene<'_> {
         let is_joint = self.membership.configs.len() > 1;
         // Whoever leads and will not vote hands over to one who does before and after. Where that does not come about,
         // the change goes on all the same: then there is an election once it is decided.
-        let is_leaving = !target.contains(&self.ourselves) && !self.is_hand_over_given_up;
-        if !is_joint && is_leaving && self.has_successor(&target) {
+        let is_leaving = !target.contains(&self.ourselves);
+        let may_hand_over = !self.is_hand_over_given_up && self.has_successor(&target);
+        if !is_joint && is_leaving && may_hand_over {
             let before = self.membership.configs.iter().flatten().copied();
             let not_to = before.filter(|id| !target.contains(id)).collect();
             return Step::HandOver { not_to, is_wished: false };
