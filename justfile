@@ -5,13 +5,14 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 export PATH := env("CARGO_HOME", env("HOME", "") / ".cargo") / "bin:" + env("PATH")
 
 target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
+python := target / "python"
 
 # List the recipes.
 default:
     @just --list --unsorted
 
 # Everything that must pass before a change is offered.
-test: setup fmt-check lint tidy unit e2e
+test: setup setup-python fmt-check lint tidy unit e2e
 
 # While working: what needs no processes.
 quick: fmt-check lint tidy unit
@@ -41,7 +42,7 @@ unit:
 # Real processes and real sockets; with a name, only the tests that carry it.
 e2e name="":
     cargo build --locked -p quorate
-    QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
 
 # The dashboard in a real browser (installs chromium if the system's packages have it).
 browser name="": setup-browser
@@ -55,9 +56,9 @@ screenshots folder="target/screenshots": setup-browser
     QUORATE_SCREENSHOT="$(realpath {{ folder }})" QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked --run-ignored all -p quorate-e2e -E 'binary(dashboard_pictures) or test(on_the_page_of_its_change)'
 
 # The long proofs, with the program as it ships; with a name, only the tests that carry it.
-prove name="": setup
+prove name="": setup setup-python
     cargo build --locked --release -p quorate
-    QUORATE_PROVE=1 QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    QUORATE_PROVE=1 QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
     {{ if name == "" { quote(just_executable()) + " mutants" } else { "" } }}
 
 # Is each bug that can be planted in the server found? Builds one that holds them, apart from all others.
@@ -92,6 +93,18 @@ setup:
     @cargo fmt --version > /dev/null 2>&1 || rustup component add rustfmt
     @cargo clippy --version > /dev/null 2>&1 || rustup component add clippy
     @command -v cargo-nextest > /dev/null || env -u CARGO_TARGET_DIR cargo install --locked cargo-nextest
+
+# What the tests in Python need, in a folder of its own; does nothing the second time.
+setup-python:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    wanted=e2e/python/requirements.txt
+    if cmp --silent "$wanted" "{{ python }}/installed.txt"; then exit; fi
+    # Debian has Python without what makes such a folder.
+    python3 -c "import ensurepip, venv" 2> /dev/null || {{ quote(just_executable()) }} install-package python3-venv
+    python3 -m venv --clear "{{ python }}"
+    "{{ python }}/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement "$wanted"
+    cp "$wanted" "{{ python }}/installed.txt"
 
 # Install chromium from the system's packages; says so if that cannot be done.
 setup-browser: setup

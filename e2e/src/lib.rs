@@ -19,6 +19,7 @@ pub mod history;
 pub mod link;
 pub mod membership;
 pub mod process;
+pub mod python;
 pub mod rest;
 pub mod scale;
 pub mod volume;
