@@ -49,6 +49,8 @@ fn settings() -> SettingsRow {
         retention_bytes: None,
         content_type: Some("text/plain".to_owned()),
         record_bytes_max: Some(4096),
+        ttl_ms: Some(60_000),
+        expires_at: None,
     }
 }
 
@@ -58,6 +60,8 @@ fn change() -> SettingsChangeRow {
         retention_bytes: None,
         content_type: Some(Some("text/plain".to_owned())),
         record_bytes_max: Some(Some(4096)),
+        ttl_ms: Some(None),
+        expires_at: Some(Some(1_800_000_000_000)),
     }
 }
 
@@ -126,6 +130,8 @@ fn manifest() -> Manifest {
         last_time: 9,
         is_sealed: true,
         fence: Some("f-1".to_owned()),
+        order_key: Some("0007".to_owned()),
+        renewed: 6,
         next_key: 8,
         frontier: vec![[0xaa; 32], [0xbb; 32]],
     };
@@ -213,7 +219,26 @@ fn all_commands() -> Vec<(&'static str, CommandView<'static>)> {
     let log = target();
     vec![
         ("found", CommandView::Found(founding())),
-        ("create log", CommandView::CreateLog { name: "shop/orders", settings: settings() }),
+        (
+            "create log",
+            CommandView::CreateLog {
+                name: "shop/orders",
+                settings: settings(),
+                seals: false,
+                records: RunView::default(),
+            },
+        ),
+        (
+            "create log with records",
+            CommandView::CreateLog {
+                name: "shop/orders",
+                settings: settings(),
+                seals: true,
+                records: RunView { count: 1, body_bytes_max: 1, run: &[3, 0, 0, 0, 0, 0, 7] },
+            },
+        ),
+        ("renew log", CommandView::RenewLog { log: target() }),
+        ("expire logs", CommandView::ExpireLogs { logs: vec![7, 9] }),
         ("change settings", CommandView::ChangeSettings { log, change: change() }),
         ("delete log", CommandView::DeleteLog { log }),
         ("trim", CommandView::Trim { log, to: 5, bytes_before: 70 }),
@@ -318,6 +343,8 @@ fn append_targets() -> Vec<AppendTargetView<'static>> {
         expected_tail: None,
         fence: None,
         retry: RetryView::None,
+        order_key: None,
+        seals: false,
     };
     let producer = RetryView::Producer { id: "p-1", epoch: 3, sequence: 4 };
     vec![
@@ -327,8 +354,11 @@ fn append_targets() -> Vec<AppendTargetView<'static>> {
             expected_tail: Some(5),
             fence: Some("f-1"),
             retry: producer,
+            order_key: Some("0007"),
+            seals: true,
         },
         AppendTargetView { retry: RetryView::Key("k-7"), ..plain },
+        AppendTargetView { order_key: Some("0007"), ..plain },
     ]
 }
 
@@ -643,8 +673,12 @@ prop_compose! {
         retention_bytes in option::of(any::<u64>()),
         content_type in option::of(any_text(255)),
         record_bytes_max in option::of(any::<u64>()),
+        ttl_ms in option::of(any::<u64>()),
+        expires_at in option::of(any::<u64>()),
     ) -> SettingsRow {
-        SettingsRow { retention_age_ms, retention_bytes, content_type, record_bytes_max }
+        SettingsRow {
+            retention_age_ms, retention_bytes, content_type, record_bytes_max, ttl_ms, expires_at,
+        }
     }
 }
 
@@ -659,9 +693,10 @@ prop_compose! {
         name in any_text(255),
         settings in any_settings(),
         points in (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>()),
-        times in (any::<u64>(), any::<u64>()),
+        times in (any::<u64>(), any::<u64>(), any::<u64>()),
         is_sealed: bool,
         fence in option::of(any_text(128)),
+        order_key in option::of(any_text(128)),
         next_key: u64,
         hash: [u8; 32],
     ) -> CatalogRow {
@@ -669,7 +704,7 @@ prop_compose! {
         CatalogRow {
             name, settings, created: times.0, trim, tail,
             bytes_at_trim: points.2.min(points.3), bytes_at_tail: points.2.max(points.3),
-            last_time: times.1, is_sealed, fence, next_key,
+            last_time: times.1, is_sealed, fence, order_key, renewed: times.2, next_key,
             frontier: vec![hash; usize::try_from(tail.count_ones()).unwrap()],
         }
     }
@@ -784,6 +819,8 @@ proptest! {
         expected_tail in option::of(any::<u64>()),
         fence in option::of(any_text(128)),
         who in any_text(128),
+        order_key in option::of(any_text(128)),
+        seals: bool,
         kind in 0..3,
     ) {
         let retry = match kind {
@@ -792,7 +829,8 @@ proptest! {
             _ => RetryView::Key(&who),
         };
         let log = TargetView { name: &name, id };
-        let target = AppendTargetView { log, expected_tail, fence: fence.as_deref(), retry };
+        let (fence, order_key) = (fence.as_deref(), order_key.as_deref());
+        let target = AppendTargetView { log, expected_tail, fence, retry, order_key, seals };
         let bytes = append_command(&[target, target]);
         let (stamp, command) = commands::decode(&bytes).unwrap();
         prop_assert_eq!(stamp, 9);
@@ -810,7 +848,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..16) {
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), kind in 0_u8..24) {
         read_whatever_it_is(&bytes);
         read_whatever_it_is(&[&[1, kind], bytes.as_slice()].concat());
     }

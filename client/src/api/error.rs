@@ -119,6 +119,8 @@ error_codes! {
     SequenceBodyDiffers = "sequence_body_differs", "The sequence was used with another body";
     /// The batch was stored before, so long ago that its positions are not remembered.
     SequenceForgotten = "sequence_forgotten", "Stored before, its positions are forgotten";
+    /// The order key does not sort behind the log's last one.
+    OrderKeyOld = "order_key_old", "A later order key was used already";
     /// This idempotency key was used for another body.
     KeyBodyDiffers = "idempotency_key_body_differs", "The key was used with another body";
     /// The records asked for were trimmed.
@@ -214,6 +216,7 @@ impl ErrorCode {
             | Self::LogSealed
             | Self::SequenceGap
             | Self::SequenceForgotten
+            | Self::OrderKeyOld
             | Self::LogsFull
             | Self::CursorsFull
             | Self::CheckpointsFull
@@ -305,6 +308,7 @@ impl ErrorCode {
             | Self::SequenceGap
             | Self::SequenceBodyDiffers
             | Self::SequenceForgotten
+            | Self::OrderKeyOld
             | Self::KeyBodyDiffers
             | Self::Trimmed
             | Self::BeyondTail
@@ -364,6 +368,7 @@ impl ErrorCode {
             | Self::ProducerEpochOld
             | Self::SequenceGap
             | Self::SequenceBodyDiffers
+            | Self::OrderKeyOld
             | Self::KeyBodyDiffers
             | Self::Trimmed
             | Self::BeyondTail

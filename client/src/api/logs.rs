@@ -30,6 +30,12 @@ pub struct Settings {
     /// Longest body of a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_bytes_max: Option<u64>,
+    /// The log is deleted once nobody has used it for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+    /// The log is deleted at this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
 }
 
 impl From<&LogSettings> for Settings {
@@ -40,6 +46,8 @@ impl From<&LogSettings> for Settings {
             retention_bytes: settings.retention_bytes,
             content_type: settings.content_type.clone(),
             record_bytes_max: settings.record_bytes_max,
+            ttl_ms: settings.ttl.map(millis),
+            expires_at: settings.expires_at,
         }
     }
 }
@@ -51,6 +59,8 @@ impl From<Settings> for LogSettings {
             retention_bytes: settings.retention_bytes,
             content_type: settings.content_type,
             record_bytes_max: settings.record_bytes_max,
+            ttl: settings.ttl_ms.map(Duration::from_millis),
+            expires_at: settings.expires_at,
         }
     }
 }
@@ -71,6 +81,12 @@ pub struct SettingsPatch {
     /// Longest body of a record.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     pub record_bytes_max: Option<Option<u64>>,
+    /// The log is deleted once nobody has used it for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub ttl_ms: Option<Option<u64>>,
+    /// The log is deleted at this time.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub expires_at: Option<Option<Timestamp>>,
 }
 
 impl SettingsPatch {
@@ -88,6 +104,12 @@ impl SettingsPatch {
         }
         if let Some(value) = self.record_bytes_max {
             settings.record_bytes_max = value;
+        }
+        if let Some(value) = self.ttl_ms {
+            settings.ttl_ms = value;
+        }
+        if let Some(value) = self.expires_at {
+            settings.expires_at = value;
         }
         settings.into()
     }

@@ -80,6 +80,9 @@ impl ErrorCode {
             Self::SequenceForgotten => {
                 "Go on with the next batch: this one is stored. Read the log to learn where."
             }
+            Self::OrderKeyOld => {
+                "Read what was appended meanwhile, and use a key that sorts behind the last one."
+            }
             Self::KeyBodyDiffers => {
                 "Use a new key for another body: the one under this key may be stored already."
             }

@@ -1,7 +1,7 @@
-//! Two names that users hang on a log: a cursor, and the log's fence.
+//! What users hang on a log by name: a cursor, the log's fence, and the order key of an append.
 //!
 //! A cursor's name is a part of a path, so it has no slash and is neither `.` nor `..`. A fence is
-//! opaque: it is only ever compared.
+//! opaque: it is only ever compared. Order keys are compared byte by byte.
 //!
 //! Not here: the position a cursor holds.
 
@@ -61,6 +61,12 @@ checked_text! {
     /// The opaque token set on a log: an append that names another is refused. Visible ASCII,
     /// 1–128 bytes.
     Fence, TokenError, token::check
+}
+
+checked_text! {
+    /// The place of an append in an order of its writers' own: an append with one is refused unless its key sorts,
+    /// byte by byte, behind that of the last append to the log that had one. Visible ASCII, 1–128 bytes.
+    OrderKey, TokenError, token::check
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use super::newtype::{checked_text, number};
+use super::time::Timestamp;
 
 /// Longest log name, in bytes.
 pub const LOG_NAME_BYTES_MAX: usize = 255;
@@ -97,6 +98,25 @@ pub struct LogSettings {
     pub content_type: Option<String>,
     /// Longest body of a record. Never more than the service allows anyway.
     pub record_bytes_max: Option<u64>,
+    /// The log is deleted once nobody has used it for so long. Creating it, appending to it and changing its
+    /// settings is use; so is a read through the Durable Streams protocol.
+    pub ttl: Option<Duration>,
+    /// The log is deleted at this time.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl LogSettings {
+    /// When a log with these settings is deleted that was used at `used` and not since; never if nothing says so.
+    pub fn deadline(&self, used: Timestamp) -> Option<Timestamp> {
+        let idle = self.ttl.map(|ttl| {
+            let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+            Timestamp::new(used.as_millis().saturating_add(ttl))
+        });
+        match (idle, self.expires_at) {
+            (Some(idle), Some(fixed)) => Some(idle.min(fixed)),
+            (idle, fixed) => idle.or(fixed),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ pub use change::{
     TypedError,
 };
 pub use checkpoint::{CHECKPOINT_LABEL_BYTES_MAX, CheckpointLabel, CheckpointLabelError};
-pub use cursor::{CURSOR_NAME_BYTES_MAX, CursorName, CursorNameError, Fence};
+pub use cursor::{CURSOR_NAME_BYTES_MAX, CursorName, CursorNameError, Fence, OrderKey};
 pub use digest::{Digest, DigestError};
 pub use entry::{EntryId, EntryIndex, Epoch, Term};
 pub use headers::{HEADER_NAME_BYTES_MAX, Headers, HeadersError, HeadersIter};

@@ -114,6 +114,7 @@ producer_epoch_old            403 final     none
 sequence_gap                  409 final     none
 sequence_body_differs         422 final     none
 sequence_forgotten            409 final     possible
+order_key_old                 409 final     none
 idempotency_key_body_differs  422 final     none
 trimmed                       410 final     none
 beyond_tail                   416 final     none

@@ -15,6 +15,8 @@ fn settings_and_their_patch() {
         retention_bytes: Some(1 << 30),
         content_type: Some("application/json".into()),
         record_bytes_max: Some(65_536),
+        ttl_ms: Some(3_600_000),
+        expires_at: Some(time()),
     };
     assert_golden(
         &settings,
@@ -23,13 +25,16 @@ fn settings_and_their_patch() {
   "retention_age_ms": 86400000,
   "retention_bytes": 1073741824,
   "content_type": "application/json",
-  "record_bytes_max": 65536
+  "record_bytes_max": 65536,
+  "ttl_ms": 3600000,
+  "expires_at": "2026-11-23T20:15:57.042Z"
 }"#,
     );
     assert_golden(&Settings::default(), "{}");
     let patch = SettingsPatch {
         retention_age_ms: Some(None),
         retention_bytes: Some(Some(5)),
+        expires_at: Some(None),
         ..SettingsPatch::default()
     };
     assert_golden(
@@ -37,7 +42,8 @@ fn settings_and_their_patch() {
         r#"
 {
   "retention_age_ms": null,
-  "retention_bytes": 5
+  "retention_bytes": 5,
+  "expires_at": null
 }"#,
     );
 }

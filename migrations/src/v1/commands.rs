@@ -6,11 +6,13 @@
 //! on behalf     text by, text from, a whole command that is no append
 //! append item   u32 length of what follows, u8 conditions, u8 name length, name, [u64 log], [u64 expected tail],
 //!               [u8 fence length, fence], [u8 id length, producer, u64 epoch, u64 sequence] or [u8 key length, key],
-//!               [16 bytes of the SHA-256 of the run], u32 count, u32 longest body, run to the end
+//!               [u8 order key length, order key], [16 bytes of the SHA-256 of the run], u32 count, u32 longest body,
+//!               run to the end
+//! create log    text name, settings, u8 sealed, u32 count, u32 longest body, run to the end
 //! ```
 //!
 //! What stands in brackets is there if its bit of `conditions` is set; the hash is there with a
-//! producer or a key. The run is copied once, from where the append arrived into the command.
+//! producer or a key. One more bit says that the append seals its log; only then it may have no record. The run is copied once, from where the append arrived into the command.
 //! Decoding borrows, so that applying an append costs no allocation. Not here: what commands do
 //! (`machine` does) and their outcomes.
 
@@ -53,13 +55,20 @@ const KIND_RELEASE_CHECKPOINT: u8 = 15;
 const KIND_BEGIN_CHANGE: u8 = 16;
 const KIND_MOVE_CHANGE: u8 = 17;
 const KIND_ON_BEHALF: u8 = 18;
+const KIND_RENEW_LOG: u8 = 19;
+const KIND_EXPIRE_LOGS: u8 = 20;
 
 const HAS_LOG: u8 = 1;
 const HAS_TAIL: u8 = 1 << 1;
 const HAS_FENCE: u8 = 1 << 2;
 const HAS_PRODUCER: u8 = 1 << 3;
 const HAS_KEY: u8 = 1 << 4;
-const HAS_ALL: u8 = HAS_LOG | HAS_TAIL | HAS_FENCE | HAS_PRODUCER | HAS_KEY;
+const HAS_ORDER_KEY: u8 = 1 << 5;
+const SEALS: u8 = 1 << 6;
+const HAS_ALL: u8 = HAS_LOG | HAS_TAIL | HAS_FENCE | HAS_PRODUCER | HAS_KEY | HAS_ORDER_KEY | SEALS;
+
+/// Logs that one command lets expire.
+pub const EXPIRING_LOGS_MAX: usize = 1_024;
 
 /// Whether these bytes begin as an append does.
 pub fn is_append(command: &[u8]) -> bool {
@@ -116,6 +125,10 @@ pub struct AppendTargetView<'a> {
     pub fence: Option<&'a str>,
     /// What makes it safe to repeat.
     pub retry: RetryView<'a>,
+    /// What the log's last order key must sort before; the log's last one from then on.
+    pub order_key: Option<&'a str>,
+    /// Whether it ends the log.
+    pub seals: bool,
 }
 
 /// One append of a command, borrowed from the command's bytes.
@@ -125,7 +138,7 @@ pub struct AppendItemView<'a> {
     pub target: AppendTargetView<'a>,
     /// Hash of the run, shortened; zeros without a producer or key.
     pub body_hash: BodyHash,
-    /// How many records.
+    /// How many records; none only if the append seals the log.
     pub count: u32,
     /// The longest body among them.
     pub body_bytes_max: u32,
@@ -182,7 +195,7 @@ impl<'a> Iterator for AppendItems<'a> {
 pub enum CommandView<'a> {
     Found(FoundingRow),
     Append(AppendItems<'a>),
-    CreateLog { name: &'a str, settings: SettingsRow },
+    CreateLog { name: &'a str, settings: SettingsRow, seals: bool, records: RunView<'a> },
     ChangeSettings { log: TargetView<'a>, change: SettingsChangeRow },
     DeleteLog { log: TargetView<'a> },
     Trim { log: TargetView<'a>, to: u64, bytes_before: u64 },
@@ -198,6 +211,8 @@ pub enum CommandView<'a> {
     BeginChange { intent: IntentRow, newcomers: Vec<NewcomerRow> },
     MoveChange { change: u64, from: StageRow, to: StageRow, outcome: &'a str },
     OnBehalf { by: &'a str, from: &'a str, command: &'a [u8] },
+    RenewLog { log: TargetView<'a> },
+    ExpireLogs { logs: Vec<u64> },
 }
 
 /// Reads a command: the leader's stamp, and what to do. The items of an append are read as they are
@@ -231,6 +246,8 @@ fn read_command<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<CommandView<'a>
         KIND_CREATE_LOG => CommandView::CreateLog {
             name: fields.short_text("log name")?,
             settings: SettingsRow::read(fields)?,
+            seals: fields.flag("sealed")?,
+            records: RunView::read(fields)?,
         },
         KIND_CHANGE_SETTINGS => CommandView::ChangeSettings {
             log: TargetView::read(fields)?,
@@ -287,6 +304,12 @@ fn read_command<'a>(kind: u8, fields: &mut Fields<'a>) -> Result<CommandView<'a>
             from: fields.text(AUTHOR_BYTES_MAX, "origin")?,
             command: fields.take(fields.remaining(), "command on behalf")?,
         },
+        KIND_RENEW_LOG => CommandView::RenewLog { log: TargetView::read(fields)? },
+        KIND_EXPIRE_LOGS => {
+            let count = fields.length(EXPIRING_LOGS_MAX, "expiring logs")?;
+            let logs = (0..count).map(|_| fields.u64("expiring log")).collect::<Result<_, _>>()?;
+            CommandView::ExpireLogs { logs }
+        }
         _ => return Err(Malformed::new("command kind", 1)),
     })
 }
@@ -317,6 +340,7 @@ fn read_item<'a>(fields: &mut Fields<'a>) -> Result<AppendItemView<'a>, Malforme
     } else {
         RetryView::None
     };
+    let order_key = if has(HAS_ORDER_KEY) { Some(fields.short_text("order key")?) } else { None };
     let body_hash = match retry {
         RetryView::None => BodyHash::default(),
         RetryView::Producer { .. } | RetryView::Key(_) => fields.array("body hash")?,
@@ -327,7 +351,8 @@ fn read_item<'a>(fields: &mut Fields<'a>) -> Result<AppendItemView<'a>, Malforme
     let run_bytes =
         until.checked_sub(run_offset).ok_or(Malformed::new("append item", run_offset))?;
     let run = fields.take(run_bytes, "run")?;
-    let target = AppendTargetView { log: TargetView { name, id }, expected_tail, fence, retry };
+    let (log, seals) = (TargetView { name, id }, has(SEALS));
+    let target = AppendTargetView { log, expected_tail, fence, retry, order_key, seals };
     Ok(AppendItemView { target, body_hash, count, body_bytes_max, run, run_offset })
 }
 
@@ -339,10 +364,10 @@ pub fn body_hash(run: &[u8]) -> BodyHash {
     short
 }
 
-/// The records of an append, with what is known of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The records of an append or of a new log, with what is known of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunView<'a> {
-    /// How many; never zero.
+    /// How many.
     pub count: u32,
     /// The longest body among them.
     pub body_bytes_max: u32,
@@ -350,9 +375,24 @@ pub struct RunView<'a> {
     pub run: &'a [u8],
 }
 
+impl<'a> RunView<'a> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u32_le(self.count);
+        out.put_u32_le(self.body_bytes_max);
+        out.extend_from_slice(self.run);
+    }
+
+    fn read(fields: &mut Fields<'a>) -> Result<Self, Malformed> {
+        let count = fields.u32("record count")?;
+        let body_bytes_max = fields.u32("longest body")?;
+        let run = fields.take(fields.remaining(), "run")?;
+        Ok(Self { count, body_bytes_max, run })
+    }
+}
+
 /// What stands before the run in an append item, the item's length included.
 pub fn encode_item_head(target: &AppendTargetView<'_>, records: RunView<'_>) -> Vec<u8> {
-    assert!(records.count > 0, "an append has at least one record");
+    assert!(records.count > 0 || target.seals, "an append has at least one record, or seals");
     let mut head = Vec::with_capacity(64 + target.log.name.len());
     head.put_u32_le(0);
     head.put_u8(conditions(target));
@@ -375,6 +415,9 @@ pub fn encode_item_head(target: &AppendTargetView<'_>, records: RunView<'_>) -> 
         }
         RetryView::Key(key) => put_short_text(&mut head, key),
     }
+    if let Some(key) = target.order_key {
+        put_short_text(&mut head, key);
+    }
     if target.retry != RetryView::None {
         head.extend_from_slice(&body_hash(records.run));
     }
@@ -390,6 +433,8 @@ fn conditions(target: &AppendTargetView<'_>) -> u8 {
     bit(target.log.id.is_some(), HAS_LOG)
         | bit(target.expected_tail.is_some(), HAS_TAIL)
         | bit(target.fence.is_some(), HAS_FENCE)
+        | bit(target.order_key.is_some(), HAS_ORDER_KEY)
+        | bit(target.seals, SEALS)
         | match target.retry {
             RetryView::None => 0,
             RetryView::Producer { .. } => HAS_PRODUCER,
@@ -421,15 +466,25 @@ pub fn encode(stamp: u64, command: &CommandView<'_>) -> Vec<u8> {
     match command {
         CommandView::Found(founding) => founding.write_fields(&mut out),
         CommandView::Append(_) => unreachable!("an append is encoded of its items"),
-        CommandView::CreateLog { name, settings } => {
+        CommandView::CreateLog { name, settings, seals, records } => {
             put_short_text(&mut out, name);
             settings.write(&mut out);
+            out.put_u8(u8::from(*seals));
+            records.write(&mut out);
         }
         CommandView::ChangeSettings { log, change } => {
             log.write(&mut out);
             change.write(&mut out);
         }
-        CommandView::DeleteLog { log } | CommandView::Seal { log } => log.write(&mut out),
+        CommandView::DeleteLog { log }
+        | CommandView::Seal { log }
+        | CommandView::RenewLog { log } => log.write(&mut out),
+        CommandView::ExpireLogs { logs } => {
+            put_length(&mut out, logs.len(), EXPIRING_LOGS_MAX);
+            for log in logs {
+                out.put_u64_le(*log);
+            }
+        }
         CommandView::Trim { log, to, bytes_before } => {
             log.write(&mut out);
             out.put_u64_le(*to);
@@ -515,5 +570,7 @@ const fn kind(command: &CommandView<'_>) -> u8 {
         CommandView::BeginChange { .. } => KIND_BEGIN_CHANGE,
         CommandView::MoveChange { .. } => KIND_MOVE_CHANGE,
         CommandView::OnBehalf { .. } => KIND_ON_BEHALF,
+        CommandView::RenewLog { .. } => KIND_RENEW_LOG,
+        CommandView::ExpireLogs { .. } => KIND_EXPIRE_LOGS,
     }
 }

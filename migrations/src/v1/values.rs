@@ -97,6 +97,10 @@ pub struct SettingsRow {
     pub content_type: Option<String>,
     /// Longest body.
     pub record_bytes_max: Option<u64>,
+    /// The log goes so long after it was used last.
+    pub ttl_ms: Option<u64>,
+    /// The log goes at this time.
+    pub expires_at: Option<u64>,
 }
 
 impl SettingsRow {
@@ -105,6 +109,8 @@ impl SettingsRow {
         put_optional(out, self.retention_bytes, Vec::put_u64_le);
         put_optional(out, self.content_type.as_deref(), put_short_text);
         put_optional(out, self.record_bytes_max, Vec::put_u64_le);
+        put_optional(out, self.ttl_ms, Vec::put_u64_le);
+        put_optional(out, self.expires_at, Vec::put_u64_le);
     }
 
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
@@ -115,6 +121,8 @@ impl SettingsRow {
                 .optional("content type", |f| f.short_text("content type"))?
                 .map(str::to_owned),
             record_bytes_max: fields.optional("record limit", |f| f.u64("record limit"))?,
+            ttl_ms: fields.optional("time to live", |f| f.u64("time to live"))?,
+            expires_at: fields.optional("expiry", |f| f.u64("expiry"))?,
         })
     }
 }
@@ -130,6 +138,10 @@ pub struct SettingsChangeRow {
     pub content_type: Option<Option<String>>,
     /// Longest body.
     pub record_bytes_max: Option<Option<u64>>,
+    /// The log goes so long after it was used last.
+    pub ttl_ms: Option<Option<u64>>,
+    /// The log goes at this time.
+    pub expires_at: Option<Option<u64>>,
 }
 
 impl SettingsChangeRow {
@@ -141,6 +153,8 @@ impl SettingsChangeRow {
             put_optional(out, value.as_deref(), put_short_text);
         });
         put_optional(out, self.record_bytes_max, number);
+        put_optional(out, self.ttl_ms, number);
+        put_optional(out, self.expires_at, number);
     }
 
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
@@ -155,6 +169,8 @@ impl SettingsChangeRow {
                 Ok(text.map(str::to_owned))
             })?,
             record_bytes_max: number(fields, "record limit")?,
+            ttl_ms: number(fields, "time to live")?,
+            expires_at: number(fields, "expiry")?,
         })
     }
 }
@@ -182,6 +198,10 @@ pub struct CatalogRow {
     pub is_sealed: bool,
     /// The token that appends may have to name.
     pub fence: Option<String>,
+    /// The order key of the last append that had one.
+    pub order_key: Option<String>,
+    /// When its time to live was begun again other than by an append; zero if never.
+    pub renewed: u64,
     /// Ordinal of the next idempotency key.
     pub next_key: u64,
     /// Hashes of the complete trees that the log consists of, the largest first: one per set bit of
@@ -207,6 +227,8 @@ impl Body for CatalogRow {
         }
         out.put_u8(u8::from(self.is_sealed));
         put_optional(out, self.fence.as_deref(), put_short_text);
+        put_optional(out, self.order_key.as_deref(), put_short_text);
+        out.put_u64_le(self.renewed);
         out.put_u64_le(self.next_key);
         out.put_u8(u8::try_from(self.frontier.len()).expect("a frontier has at most 64 hashes"));
         for hash in &self.frontier {
@@ -226,6 +248,10 @@ impl Body for CatalogRow {
             last_time: fields.u64("last time")?,
             is_sealed: fields.flag("sealed")?,
             fence: fields.optional("fence", |f| f.short_text("fence"))?.map(str::to_owned),
+            order_key: fields
+                .optional("order key", |f| f.short_text("order key"))?
+                .map(str::to_owned),
+            renewed: fields.u64("renewed")?,
             next_key: fields.u64("next key")?,
             frontier: read_frontier(fields)?,
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use client::api::logs::{Cursor, Dropped, ListQuery, LogDescription, LogSummary, SettingsPatch};
-use client::types::{CursorName, Fence, LogName, LogSettings, Position};
+use client::types::{CursorName, Fence, LogName, LogSettings, Position, Timestamp, TimestampError};
 use client::{Client, Log};
 use serde::Serialize;
 
@@ -143,6 +143,12 @@ pub(super) struct SettingsArguments {
     /// The longest body of a record.
     #[arg(long, value_parser = size, value_name = "SIZE")]
     record_bytes_max: Option<u64>,
+    /// The log is deleted once nobody has used it for so long; appending is use, and so is changing its settings.
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    ttl: Option<Duration>,
+    /// The log is deleted at this time, in RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    expires_at: Option<Timestamp>,
 }
 
 /// Settings to change.
@@ -161,6 +167,12 @@ pub(super) struct PatchArguments {
     /// The longest body of a record, or `none`.
     #[arg(long, value_parser = or_none(size), value_name = "SIZE")]
     record_bytes_max: Option<Choice<u64>>,
+    /// The log is deleted once nobody has used it for so long; `none` keeps it.
+    #[arg(long, value_parser = or_none(duration), value_name = "TIME")]
+    ttl: Option<Choice<Duration>>,
+    /// The log is deleted at this time, in RFC 3339; `none` keeps it.
+    #[arg(long, value_parser = or_none(moment), value_name = "TIME")]
+    expires_at: Option<Choice<Timestamp>>,
 }
 
 /// A value, or the word that takes it away.
@@ -171,6 +183,10 @@ fn or_none<T>(
     parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
 ) -> impl Fn(&str) -> Result<Choice<T>, String> + Clone + Send + Sync + 'static {
     move |text| if text == "none" { Ok(Choice(None)) } else { Ok(Choice(Some(parse(text)?))) }
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|error: TimestampError| error.to_string())
 }
 
 /// Whether a change is only rehearsed.
@@ -199,6 +215,8 @@ impl SettingsArguments {
             retention_bytes: self.retention_bytes,
             content_type: self.content_type,
             record_bytes_max: self.record_bytes_max,
+            ttl: self.ttl,
+            expires_at: self.expires_at,
         }
     }
 }
@@ -211,6 +229,8 @@ impl PatchArguments {
             retention_bytes: self.retention_bytes.map(|bytes| bytes.0),
             content_type: self.content_type.map(|content_type| content_type.0),
             record_bytes_max: self.record_bytes_max.map(|bytes| bytes.0),
+            ttl_ms: self.ttl.map(|ttl| ttl.0.map(millis)),
+            expires_at: self.expires_at.map(|time| time.0),
         }
     }
 }
@@ -302,9 +322,10 @@ fn described(log: &LogDescription, context: &Context) -> Result<(), Failure> {
     Ok(context.output.value(log, |log| {
         let or_none = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
         let settings = &log.settings;
-        let age = settings.retention_age_ms.map(|millis| {
-            jiff::SignedDuration::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
-        });
+        let span = |millis: Option<u64>| {
+            let millis = millis.map(|millis| i64::try_from(millis).unwrap_or(i64::MAX));
+            millis.map(|millis| format!("{:#}", jiff::SignedDuration::from_millis(millis)))
+        };
         Table::pairs()
             .pair("log", log.log.to_string())
             .pair("id", log.log_id.to_string())
@@ -314,10 +335,12 @@ fn described(log: &LogDescription, context: &Context) -> Result<(), Failure> {
             .pair("last append", or_none(log.last_time.map(|time| time.to_string())))
             .pair("sealed", if log.sealed { "yes" } else { "no" })
             .pair("fence", or_none(log.fence.as_ref().map(ToString::to_string)))
-            .pair("retention age", or_none(age.map(|age| format!("{age:#}"))))
+            .pair("retention age", or_none(span(settings.retention_age_ms)))
             .pair("retention bytes", or_none(settings.retention_bytes.map(output::bytes)))
             .pair("content type", or_none(settings.content_type.clone()))
             .pair("record bytes max", or_none(settings.record_bytes_max.map(output::bytes)))
+            .pair("deleted when unused for", or_none(span(settings.ttl_ms)))
+            .pair("deleted at", or_none(settings.expires_at.map(|time| time.to_string())))
             .pair("root", log.root.to_string())
     })?)
 }

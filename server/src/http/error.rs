@@ -61,6 +61,7 @@ impl From<ChangeLogError> for ApiError {
             ChangeLogError::ReservedName => Self::new(ErrorCode::ReservedLogName),
             ChangeLogError::Damaged { position } => Self::new(ErrorCode::Damaged)
                 .actual(Actual { damaged_from: Some(position), ..Actual::default() }),
+            ChangeLogError::Records(error) => (*error).into(),
             ChangeLogError::Disk => Self::because(ErrorCode::Damaged, "the disk failed"),
         }
     }
@@ -222,7 +223,10 @@ impl From<Rejection> for ApiError {
                     received_sequence: Some(received),
                     ..none
                 }),
-            Rejection::SequenceBodyDiffers => Self::new(ErrorCode::SequenceBodyDiffers),
+            Rejection::SequenceBodyDiffers { last: _ } => Self::new(ErrorCode::SequenceBodyDiffers),
+            Rejection::OrderKeyOld { last } => {
+                Self::because(ErrorCode::OrderKeyOld, format!("the log's last order key is {last}"))
+            }
             Rejection::SequenceForgotten { last } => Self::because(
                 ErrorCode::SequenceForgotten,
                 format!("the producer's newest sequence is {last}"),
@@ -380,7 +384,7 @@ fn size(number: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use client::types::{
-        ClusterId, Fence, LogId, LogName, Position, ProducerEpoch, ReplicaId, Sequence,
+        ClusterId, Fence, LogId, LogName, OrderKey, Position, ProducerEpoch, ReplicaId, Sequence,
     };
 
     use super::*;
@@ -412,7 +416,11 @@ mod tests {
                 Rejection::SequenceGap { expected: Sequence::new(1), received: Sequence::new(3) },
                 ErrorCode::SequenceGap,
             ),
-            (Rejection::SequenceBodyDiffers, ErrorCode::SequenceBodyDiffers),
+            (
+                Rejection::SequenceBodyDiffers { last: Sequence::ZERO },
+                ErrorCode::SequenceBodyDiffers,
+            ),
+            (Rejection::OrderKeyOld { last: OrderKey::new("7").unwrap() }, ErrorCode::OrderKeyOld),
             (Rejection::SequenceForgotten { last: Sequence::new(9) }, ErrorCode::SequenceForgotten),
             (Rejection::KeyBodyDiffers, ErrorCode::KeyBodyDiffers),
             (Rejection::RecordTooLarge { bytes: 9, max: 8 }, ErrorCode::RecordTooLarge),

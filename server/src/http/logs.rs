@@ -277,6 +277,9 @@ fn check(settings: &Settings) -> Result<(), ApiError> {
             ApiError::because(ErrorCode::InvalidBody, "record_bytes_max is zero").actual(actual)
         );
     }
+    if settings.ttl_ms == Some(0) {
+        return Err(ApiError::because(ErrorCode::InvalidBody, "ttl_ms is zero"));
+    }
     Ok(())
 }
 

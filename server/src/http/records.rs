@@ -92,8 +92,7 @@ impl Append<'_> {
 
     async fn here(&self, body: &Bytes) -> Result<Response, ApiError> {
         let batch = self.batch(body).await?;
-        let request =
-            AppendRequest { log: self.log.clone(), conditions: self.conditions.clone(), batch };
+        let request = AppendRequest::of(self.log.clone(), self.conditions.clone(), batch);
         let appended = self.api.node.append(request).await?;
         Ok(appended_answer(&self.log, &appended))
     }
@@ -240,6 +239,8 @@ mod tests {
             tail: Position::new(u64::MAX),
             time: Timestamp::new(1_764_000_000_123),
             replayed: true,
+            sealed: false,
+            last_sequence: None,
         };
         let response = appended_answer(&log, &appended);
         assert_eq!(response.headers()[header::IDEMPOTENCY_REPLAYED], "true");

@@ -92,6 +92,8 @@ pub(super) fn foreseen(machine: &Machine, command: &Command) -> Option<ActRow> {
         | Command::SetFence(_)
         | Command::SetCursor(_)
         | Command::DeleteCursor(_)
+        | Command::RenewLog(_)
+        | Command::ExpireLogs(_)
         | Command::ExpireProducers(_)
         | Command::CertifyCheckpoint(_)
         | Command::OnBehalf(_) => return None,

@@ -10,7 +10,7 @@
 //! end the process.
 
 use bytes::Bytes;
-use client::types::{Digest, LogId, Position, ProducerEpoch, ProducerId, Sequence};
+use client::types::{Digest, LogId, OrderKey, Position, ProducerEpoch, ProducerId, Sequence};
 use migrations::latest::commands::{AppendItemView, AppendItems, RetryView};
 use migrations::latest::records::{RUN_RECORD_HEAD_BYTES, run_records};
 
@@ -56,8 +56,8 @@ impl Logs {
             (None, RetryView::Key(key)) => judge_key(log, key, item)?,
             (None, _) => Verdict::Next,
         };
-        if let Verdict::Repeated(place) = verdict {
-            return Ok(appended(log, &place, Replay::Repeated));
+        if let Verdict::Repeated { place, last } = verdict {
+            return Ok(appended(log, &place, Replay::Repeated, last));
         }
         check_conditions(log, item)?;
         let next = check_room(log, item)?;
@@ -69,7 +69,8 @@ impl Logs {
         }
         let place = self.store(id, item, next, payload, delta);
         self.remember(id, item, place);
-        Ok(appended(self.found(id), &place, Replay::Stored))
+        let last = numbered(item).map(|batch| batch.sequence);
+        Ok(appended(self.found(id), &place, Replay::Stored, last))
     }
 
     /// Stores the records of an item.
@@ -81,6 +82,14 @@ impl Logs {
         payload: &Bytes,
         delta: &mut Delta,
     ) -> Place {
+        if item.count == 0 {
+            return Place {
+                first: self.found(id).tail,
+                count: 0,
+                time: self.now,
+                body_hash: item.body_hash,
+            };
+        }
         let until = item.run_offset + item.run.len();
         let new = New {
             count: item.count,
@@ -133,6 +142,13 @@ impl Logs {
 
     /// Keeps what a retry will be answered with.
     fn remember(&mut self, id: LogId, item: &AppendItemView<'_>, place: Place) {
+        if item.target.seals {
+            self.touch(id).is_sealed = true;
+        }
+        if let Some(key) = item.target.order_key {
+            let key = OrderKey::new(key).expect("an order key was checked before proposing");
+            self.touch(id).order_key = Some(key);
+        }
         let log = self.by_id.get_mut(&id).expect("the log was just appended to");
         if let Some(batch) = numbered(item) {
             let recorded = log.producers.record(&batch, place);
@@ -232,7 +248,9 @@ fn numbered<'a>(item: &AppendItemView<'a>) -> Option<Numbered<'a>> {
 fn judge_key(log: &Log, key: &str, item: &AppendItemView<'_>) -> Result<Verdict, Rejection> {
     match log.keys.place(key) {
         None => Ok(Verdict::Next),
-        Some(place) if place.body_hash == item.body_hash => Ok(Verdict::Repeated(*place)),
+        Some(place) if place.body_hash == item.body_hash => {
+            Ok(Verdict::Repeated { place: *place, last: None })
+        }
         Some(_) => Err(Rejection::KeyBodyDiffers),
     }
 }
@@ -252,13 +270,21 @@ fn check_conditions(log: &Log, item: &AppendItemView<'_>) -> Result<(), Rejectio
         let expected = Position::new(expected);
         return Err(Rejection::TailDiffers { expected, tail: log.tail });
     }
-    if let Some(max) = log.settings.record_bytes_max {
-        let bytes = u64::from(item.body_bytes_max);
-        if bytes > max {
-            return Err(Rejection::RecordTooLarge { bytes, max });
-        }
+    if let Some(key) = item.target.order_key
+        && let Some(last) = log.order_key.as_ref().filter(|last| last.as_str() >= key)
+    {
+        return Err(Rejection::OrderKeyOld { last: last.clone() });
     }
-    Ok(())
+    check_bodies(log, item.body_bytes_max)
+}
+
+/// Whether a log allows bodies of so many bytes.
+pub(super) fn check_bodies(log: &Log, body_bytes_max: u32) -> Result<(), Rejection> {
+    let bytes = u64::from(body_bytes_max);
+    match log.settings.record_bytes_max {
+        Some(max) if bytes > max => Err(Rejection::RecordTooLarge { bytes, max }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_room(log: &Log, item: &AppendItemView<'_>) -> Result<Next, Rejection> {
@@ -279,7 +305,7 @@ impl Next {
     }
 }
 
-fn appended(log: &Log, place: &Place, replay: Replay) -> Appended {
+fn appended(log: &Log, place: &Place, replay: Replay, last: Option<Sequence>) -> Appended {
     Appended {
         log: log.id,
         first: place.first,
@@ -287,5 +313,7 @@ fn appended(log: &Log, place: &Place, replay: Replay) -> Appended {
         tail: log.tail,
         time: place.time,
         replayed: replay == Replay::Repeated,
+        sealed: log.is_sealed,
+        last_sequence: last,
     }
 }

@@ -12,21 +12,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::types::{
     Batch, CheckpointLabel, ClusterId, CursorName, Digest, EntryIndex, Fence, LogId, LogName,
-    LogSettings, Position, ReplicaId, Timestamp,
+    LogSettings, OrderKey, Position, ReplicaId, Timestamp,
 };
 use migrations::latest::checkpoints::CertificateRow;
 use migrations::latest::commands::{
-    self, AppendItems, AppendTargetView, CommandView, RetryView, RunView, TargetView,
+    self, AppendItemView, AppendItems, AppendTargetView, CommandView, RetryView, RunView,
+    TargetView,
 };
 use migrations::latest::records::check_run;
 use migrations::latest::values::{FoundingRow, LimitsRow, SettingsChangeRow, SettingsRow};
 
 use super::command::{
     AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Author, BeginChange,
-    CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog,
-    ExpireProducers, Found, Founding, LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand,
-    MoveChange, OnBehalf, ReleaseCheckpoint, SealLog, SetCursor, SetFence, SettingsChange, Timings,
-    TrimLog,
+    CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, ExpireLogs,
+    ExpireProducers, FirstContent, FirstRecords, Found, Founding, LogTarget, MachineLimits,
+    MakeCheckpoint, MalformedCommand, MoveChange, OnBehalf, ReleaseCheckpoint, RenewLog, SealLog,
+    SetCursor, SetFence, SettingsChange, Timings, TrimLog,
 };
 use super::payload::Payload;
 
@@ -36,13 +37,18 @@ pub(super) fn encode_append(stamp: Timestamp, items: &[AppendItem]) -> Payload {
 }
 
 /// What stands before the run of a batch in its item.
-pub(super) fn encode_item_head(target: &AppendTarget, batch: &Batch) -> Bytes {
-    let records = RunView {
-        count: batch.count(),
-        body_bytes_max: u32::try_from(batch.body_bytes_max()).expect("a body has less than 4 GiB"),
-        run: batch.run(),
-    };
+pub(super) fn encode_item_head(target: &AppendTarget, batch: Option<&Batch>) -> Bytes {
+    let records = batch.map(run_view).unwrap_or_default();
     commands::encode_item_head(&append_target_view(target), records).into()
+}
+
+fn run_view(batch: &Batch) -> RunView<'_> {
+    let body_bytes_max = body_bytes_max(batch);
+    RunView { count: batch.count(), body_bytes_max, run: batch.run() }
+}
+
+pub(super) fn body_bytes_max(batch: &Batch) -> u32 {
+    u32::try_from(batch.body_bytes_max()).expect("a body has less than 4 GiB")
 }
 
 pub(super) fn encode_command(command: &Command) -> Payload {
@@ -50,8 +56,15 @@ pub(super) fn encode_command(command: &Command) -> Payload {
         Command::Append(append) => return encode_append(append.stamp, &append.items),
         Command::Found(c) => (c.stamp, CommandView::Found(founding_row(&c.founding))),
         Command::CreateLog(c) => {
-            let settings = settings_row(&c.settings);
-            (c.stamp, CommandView::CreateLog { name: c.name.as_str(), settings })
+            let (name, settings) = (c.name.as_str(), settings_row(&c.settings));
+            let records = c.content.records.as_ref().map(FirstRecords::view).unwrap_or_default();
+            let seals = c.content.seals;
+            (c.stamp, CommandView::CreateLog { name, settings, seals, records })
+        }
+        Command::RenewLog(c) => (c.stamp, CommandView::RenewLog { log: target_view(&c.log) }),
+        Command::ExpireLogs(c) => {
+            let logs = c.logs.iter().map(|log| log.get()).collect();
+            (c.stamp, CommandView::ExpireLogs { logs })
         }
         Command::ChangeSettings(c) => {
             let change = change_row(&c.change);
@@ -133,10 +146,20 @@ pub(super) fn read_command(
             Command::Append(Append { stamp, items: read_items(items, bytes)? })
         }
         CommandView::Found(row) => Command::Found(Found { stamp, founding: founding(&row) }),
-        CommandView::CreateLog { name, settings } => Command::CreateLog(CreateLog {
+        CommandView::CreateLog { name, settings, seals, records } => {
+            Command::CreateLog(CreateLog {
+                stamp,
+                name: log_name(name)?,
+                settings: self::settings(settings),
+                content: FirstContent { records: first_records(records, bytes)?, seals },
+            })
+        }
+        CommandView::RenewLog { log } => {
+            Command::RenewLog(RenewLog { stamp, log: log_target(log)? })
+        }
+        CommandView::ExpireLogs { logs } => Command::ExpireLogs(ExpireLogs {
             stamp,
-            name: log_name(name)?,
-            settings: self::settings(settings),
+            logs: logs.into_iter().map(LogId::new).collect(),
         }),
         CommandView::ChangeSettings { log, change } => Command::ChangeSettings(ChangeSettings {
             stamp,
@@ -217,6 +240,31 @@ pub(super) fn read_command(
     })
 }
 
+/// Checks the first records of a new log, a slice of the command.
+fn first_records(
+    view: RunView<'_>,
+    bytes: &Bytes,
+) -> Result<Option<FirstRecords>, MalformedCommand> {
+    if view == RunView::default() {
+        return Ok(None);
+    }
+    check_shape(view)?;
+    let RunView { count, body_bytes_max, run } = view;
+    Ok(Some(FirstRecords { count, body_bytes_max, run: bytes.slice_ref(run) }))
+}
+
+/// Whether a run is what is said of it.
+fn check_shape(view: RunView<'_>) -> Result<(), MalformedCommand> {
+    let shape = check_run(view.run)?;
+    if shape.count != view.count {
+        return Err(MalformedCommand::Field { field: "record count" });
+    }
+    if shape.body_bytes_max != view.body_bytes_max {
+        return Err(MalformedCommand::Field { field: "longest body" });
+    }
+    Ok(())
+}
+
 /// Checks every item with all its records. The items are slices of the command.
 fn read_items(
     mut items: AppendItems<'_>,
@@ -228,13 +276,12 @@ fn read_items(
         let item = item?;
         log_name(item.target.log.name)?;
         item.target.fence.map(fence).transpose()?;
+        item.target.order_key.map(order_key).transpose()?;
         check_retry(item.target.retry)?;
-        let shape = check_run(item.run)?;
-        if shape.count == 0 || shape.count != item.count {
+        let AppendItemView { count, body_bytes_max, run, .. } = item;
+        check_shape(RunView { count, body_bytes_max, run })?;
+        if count == 0 && !item.target.seals {
             return Err(MalformedCommand::Field { field: "record count" });
-        }
-        if shape.body_bytes_max != item.body_bytes_max {
-            return Err(MalformedCommand::Field { field: "longest body" });
         }
         let is_hashed = item.target.retry != RetryView::None;
         if is_hashed && commands::body_hash(item.run) != item.body_hash {
@@ -266,6 +313,7 @@ macro_rules! checked {
 checked!(log_name -> LogName, "log name");
 checked!(cursor_name -> CursorName, "cursor name");
 checked!(fence -> Fence, "fence");
+checked!(order_key -> OrderKey, "order key");
 checked!(producer_id -> client::types::ProducerId, "producer id");
 checked!(idempotency_key -> client::types::IdempotencyKey, "idempotency key");
 
@@ -291,6 +339,8 @@ fn append_target_view(target: &AppendTarget) -> AppendTargetView<'_> {
             },
             AppendRetry::Key(key) => RetryView::Key(key.as_str()),
         },
+        order_key: target.order_key.as_ref().map(OrderKey::as_str),
+        seals: target.seals,
     }
 }
 
@@ -300,6 +350,8 @@ pub(super) fn settings_row(settings: &LogSettings) -> SettingsRow {
         retention_bytes: settings.retention_bytes,
         content_type: settings.content_type.clone(),
         record_bytes_max: settings.record_bytes_max,
+        ttl_ms: settings.ttl.map(whole_millis),
+        expires_at: settings.expires_at.map(Timestamp::as_millis),
     }
 }
 
@@ -309,6 +361,8 @@ pub(super) fn settings(row: SettingsRow) -> LogSettings {
         retention_bytes: row.retention_bytes,
         content_type: row.content_type,
         record_bytes_max: row.record_bytes_max,
+        ttl: row.ttl_ms.map(Duration::from_millis),
+        expires_at: row.expires_at.map(Timestamp::new),
     }
 }
 
@@ -318,6 +372,8 @@ pub(super) fn change_row(change: &SettingsChange) -> SettingsChangeRow {
         retention_bytes: change.retention_bytes,
         content_type: change.content_type.clone(),
         record_bytes_max: change.record_bytes_max,
+        ttl_ms: change.ttl.map(|ttl| ttl.map(whole_millis)),
+        expires_at: change.expires_at.map(|time| time.map(Timestamp::as_millis)),
     }
 }
 
@@ -327,6 +383,8 @@ fn change(row: SettingsChangeRow) -> SettingsChange {
         retention_bytes: row.retention_bytes,
         content_type: row.content_type,
         record_bytes_max: row.record_bytes_max,
+        ttl: row.ttl_ms.map(|ttl| ttl.map(Duration::from_millis)),
+        expires_at: row.expires_at.map(|time| time.map(Timestamp::new)),
     }
 }
 

@@ -14,10 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::types::{
     Batch, CheckpointLabel, ClusterId, CursorName, Digest, EntryIndex, Fence, IdempotencyKey,
-    LogId, LogName, LogSettings, Position, ProducerEpoch, ProducerId, ReplicaId, Sequence,
-    Timestamp,
+    LogId, LogName, LogSettings, OrderKey, Position, ProducerEpoch, ProducerId, ReplicaId,
+    Sequence, Timestamp,
 };
 use migrations::latest::changes::{IntentRow, NewcomerRow, StageRow};
+use migrations::latest::commands::RunView;
 use migrations::latest::values::{GenerationRow, NodeRow};
 
 use super::codec;
@@ -90,12 +91,23 @@ pub struct AppendTarget {
     pub fence: Option<Fence>,
     /// What makes it safe to repeat.
     pub retry: AppendRetry,
+    /// What the log's last order key must sort before; the log's last one from then on.
+    pub order_key: Option<OrderKey>,
+    /// Whether it ends the log.
+    pub seals: bool,
 }
 
 impl AppendTarget {
     /// An append without conditions.
     pub fn unconditional(name: LogName) -> Self {
-        Self { log: name.into(), expected_tail: None, fence: None, retry: AppendRetry::None }
+        Self {
+            log: name.into(),
+            expected_tail: None,
+            fence: None,
+            retry: AppendRetry::None,
+            order_key: None,
+            seals: false,
+        }
     }
 }
 
@@ -111,8 +123,13 @@ impl AppendItem {
     /// The append of a batch. With a producer or a key, the batch is hashed here, once for all
     /// replicas.
     pub fn encode(target: &AppendTarget, batch: &Batch) -> Self {
-        let head = codec::encode_item_head(target, batch);
+        let head = codec::encode_item_head(target, Some(batch));
         Self { head, run: batch.run().clone() }
+    }
+
+    /// An append of no records, which seals its log.
+    pub fn encode_seal(target: &AppendTarget) -> Self {
+        Self { head: codec::encode_item_head(target, None), run: Bytes::new() }
     }
 
     /// An item as it stands in a command that was checked.
@@ -142,6 +159,10 @@ pub enum Command {
     CreateLog(CreateLog),
     /// See [`ChangeSettings`].
     ChangeSettings(ChangeSettings),
+    /// See [`RenewLog`].
+    RenewLog(RenewLog),
+    /// See [`ExpireLogs`].
+    ExpireLogs(ExpireLogs),
     /// See [`DeleteLog`].
     DeleteLog(DeleteLog),
     /// See [`TrimLog`].
@@ -305,6 +326,59 @@ pub struct CreateLog {
     pub name: LogName,
     /// Its settings.
     pub settings: LogSettings,
+    /// What it begins with.
+    pub content: FirstContent,
+}
+
+/// What a log begins with, if it is created now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FirstContent {
+    pub(super) records: Option<FirstRecords>,
+    pub(super) seals: bool,
+}
+
+impl FirstContent {
+    /// A log of these records, which takes no more if it `seals`.
+    pub fn new(batch: Option<Batch>, seals: bool) -> Self {
+        let records = batch.map(|batch| FirstRecords {
+            count: batch.count(),
+            body_bytes_max: codec::body_bytes_max(&batch),
+            run: batch.into_run(),
+        });
+        Self { records, seals }
+    }
+}
+
+/// The first records of a log, as a batch holds them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FirstRecords {
+    pub(super) count: u32,
+    pub(super) body_bytes_max: u32,
+    pub(super) run: Bytes,
+}
+
+impl FirstRecords {
+    pub(super) fn view(&self) -> RunView<'_> {
+        RunView { count: self.count, body_bytes_max: self.body_bytes_max, run: &self.run }
+    }
+}
+
+/// Begins the time to live of a log again: somebody uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenewLog {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Which log.
+    pub log: LogTarget,
+}
+
+/// Deletes those of the logs whose time has come by the machine's clock; the others stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpireLogs {
+    /// The leader's clock.
+    pub stamp: Timestamp,
+    /// Logs that may be due; at most [`migrations::latest::commands::EXPIRING_LOGS_MAX`].
+    pub logs: Vec<LogId>,
 }
 
 /// Changes some settings of a log. Two changes are done one after the other, whoever proposed them,
@@ -330,6 +404,10 @@ pub struct SettingsChange {
     pub content_type: Option<Option<String>>,
     /// Longest body of a record.
     pub record_bytes_max: Option<Option<u64>>,
+    /// The log goes so long after it was used last.
+    pub ttl: Option<Option<Duration>>,
+    /// The log goes at this time.
+    pub expires_at: Option<Option<Timestamp>>,
 }
 
 impl SettingsChange {
@@ -340,6 +418,8 @@ impl SettingsChange {
             retention_bytes: self.retention_bytes.unwrap_or(to.retention_bytes),
             content_type: self.content_type.unwrap_or_else(|| to.content_type.clone()),
             record_bytes_max: self.record_bytes_max.unwrap_or(to.record_bytes_max),
+            ttl: self.ttl.unwrap_or(to.ttl),
+            expires_at: self.expires_at.unwrap_or(to.expires_at),
         }
     }
 }
@@ -557,6 +637,8 @@ proposal!(SetFence => FenceSet: Result<LogId, Rejection>);
 proposal!(SetCursor => CursorSet: Result<LogId, Rejection>);
 proposal!(DeleteCursor => CursorDeleted: Result<CursorDeleted, Rejection>);
 proposal!(AdmitReplica => ReplicaAdmitted: ReplicaId);
+proposal!(RenewLog => LogRenewed: Result<LogId, Rejection>);
+proposal!(ExpireLogs => LogsExpired: u64);
 proposal!(ExpireProducers => ProducersExpired: ProducersExpired);
 proposal!(MakeCheckpoint => CheckpointMade: Result<EntryIndex, Rejection>);
 proposal!(CertifyCheckpoint => CheckpointCertified: Result<CheckpointCertified, Rejection>);

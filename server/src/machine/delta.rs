@@ -93,11 +93,23 @@ pub struct LogView {
     pub sealed: bool,
     /// The token that an append may not differ from.
     pub fence: Option<Fence>,
+    /// When its time to live was begun again other than by an append; zero if never.
+    pub renewed: Timestamp,
     /// The hashes of its tree; computes the root.
     pub frontier: Frontier,
 }
 
 impl LogView {
+    /// When it is deleted if nobody uses it until then; never if nothing is set.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.settings.deadline(self.used())
+    }
+
+    /// When it was used last, as far as that counts for its time to live.
+    pub fn used(&self) -> Timestamp {
+        self.created.max(self.last_time).max(self.renewed)
+    }
+
     /// Bytes of the records from the trim point to the tail.
     pub const fn bytes(&self) -> u64 {
         self.bytes_at_tail - self.bytes_at_trim

@@ -8,7 +8,7 @@
 //! Not here: the digest of the whole state, which checkpoints compare (`state_digest`).
 
 use bytes::BufMut;
-use client::types::Digest;
+use client::types::{Digest, Sequence};
 use sha2::{Digest as _, Sha256};
 
 use super::outcome::{AppendOutcome, Outcome, Rejection};
@@ -83,6 +83,13 @@ fn encode_outcome(out: &mut Vec<u8>, outcome: &Outcome) {
             out.put_u64_le(deleted.log.get());
             out.put_u8(u8::from(deleted.existed));
         }),
+        Outcome::LogRenewed(result) => {
+            encode_result(out, 19, result, |out, log| out.put_u64_le(log.get()));
+        }
+        Outcome::LogsExpired(count) => {
+            out.put_u8(20);
+            out.put_u64_le(*count);
+        }
         Outcome::ReplicaAdmitted(replica) => {
             out.put_u8(12);
             out.put_u64_le(replica.get());
@@ -121,7 +128,8 @@ fn encode_append(out: &mut Vec<u8>, outcome: &AppendOutcome) {
             out.put_u64_le(appended.next.get());
             out.put_u64_le(appended.tail.get());
             out.put_u64_le(appended.time.as_millis());
-            out.put_u8(u8::from(appended.replayed));
+            out.put_u8(u8::from(appended.replayed) | u8::from(appended.sealed) << 1);
+            out.put_u64_le(appended.last_sequence.map_or(u64::MAX, Sequence::get));
         }
         Err(rejection) => encode_rejection(out, rejection),
     }
@@ -165,15 +173,13 @@ fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         Rejection::Fenced { current } => {
             out.put_u8(8);
             out.put_u8(u8::from(current.is_some()));
-            let text = current.as_ref().map_or("", |fence| fence.as_str());
-            out.put_u64_le(u64::try_from(text.len()).expect("a length fits 64 bits"));
-            out.extend_from_slice(text.as_bytes());
+            put_text(out, current.as_ref().map_or("", |fence| fence.as_str()));
         }
         Rejection::ProducerEpochOld { current } => numbers(9, &[current.get()]),
         Rejection::SequenceGap { expected, received } => {
             numbers(10, &[expected.get(), received.get()]);
         }
-        Rejection::SequenceBodyDiffers => numbers(11, &[]),
+        Rejection::SequenceBodyDiffers { last } => numbers(11, &[last.get()]),
         Rejection::SequenceForgotten { last } => numbers(12, &[last.get()]),
         Rejection::KeyBodyDiffers => numbers(13, &[]),
         Rejection::RecordTooLarge { bytes, max } => numbers(14, &[*bytes, *max]),
@@ -196,5 +202,14 @@ fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
         Rejection::UnknownChange => numbers(28, &[]),
         Rejection::OtherStage { stage } => numbers(29, &[u64::from(stage.number())]),
         Rejection::CursorDiffers { position } => numbers(30, &[position.get()]),
+        Rejection::OrderKeyOld { last } => {
+            out.put_u8(31);
+            put_text(out, last.as_str());
+        }
     }
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.put_u64_le(u64::try_from(text.len()).expect("a length fits 64 bits"));
+    out.extend_from_slice(text.as_bytes());
 }

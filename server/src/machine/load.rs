@@ -129,6 +129,8 @@ fn log(id: u64, row: &CatalogRow, next_log: u64) -> Option<Log> {
         last_time: Timestamp::new(row.last_time),
         is_sealed: row.is_sealed,
         fence,
+        order_key: row.order_key.as_deref().map(codec::order_key).transpose().ok()?,
+        renewed: Timestamp::new(row.renewed),
         frontier: Frontier::from_hashes(row.tail, hashes)?,
         producers: Producers::default(),
         keys: KeyRing::starting_at(row.next_key),
@@ -218,6 +220,8 @@ pub(super) fn catalog_row(log: &Log) -> CatalogRow {
         last_time: log.last_time.as_millis(),
         is_sealed: log.is_sealed,
         fence: log.fence.as_ref().map(|fence| fence.as_str().to_owned()),
+        order_key: log.order_key.as_ref().map(|key| key.as_str().to_owned()),
+        renewed: log.renewed.as_millis(),
         next_key: log.keys.next(),
         frontier: log.frontier.hashes().iter().map(|hash| *hash.as_bytes()).collect(),
     }

@@ -10,11 +10,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use client::types::{CursorName, Digest, Fence, LogId, LogName, LogSettings, Position, Timestamp};
+use client::types::{
+    CursorName, Digest, Fence, LogId, LogName, LogSettings, OrderKey, Position, Timestamp,
+};
 
 use super::activity::ACTIVITY;
+use super::append::{New, Next, check_bodies};
 use super::changes::Changed;
-use super::command::{LogTarget, MachineLimits, SettingsChange};
+use super::command::{CreateLog, FirstContent, LogTarget, MachineLimits, SettingsChange};
 use super::cursors::Cursors;
 use super::delta::{Delta, LogView};
 use super::keys::KeyRing;
@@ -37,6 +40,9 @@ pub struct Log {
     pub(super) last_time: Timestamp,
     pub(super) is_sealed: bool,
     pub(super) fence: Option<Fence>,
+    pub(super) order_key: Option<OrderKey>,
+    /// When its time to live was begun again other than by an append; zero if never.
+    pub(super) renewed: Timestamp,
     pub(super) frontier: Frontier,
     pub(super) producers: Producers,
     pub(super) keys: KeyRing,
@@ -61,6 +67,8 @@ impl Log {
             last_time: Timestamp::new(0),
             is_sealed: false,
             fence: None,
+            order_key: None,
+            renewed: Timestamp::new(0),
             frontier: Frontier::empty(),
             producers: Producers::default(),
             keys: KeyRing::default(),
@@ -104,8 +112,14 @@ impl Log {
             last_time: self.last_time,
             sealed: self.is_sealed,
             fence: self.fence.clone(),
+            renewed: self.renewed,
             frontier: self.frontier.clone(),
         }
+    }
+
+    /// When it is to be deleted if nobody uses it until then; never if nothing is set.
+    fn deadline(&self) -> Option<Timestamp> {
+        self.settings.deadline(self.created.max(self.last_time).max(self.renewed))
     }
 
     /// Its cursors, by name.
@@ -211,11 +225,15 @@ impl Logs {
         views
     }
 
+    /// Creates a log, with its first records and sealed if that is wished. One that is there with the same settings stays
+    /// as it is. `command_bytes` is where the command ends, and with it the records.
     pub(super) fn create(
         &mut self,
-        name: LogName,
-        settings: LogSettings,
+        command: CreateLog,
+        command_bytes: usize,
+        delta: &mut Delta,
     ) -> Result<LogCreated, Rejection> {
+        let CreateLog { name, settings, content: FirstContent { records, seals }, .. } = command;
         if name.is_reserved() {
             return Err(Rejection::ReservedName);
         }
@@ -232,10 +250,25 @@ impl Logs {
             return Err(Rejection::LogsFull { max: u64::from(self.limits.logs_max) });
         }
         let id = LogId::new(self.next);
+        let log = Log::new(id, name.clone(), settings, self.now);
+        let records = match records {
+            None => None,
+            Some(first) => {
+                check_bodies(&log, first.body_bytes_max)?;
+                let next = Next::of(&log, first.count, first.run.len());
+                let offset = u32::try_from(command_bytes - first.run.len())
+                    .expect("a command has less than 4 GiB");
+                let new = New { count: first.count, run: first.run, offset: Some(offset) };
+                Some((new, next.ok_or(Rejection::LogFull)?))
+            }
+        };
         self.next += 1;
-        self.by_name.insert(name.clone(), id);
-        self.by_id.insert(id, Log::new(id, name, settings, self.now));
-        self.touch(id);
+        self.by_name.insert(name, id);
+        self.by_id.insert(id, log);
+        self.touch(id).is_sealed = seals;
+        if let Some((new, next)) = records {
+            self.push(id, new, next, delta);
+        }
         Ok(LogCreated { log: id, created: self.now, is_new: true })
     }
 
@@ -245,8 +278,10 @@ impl Logs {
         change: SettingsChange,
     ) -> Result<LogId, Rejection> {
         let id = self.peek(target)?.id;
+        let now = self.now;
         let log = self.touch(id);
         log.settings = Arc::new(change.apply(&log.settings));
+        log.renewed = now;
         Ok(id)
     }
 
@@ -256,6 +291,33 @@ impl Logs {
         delta: &mut Delta,
     ) -> Result<LogId, Rejection> {
         let id = self.peek(target)?.id;
+        self.remove(id, delta);
+        Ok(id)
+    }
+
+    /// Begins a log's time to live again.
+    pub(super) fn renew(&mut self, target: &LogTarget) -> Result<LogId, Rejection> {
+        let id = self.peek(target)?.id;
+        let now = self.now;
+        self.touch(id).renewed = now;
+        Ok(id)
+    }
+
+    /// Deletes those of the logs whose time has come. How many those were.
+    pub(super) fn let_expire(&mut self, logs: &[LogId], delta: &mut Delta) -> u64 {
+        let mut expired = 0;
+        for id in logs {
+            let deadline = self.by_id.get(id).and_then(Log::deadline);
+            if deadline.is_some_and(|deadline| deadline <= self.now) {
+                self.remove(*id, delta);
+                expired += 1;
+            }
+        }
+        expired
+    }
+
+    /// Takes a log that is there away, with all that hangs on it.
+    fn remove(&mut self, id: LogId, delta: &mut Delta) {
         let log = self.by_id.remove(&id).expect("the log was just found");
         self.by_name.remove(&log.name);
         for (id, stamp) in log.producers.stamps() {
@@ -265,7 +327,6 @@ impl Logs {
         self.counts.cursors -= log.cursors.count();
         self.changed.delete(&log);
         delta.deleted.push((log.name, id));
-        Ok(id)
     }
 
     pub(super) fn trim(

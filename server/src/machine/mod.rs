@@ -49,10 +49,10 @@ use migrations::latest::values::{MembershipRow, NodeRow};
 pub use checkpoint::{Certificate, Checkpoint, is_majority};
 pub use command::{
     AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Author, BeginChange,
-    CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog,
-    ExpireProducers, Found, Founding, LogTarget, MachineLimits, MakeCheckpoint, MalformedCommand,
-    MoveChange, OnBehalf, Proposal, ReleaseCheckpoint, SealLog, SetCursor, SetFence,
-    SettingsChange, Timings, TrimLog,
+    CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, ExpireLogs,
+    ExpireProducers, FirstContent, Found, Founding, LogTarget, MachineLimits, MakeCheckpoint,
+    MalformedCommand, MoveChange, OnBehalf, Proposal, ReleaseCheckpoint, RenewLog, SealLog,
+    SetCursor, SetFence, SettingsChange, Timings, TrimLog,
 };
 pub use delta::{Applied, Changes, Delta, LogView, RowChange, Run, Table};
 pub use load::MachineError;
@@ -277,33 +277,44 @@ impl Machine {
             panic!("a committed command was checked before it was proposed: {error}")
         });
         if let Command::OnBehalf(acted) = command {
-            return self.execute_act(id, acted, delta);
+            return self.execute_act(id, acted, payload, delta);
         }
-        self.execute_other(id, command, delta)
+        self.execute_other(id, command, payload, delta)
     }
 
     fn execute_act(
         &mut self,
         id: EntryId,
         acted: OnBehalf<Box<Command>>,
+        payload: &Payload,
         delta: &mut Delta,
     ) -> Outcome {
         let OnBehalf { author: Author { by, from }, command } = acted;
         let act = activity::foreseen(self, &command);
-        let outcome = self.execute_other(id, *command, delta);
+        let outcome = self.execute_other(id, *command, payload, delta);
         if let Some(act) = act.and_then(|act| activity::done(act, &outcome)) {
             self.logs.note(&ActivityRow { by, from, act }, delta);
         }
         outcome
     }
 
-    fn execute_other(&mut self, id: EntryId, command: Command, delta: &mut Delta) -> Outcome {
+    fn execute_other(
+        &mut self,
+        id: EntryId,
+        command: Command,
+        payload: &Payload,
+        delta: &mut Delta,
+    ) -> Outcome {
         let logs = &mut self.logs;
         match command {
             Command::Append(_) => unreachable!("appends are executed from their bytes"),
             Command::OnBehalf(_) => unreachable!("nobody acts for one who acts for another"),
             Command::Found(c) => Outcome::Founded(self.found(c.founding)),
-            Command::CreateLog(c) => Outcome::LogCreated(logs.create(c.name, c.settings)),
+            Command::CreateLog(c) => {
+                Outcome::LogCreated(logs.create(c, payload.bytes.len(), delta))
+            }
+            Command::RenewLog(c) => Outcome::LogRenewed(logs.renew(&c.log)),
+            Command::ExpireLogs(c) => Outcome::LogsExpired(logs.let_expire(&c.logs, delta)),
             Command::ChangeSettings(c) => {
                 Outcome::SettingsChanged(logs.change_settings(&c.log, c.change))
             }

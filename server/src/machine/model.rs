@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use client::types::{
     Batch, BatchLimits, CursorName, Fence, IdempotencyKey, LogId, LogName, LogSettings, NewRecord,
-    Position, ProducerEpoch, ProducerId, Sequence, Timestamp,
+    OrderKey, Position, ProducerEpoch, ProducerId, Sequence, Timestamp,
 };
 use proptest::prelude::*;
 
 use super::{
     Append, AppendItem, AppendOutcome, AppendRetry, AppendTarget, Appended, ChangeSettings,
-    Command, CreateLog, DeleteLog, EntryBody, ExpireProducers, LogCreated, LogTarget, LogTrimmed,
-    MachineLimits, Outcome, ProducersExpired, Proposal, Rejection, SealLog, SetCursor, SetFence,
-    SettingsChange, TrimLog,
+    Command, CreateLog, DeleteLog, EntryBody, ExpireProducers, FirstContent, LogCreated, LogTarget,
+    LogTrimmed, MachineLimits, Outcome, ProducersExpired, Proposal, Rejection, SealLog, SetCursor,
+    SetFence, SettingsChange, TrimLog,
 };
 
 /// Small enough that histories run into them.
@@ -71,6 +71,8 @@ pub(super) struct Item {
     pub(super) tail: Option<u8>,
     pub(super) fence: Option<u8>,
     pub(super) retry: Retry,
+    pub(super) order_key: Option<u8>,
+    pub(super) seals: bool,
     pub(super) bodies: Vec<u8>,
 }
 
@@ -94,9 +96,13 @@ prop_compose! {
                 .prop_map(|(producer, epoch, drift)| Retry::Producer(producer, epoch, drift)),
             2 => (0..6_u8).prop_map(Retry::Key),
         ],
+        order_key in prop::option::weighted(0.15, 0..6_u8),
+        seals in prop::bool::weighted(0.02),
         bodies in prop_oneof![4 => Just(vec![0]), 1 => prop::collection::vec(0..2_u8, 1..4)],
+        is_empty: bool,
     ) -> Item {
-        Item { log, id, tail, fence, retry, bodies }
+        let bodies = if seals && is_empty { Vec::new() } else { bodies };
+        Item { log, id, tail, fence, retry, order_key, seals, bodies }
     }
 }
 
@@ -128,6 +134,7 @@ pub(super) struct PlainLog {
     pub(super) trim: u64,
     pub(super) is_sealed: bool,
     pub(super) fence: Option<u8>,
+    pub(super) order_key: Option<u8>,
     pub(super) producers: BTreeMap<u8, PlainProducer>,
     pub(super) keys: Vec<(u8, Stored)>,
     pub(super) cursors: BTreeMap<u8, u64>,
@@ -196,10 +203,13 @@ impl Model {
             if stored.bodies != item.bodies {
                 return Err(match item.retry {
                     Retry::Key(_) => Rejection::KeyBodyDiffers,
-                    Retry::None | Retry::Producer(..) => Rejection::SequenceBodyDiffers,
+                    Retry::None => unreachable!("only what is numbered is known"),
+                    Retry::Producer(producer, ..) => {
+                        Rejection::SequenceBodyDiffers { last: log.newest(producer) }
+                    }
                 });
             }
-            return Ok(log.appended(&stored, true));
+            return Ok(log.appended(&stored, true, item.retry));
         }
         log.check(item)?;
         let stored = Stored { first: log.tail(), bodies: item.bodies.clone(), time: now };
@@ -228,7 +238,9 @@ impl Model {
         }
         let log = self.logs.get_mut(&item.log).expect("it was found above");
         log.records.extend(item.bodies.iter().map(|body| (now, vec![*body])));
-        Ok(log.appended(&stored, false))
+        log.order_key = item.order_key.or(log.order_key);
+        log.is_sealed |= item.seals;
+        Ok(log.appended(&stored, false, item.retry))
     }
 }
 
@@ -300,12 +312,26 @@ impl PlainLog {
             return Err(Rejection::Fenced { current: self.fence.map(fence) });
         }
         match item.tail.map(|expected| Position::new(u64::from(expected))) {
-            Some(expected) if expected != tail => Err(Rejection::TailDiffers { expected, tail }),
+            Some(expected) if expected != tail => {
+                return Err(Rejection::TailDiffers { expected, tail });
+            }
+            _ => {}
+        }
+        match (item.order_key, self.order_key) {
+            (Some(key), Some(last)) if key <= last => {
+                Err(Rejection::OrderKeyOld { last: order_key(last) })
+            }
             _ => Ok(()),
         }
     }
 
-    fn appended(&self, stored: &Stored, replayed: bool) -> Appended {
+    /// The newest sequence of a producer that is known.
+    fn newest(&self, producer: u8) -> Sequence {
+        let batches = self.producers[&producer].batches.len();
+        Sequence::new(u64::try_from(batches).unwrap() - 1)
+    }
+
+    fn appended(&self, stored: &Stored, replayed: bool, retry: Retry) -> Appended {
         let count = u64::try_from(stored.bodies.len()).unwrap();
         Appended {
             log: LogId::new(self.id),
@@ -314,8 +340,17 @@ impl PlainLog {
             tail: Position::new(self.tail()),
             time: Timestamp::new(stored.time),
             replayed,
+            sealed: self.is_sealed,
+            last_sequence: match retry {
+                Retry::Producer(producer, ..) => Some(self.newest(producer)),
+                Retry::None | Retry::Key(_) => None,
+            },
         }
     }
+}
+
+fn order_key(number: u8) -> OrderKey {
+    OrderKey::new(&number.to_string()).unwrap()
 }
 
 fn fence(number: u8) -> Fence {
@@ -345,7 +380,12 @@ pub(super) fn encode(item: &Item, sequence: u64) -> AppendItem {
         expected_tail: item.tail.map(|tail| Position::new(u64::from(tail))),
         fence: item.fence.map(fence),
         retry,
+        order_key: item.order_key.map(order_key),
+        seals: item.seals,
     };
+    if item.bodies.is_empty() {
+        return AppendItem::encode_seal(&target);
+    }
     let records: Vec<NewRecord> =
         item.bodies.iter().map(|body| NewRecord::new(vec![*body])).collect();
     AppendItem::encode(&target, &Batch::new(records.iter(), &BatchLimits::default()).unwrap())
@@ -377,8 +417,12 @@ pub(super) fn tell(model: &mut Model, step: &Step, stamp: Timestamp) -> (EntryBo
             (Append { stamp, items }.encode(), Outcome::Appended(outcomes))
         }
         Step::Create(log) => {
-            let command =
-                CreateLog { stamp, name: log_name(*log), settings: LogSettings::default() };
+            let command = CreateLog {
+                stamp,
+                name: log_name(*log),
+                settings: LogSettings::default(),
+                content: FirstContent::default(),
+            };
             (command.encode(), Outcome::LogCreated(model.create(*log)))
         }
         Step::Delete(log) => {

@@ -8,8 +8,8 @@
 //! floors.
 
 use client::types::{
-    ClusterId, Digest, EntryIndex, Fence, LogId, Position, ProducerEpoch, ReplicaId, Sequence,
-    Timestamp,
+    ClusterId, Digest, EntryIndex, Fence, LogId, OrderKey, Position, ProducerEpoch, ReplicaId,
+    Sequence, Timestamp,
 };
 use migrations::latest::changes::StageRow;
 
@@ -42,6 +42,10 @@ pub enum Outcome {
     CursorDeleted(Result<CursorDeleted, Rejection>),
     /// A newcomer has its id.
     ReplicaAdmitted(ReplicaId),
+    /// A log's time to live began again.
+    LogRenewed(Result<LogId, Rejection>),
+    /// So many logs were deleted because their time had come.
+    LogsExpired(u64),
     /// Producers and keys were forgotten.
     ProducersExpired(ProducersExpired),
     /// A checkpoint was made at this entry.
@@ -64,6 +68,7 @@ impl Outcome {
             | Self::CheckpointReleased(result)
             | Self::ChangeMoved(result) => result.is_err(),
             Self::SettingsChanged(result)
+            | Self::LogRenewed(result)
             | Self::LogDeleted(result)
             | Self::FenceSet(result)
             | Self::CursorSet(result) => result.is_err(),
@@ -78,6 +83,7 @@ impl Outcome {
             | Self::Membership
             | Self::Appended(_)
             | Self::ReplicaAdmitted(_)
+            | Self::LogsExpired(_)
             | Self::ProducersExpired(_) => false,
         }
     }
@@ -90,12 +96,14 @@ impl Outcome {
             | Self::CheckpointMade(_)
             | Self::CheckpointCertified(_)
             | Self::CheckpointReleased(_) => true,
+            Self::LogsExpired(count) => *count == 0,
             Self::ProducersExpired(expired) => expired.producer_count + expired.key_count == 0,
             Self::Membership
             | Self::Founded(_)
             | Self::Appended(_)
             | Self::LogCreated(_)
             | Self::SettingsChanged(_)
+            | Self::LogRenewed(_)
             | Self::LogDeleted(_)
             | Self::LogTrimmed(_)
             | Self::LogSealed(_)
@@ -127,6 +135,10 @@ pub struct Appended {
     pub time: Timestamp,
     /// Whether it was stored before, and nothing was added now.
     pub replayed: bool,
+    /// Whether the log is sealed now.
+    pub sealed: bool,
+    /// The newest sequence of its producer, if one numbered it.
+    pub last_sequence: Option<Sequence>,
 }
 
 /// A log that is there as wished.
@@ -258,12 +270,21 @@ pub enum Rejection {
     },
     /// The sequence was used for another body.
     #[error("the sequence was used for another body")]
-    SequenceBodyDiffers,
+    SequenceBodyDiffers {
+        /// The producer's newest sequence.
+        last: Sequence,
+    },
     /// The batch was stored, so long ago that its positions are forgotten.
     #[error("already stored, positions forgotten; the newest sequence is {last}")]
     SequenceForgotten {
         /// The producer's newest sequence.
         last: Sequence,
+    },
+    /// The append's order key does not sort behind the log's last one.
+    #[error("the log's last order key is {last}")]
+    OrderKeyOld {
+        /// The log's last one.
+        last: OrderKey,
     },
     /// The idempotency key was used for another body.
     #[error("the idempotency key was used for another body")]

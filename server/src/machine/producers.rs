@@ -87,7 +87,12 @@ pub(super) enum Verdict {
     /// The first one of a producer that is not known yet.
     Newcomer,
     /// One that is stored already.
-    Repeated(Place),
+    Repeated {
+        /// Where.
+        place: Place,
+        /// The newest sequence of its producer, if it has one.
+        last: Option<Sequence>,
+    },
 }
 
 /// A producer's newest life. The batches are dense and end with the newest sequence.
@@ -121,8 +126,10 @@ impl Producer {
             usize::try_from(back).ok().and_then(|back| self.batches.iter().rev().nth(back));
         match remembered {
             None => Err(Rejection::SequenceForgotten { last: self.last_sequence }),
-            Some(place) if place.body_hash == batch.body_hash => Ok(Verdict::Repeated(*place)),
-            Some(_) => Err(Rejection::SequenceBodyDiffers),
+            Some(place) if place.body_hash == batch.body_hash => {
+                Ok(Verdict::Repeated { place: *place, last: Some(self.last_sequence) })
+            }
+            Some(_) => Err(Rejection::SequenceBodyDiffers { last: self.last_sequence }),
         }
     }
 

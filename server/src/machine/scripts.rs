@@ -17,8 +17,8 @@ use std::{fs, str};
 
 use client::types::{
     Batch, BatchLimits, CheckpointLabel, ClusterId, CursorName, Digest, EntryId, EntryIndex, Fence,
-    Headers, IdempotencyKey, LogId, LogName, LogSettings, NewRecord, Position, ProducerEpoch,
-    ProducerId, Sequence, Term, Timestamp,
+    Headers, IdempotencyKey, LogId, LogName, LogSettings, NewRecord, OrderKey, Position,
+    ProducerEpoch, ProducerId, Sequence, Term, Timestamp,
 };
 use migrations::latest::activity::{ACTIVITY_LOG_ID, ActivityRow};
 use migrations::latest::changes::{IntentRow, NewcomerRow, StageRow};
@@ -29,9 +29,10 @@ use migrations::latest::values::{GenerationRow, MembershipRow, NodeRow};
 use super::{
     AdmitReplica, Append, AppendItem, AppendRetry, AppendTarget, Applied, Author, BeginChange,
     CertifyCheckpoint, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, Delta,
-    EntryBody, ExpireProducers, Found, Founding, LogTarget, Machine, MachineLimits, MakeCheckpoint,
-    MoveChange, OnBehalf, Outcome, Payload, Proposal, Rejection, ReleaseCheckpoint, SealLog,
-    SetCursor, SetFence, SettingsChange, Table, Timings, TrimLog,
+    EntryBody, ExpireLogs, ExpireProducers, FirstContent, Found, Founding, LogTarget, Machine,
+    MachineLimits, MakeCheckpoint, MoveChange, OnBehalf, Outcome, Payload, Proposal, Rejection,
+    ReleaseCheckpoint, RenewLog, SealLog, SetCursor, SetFence, SettingsChange, Table, Timings,
+    TrimLog,
 };
 
 /// So many behaviours are told at least.
@@ -108,6 +109,8 @@ impl<'a> Words<'a> {
             retention_bytes: self.number("bytes"),
             content_type: self.pairs.get("type").map(ToString::to_string),
             record_bytes_max: self.number("record"),
+            ttl: self.number("ttl").map(Duration::from_millis),
+            expires_at: self.number("expires").map(Timestamp::new),
         }
     }
 
@@ -130,6 +133,8 @@ impl<'a> Words<'a> {
                 .get("type")
                 .map(|text| (*text != "none").then(|| (*text).to_owned())),
             record_bytes_max: number("record"),
+            ttl: number("ttl").map(|ttl| ttl.map(Duration::from_millis)),
+            expires_at: number("expires").map(|time| time.map(Timestamp::new)),
         }
     }
 
@@ -148,18 +153,29 @@ impl<'a> Words<'a> {
             expected_tail: self.number("tail").map(Position::new),
             fence: self.pairs.get("fence").map(|fence| Fence::new(fence).unwrap()),
             retry,
+            order_key: self.pairs.get("order").map(|key| OrderKey::new(key).unwrap()),
+            seals: self.pairs.contains_key("seals"),
         }
     }
 
-    /// Records: words after the log's name; `many=N` adds as many.
-    fn batch(&self) -> Batch {
+    fn append_item(&self) -> AppendItem {
+        let target = self.append_target();
+        self.batch().map_or_else(
+            || AppendItem::encode_seal(&target),
+            |batch| AppendItem::encode(&target, &batch),
+        )
+    }
+
+    /// Records: words after the log's name; `many=N` adds as many. None if there are none.
+    fn batch(&self) -> Option<Batch> {
         let headers = Headers::from_pairs(self.pairs.get("header").map(|value| ("kind", *value)));
         let headers = headers.unwrap();
         let record =
             |body: &str| NewRecord::new(body.as_bytes().to_vec()).with_headers(headers.clone());
         let mut records: Vec<NewRecord> = self.plain[1..].iter().map(|body| record(body)).collect();
         records.extend((0..self.number("many").unwrap_or(0)).map(|n| record(&n.to_string())));
-        Batch::new(records.iter(), &BatchLimits::default()).unwrap()
+        let batch = Batch::new(records.iter(), &BatchLimits::default());
+        (!records.is_empty()).then(|| batch.unwrap())
     }
 }
 
@@ -240,8 +256,9 @@ impl Story {
             }
             "limits" => self.limits(&words),
             "create" => {
-                let command =
-                    CreateLog { stamp, name: name(words.plain(0)), settings: words.settings() };
+                let (name, settings) = (name(words.plain(0)), words.settings());
+                let content = FirstContent::new(words.batch(), words.pairs.contains_key("seals"));
+                let command = CreateLog { stamp, name, settings, content };
                 said(self.propose(command), |created| {
                     let how = if created.is_new { "created" } else { "there already" };
                     format!("{how} as {}", created.log)
@@ -283,6 +300,13 @@ impl Story {
                 said(self.propose(command), |deleted| {
                     if deleted.existed { "forgotten" } else { "was not there" }.to_owned()
                 })
+            }
+            "renew" => said(self.propose(RenewLog { stamp, log: words.log() }), |log| {
+                format!("renewed {log}")
+            }),
+            "let-expire" => {
+                let logs = words.plain.iter().map(|id| LogId::new(id.parse().unwrap())).collect();
+                format!("{} expired", self.propose(ExpireLogs { stamp, logs }))
             }
             "expire" => {
                 let idle = Duration::from_millis(words.number("idle").unwrap());
@@ -474,15 +498,17 @@ impl Story {
 
     fn append(&mut self, lines: &[&str]) -> String {
         let words: Vec<Words<'_>> = lines.iter().map(|line| Words::of(line)).collect();
-        let items = words
-            .iter()
-            .map(|words| AppendItem::encode(&words.append_target(), &words.batch()))
-            .collect();
+        let items = words.iter().map(Words::append_item).collect();
         let outcomes = self.propose(Append { stamp: self.stamp, items });
         let told = outcomes.into_iter().zip(&words).map(|(outcome, words)| {
             said(outcome, |appended| {
                 let how = if appended.replayed { " already stored" } else { "" };
-                format!("{} [{}, {}){how}", words.plain(0), appended.first, appended.next)
+                let sealed = if appended.sealed { " sealed" } else { "" };
+                let last = appended.last_sequence.map(|last| format!(" newest {last}"));
+                // Told only where a story asks for it: most are about something else.
+                let last = last.filter(|_| words.pairs.contains_key("tell")).unwrap_or_default();
+                let (first, next) = (appended.first, appended.next);
+                format!("{} [{first}, {next}){how}{sealed}{last}", words.plain(0))
             })
         });
         listed(told)

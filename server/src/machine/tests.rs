@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::types::{
-    CURSOR_NAME_BYTES_MAX, CursorName, Digest, EntryId, EntryIndex, Fence, LOG_NAME_BYTES_MAX,
-    LogId, LogName, LogSettings, Position, ReplicaAddr, TOKEN_BYTES_MAX, Term, Timestamp,
-    ZONE_BYTES_MAX, Zone,
+    Batch, BatchLimits, CURSOR_NAME_BYTES_MAX, CursorName, Digest, EntryId, EntryIndex, Fence,
+    LOG_NAME_BYTES_MAX, LogId, LogName, LogSettings, NewRecord, Position, ReplicaAddr,
+    TOKEN_BYTES_MAX, Term, Timestamp, ZONE_BYTES_MAX, Zone,
 };
 use migrations::latest::NodeRow;
 use migrations::latest::manifest::{Manifest, ManifestBuilder};
@@ -22,9 +22,9 @@ use sha2::{Digest as _, Sha256};
 use super::model::{Item, LIMITS, Model, PlainLog, Retry, Step, encode, log_name, step, tell};
 use super::{
     AdmitReplica, ChangeSettings, Command, CreateLog, DeleteCursor, DeleteLog, EntryBody,
-    ExpireProducers, Frontier, LogTarget, Machine, Outcome, Payload, SealLog, SetCursor, SetFence,
-    SettingsChange, Table, TrimLog, consistency_proof, inclusion_proof, leaf_hash, root_of,
-    verify_consistency, verify_inclusion,
+    ExpireProducers, FirstContent, Frontier, LogTarget, Machine, Outcome, Payload, SealLog,
+    SetCursor, SetFence, SettingsChange, Table, TrimLog, consistency_proof, inclusion_proof,
+    leaf_hash, root_of, verify_consistency, verify_inclusion,
 };
 
 /// A machine with what a state would keep of it: rows and records.
@@ -266,6 +266,8 @@ fn rows_that_no_history_leads_to_are_refused() {
         tail: None,
         fence: None,
         retry: Retry::Producer(1, 0, 0),
+        order_key: None,
+        seals: false,
         bodies: vec![1],
     };
     let mut model = Model::new();
@@ -333,7 +335,12 @@ prop_compose! {
         let settings = LogSettings { content_type, ..LogSettings::default() };
         let (position, bytes_before) = (Position::new(numbers.1), numbers.2);
         match kind {
-            0 => Command::CreateLog(CreateLog { stamp, name, settings }),
+            0 => {
+                let record = NewRecord::new(name.as_str().as_bytes().to_vec());
+                let batch = Batch::single(&record, &BatchLimits::default()).unwrap();
+                let content = FirstContent::new(Some(batch), bytes_before % 2 == 0);
+                Command::CreateLog(CreateLog { stamp, name, settings, content })
+            }
             1 => {
                 let content_type = Some(settings.content_type);
                 let change = SettingsChange { content_type, ..SettingsChange::default() };
@@ -377,6 +384,8 @@ fn a_command_is_checked_whole_before_it_is_proposed() {
         tail: Some(2),
         fence: Some(1),
         retry: Retry::Key(3),
+        order_key: Some(4),
+        seals: true,
         bodies: vec![1, 0],
     };
     let payload = Command::append(Timestamp::new(1), &[encode(&item, 0)]);

@@ -9,6 +9,7 @@ use client::api::plans::Wish;
 use client::api::reading::{Consistency, ReadFrom};
 use client::types::{
     ChangeId, CheckpointLabel, ClusterId, EntryIndex, LogId, LogName, Position, Record, ReplicaId,
+    Timestamp,
 };
 use migrations::latest::activity::{ACTIVITY_LOG, ActRow, ActivityRow};
 use migrations::latest::values::{SettingsChangeRow, SettingsRow};
@@ -157,6 +158,8 @@ fn settings_of(row: SettingsRow) -> Settings {
         retention_bytes: row.retention_bytes,
         content_type: row.content_type,
         record_bytes_max: row.record_bytes_max,
+        ttl_ms: row.ttl_ms,
+        expires_at: row.expires_at.map(Timestamp::new),
     }
 }
 
@@ -166,5 +169,7 @@ fn patch_of(row: SettingsChangeRow) -> SettingsPatch {
         retention_bytes: row.retention_bytes,
         content_type: row.content_type,
         record_bytes_max: row.record_bytes_max,
+        ttl_ms: row.ttl_ms,
+        expires_at: row.expires_at.map(|time| time.map(Timestamp::new)),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use client::api::conditions::{Conditions, ProducerBatch};
-use client::types::{Batch, LogName};
+use client::types::{Batch, LogName, OrderKey};
 use tokio::sync::oneshot;
 
 use super::Node;
@@ -39,8 +39,37 @@ pub struct AppendRequest {
     pub log: LogName,
     /// What must hold for it to happen, and what makes it safe to repeat.
     pub conditions: Conditions,
-    /// The records.
-    pub batch: Batch,
+    /// The records; none only if it `seals`.
+    pub batch: Option<Batch>,
+    /// What the log's last order key must sort before.
+    pub order_key: Option<OrderKey>,
+    /// Whether the log takes nothing more after it.
+    pub seals: bool,
+}
+
+impl AppendRequest {
+    /// An append of records and no more.
+    pub const fn of(log: LogName, conditions: Conditions, batch: Batch) -> Self {
+        Self { log, conditions, batch: Some(batch), order_key: None, seals: false }
+    }
+
+    fn records(&self) -> u64 {
+        self.batch.as_ref().map_or(0, |batch| u64::from(batch.count()))
+    }
+
+    fn bytes(&self) -> u64 {
+        let bytes = self.batch.as_ref().map_or(0, Batch::bytes);
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    fn item(self) -> AppendItem {
+        let Self { log, conditions, batch, order_key, seals } = self;
+        let target = AppendTarget { order_key, seals, ..target(log, conditions) };
+        match batch {
+            Some(batch) => AppendItem::encode(&target, &batch),
+            None => AppendItem::encode_seal(&target),
+        }
+    }
 }
 
 impl Node {
@@ -48,8 +77,7 @@ impl Node {
     pub async fn append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         let clock = &self.core.world.clock;
         let started = clock.now();
-        let records = u64::from(request.batch.count());
-        let bytes = u64::try_from(request.batch.bytes()).unwrap_or(u64::MAX);
+        let (records, bytes) = (request.records(), request.bytes());
         let result = self.admit_and_append(request).await;
         self.core.metrics.append_in_flight(self.core.appends.bytes());
         self.core.metrics.append_ended(outcome(&result), clock.since(started), records, bytes);
@@ -74,29 +102,24 @@ impl Node {
 
     async fn admit_and_append(&self, request: AppendRequest) -> Result<Appended, AppendError> {
         self.check_request(&request)?;
-        let permit = self.admit(&request.batch)?;
-        let AppendRequest { log, conditions, batch } = request;
-        match conditions.producer.clone() {
-            None => self.enter(log, conditions, &batch, permit)?.await,
+        let permit = self.admit(request.batch.as_ref())?;
+        match request.conditions.producer.clone() {
+            None => self.enter(request, permit)?.await,
             // Boxed: every connection has room for one request at hand, and few of them wait for their turn.
-            Some(numbered) => {
-                Box::pin(self.enter_in_turn(log, conditions, batch, permit, numbered)).await
-            }
+            Some(numbered) => Box::pin(self.enter_in_turn(request, permit, numbered)).await,
         }
     }
 
     /// The same for a batch that a producer has numbered, after the one before it.
     async fn enter_in_turn(
         &self,
-        log: LogName,
-        conditions: Conditions,
-        batch: Batch,
+        request: AppendRequest,
         permit: Permit,
         numbered: ProducerBatch,
     ) -> Result<Appended, AppendError> {
-        let order = &self.core.order;
+        let (order, log) = (&self.core.order, request.log.clone());
         order.turn(&log, &numbered).await;
-        let entered = self.enter(log.clone(), conditions, &batch, permit)?;
+        let entered = self.enter(request, permit)?;
         order.entered(&log, &numbered);
         let result = entered.await;
         order.ended(&log, &numbered, &result);
@@ -106,13 +129,11 @@ impl Node {
     /// Hands an append over to be proposed. Ends when that is answered.
     fn enter(
         &self,
-        log: LogName,
-        conditions: Conditions,
-        batch: &Batch,
+        request: AppendRequest,
         permit: Permit,
     ) -> Result<impl Future<Output = Result<Appended, AppendError>> + use<>, AppendError> {
         let admitted = self.core.world.clock.now();
-        let item = AppendItem::encode(&target(log, conditions), batch);
+        let item = request.item();
         let (answer, receiver) = oneshot::channel();
         let waiting = Waiting { item, caller: Caller { permit, admitted, answer } };
         self.core.queue.send(waiting).map_err(|_| Unserved::Stopping)?;
@@ -122,8 +143,6 @@ impl Node {
 
     /// Refuses what this group never takes.
     fn check_request(&self, request: &AppendRequest) -> Result<(), AppendError> {
-        let limits = &self.core.options.batch;
-        let batch = &request.batch;
         if request.log.is_reserved() {
             return Err(AppendError::ReservedName);
         }
@@ -131,6 +150,12 @@ impl Node {
         if generation.is_some_and(|generation| generation != self.generation()) {
             return Err(AppendError::OtherHistory);
         }
+        request.batch.as_ref().map_or(Ok(()), |batch| self.check_batch(batch))
+    }
+
+    /// Refuses records that this group never takes.
+    fn check_batch(&self, batch: &Batch) -> Result<(), AppendError> {
+        let limits = &self.core.options.batch;
         if batch.body_bytes_max() > limits.record_bytes_max {
             let (bytes, max) = (batch.body_bytes_max(), limits.record_bytes_max);
             return Err(AppendError::RecordTooLarge { bytes, max });
@@ -145,15 +170,22 @@ impl Node {
         Ok(())
     }
 
+    /// Refuses first records of a new log as it would refuse those of an append, and makes room for the rest.
+    pub(super) fn admit_first(&self, batch: &Batch) -> Result<Permit, AppendError> {
+        self.check_batch(batch)?;
+        self.admit(Some(batch))
+    }
+
     /// Refuses what this replica cannot take now, and makes room for the rest.
-    fn admit(&self, batch: &Batch) -> Result<Permit, AppendError> {
+    fn admit(&self, batch: Option<&Batch>) -> Result<Permit, AppendError> {
         let core = &*self.core;
         self.check_leads()?;
         self.check_room()?;
         if core.pulse.still_for() >= core.stall_max() {
             return Err(Unserved::NoQuorum { retry_after: NO_LEADER_RETRY }.into());
         }
-        let bytes = u64::try_from(batch.run().len()).unwrap_or(u64::MAX);
+        let bytes = batch.map_or(0, |batch| batch.run().len());
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         core.appends.admit(bytes).ok_or(OVERLOADED)
     }
 
@@ -197,7 +229,8 @@ fn target(name: LogName, conditions: Conditions) -> AppendTarget {
         (None, Some(key)) => AppendRetry::Key(key),
         (None, None) => AppendRetry::None,
     };
-    AppendTarget { log: LogTarget { name, id: log_id }, expected_tail: tail, fence, retry }
+    let log = LogTarget { name, id: log_id };
+    AppendTarget { log, expected_tail: tail, fence, retry, order_key: None, seals: false }
 }
 
 fn outcome(result: &Result<Appended, AppendError>) -> AppendOutcome {

@@ -375,7 +375,16 @@ mod tests {
     fn stored(index: usize) -> AppendOutcome {
         let first = Position::new(u64::try_from(index).unwrap());
         let (next, log) = (first.advance(1), LogId::new(1));
-        Ok(Appended { log, first, next, tail: next, time: Timestamp::EPOCH, replayed: false })
+        Ok(Appended {
+            log,
+            first,
+            next,
+            tail: next,
+            time: Timestamp::EPOCH,
+            replayed: false,
+            sealed: false,
+            last_sequence: None,
+        })
     }
 
     #[tokio::test]

@@ -240,6 +240,9 @@ pub enum ChangeLogError {
         /// The position that could not be read.
         position: Position,
     },
+    /// The first records of a new log are not taken, as an append of them would not be. Not done.
+    #[error("its first records are not taken: {0}")]
+    Records(Box<AppendError>),
     /// This replica's disk failed. Not done.
     #[error("disk failed")]
     Disk,

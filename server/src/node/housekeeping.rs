@@ -15,7 +15,9 @@ use tracing::{debug, warn};
 use super::audit::audit;
 use super::checkpoint::look_after_checkpoints;
 use super::purge::purge;
-use super::{Core, Node, ReplaceDead, disk, plan, quarantine, replacement, retention, scrub};
+use super::{
+    Core, Node, ReplaceDead, disk, expiry, plan, quarantine, replacement, retention, scrub,
+};
 use crate::machine::ExpireProducers;
 
 /// How often a leader looks whether its proposals get anywhere.
@@ -40,6 +42,7 @@ impl Node {
         tasks.spawn("leaders seen", plan::watch_leaders(Arc::clone(&self.core)));
         tasks.spawn("expiry", expire(Arc::clone(&self.core)));
         tasks.spawn("retention", retention::enforce(self.clone()));
+        tasks.spawn("log expiry", expiry::enforce(self.clone()));
         if self.core.options.replace_dead != ReplaceDead::Off {
             tasks.spawn("dead voters", replacement::look_after_the_dead(self.clone()));
         }

@@ -15,7 +15,7 @@ use client::api::logs::{
     SettingsPatch,
 };
 use client::api::reading::Consistency;
-use client::types::{CursorName, Fence, LogId, LogName, LogSettings, Position, Timestamp};
+use client::types::{Batch, CursorName, Fence, LogId, LogName, LogSettings, Position, Timestamp};
 
 use super::Node;
 use super::append::LogTarget;
@@ -23,8 +23,8 @@ use super::error::{ChangeLogError, NotFresh, ReadError, Unserved};
 use super::propose::NO_LEADER_RETRY;
 use super::read::{Seen, describe};
 use crate::machine::{
-    ChangeSettings, CreateLog, DeleteCursor, DeleteLog, LogTrimmed, LogView, Proposal, Rejection,
-    SealLog, SetCursor, SetFence, SettingsChange, TrimLog,
+    ChangeSettings, CreateLog, DeleteCursor, DeleteLog, FirstContent, LogTrimmed, LogView,
+    Proposal, Rejection, SealLog, SetCursor, SetFence, SettingsChange, TrimLog,
 };
 use crate::storage::state;
 
@@ -57,9 +57,25 @@ impl Node {
         name: LogName,
         settings: LogSettings,
     ) -> Result<Ensured, ChangeLogError> {
+        self.create_log(name, settings, None, false).await
+    }
+
+    /// The same; a log that this call creates begins with these records, and takes no more if it `seals`. One that was
+    /// there stays as it is.
+    pub async fn create_log(
+        &self,
+        name: LogName,
+        settings: LogSettings,
+        first: Option<Batch>,
+        seals: bool,
+    ) -> Result<Ensured, ChangeLogError> {
         check_name(&name)?;
-        let stamp = self.stamp();
-        let created = self.change(CreateLog { stamp, name: name.clone(), settings }).await??;
+        self.check_leads()?;
+        let permit = first.as_ref().map(|batch| self.admit_first(batch)).transpose();
+        let _permit = permit.map_err(|error| ChangeLogError::Records(Box::new(error)))?;
+        let (stamp, content) = (self.stamp(), FirstContent::new(first, seals));
+        let create = CreateLog { stamp, name: name.clone(), settings, content };
+        let created = self.change(create).await??;
         let log = self.describe_after(&name, created.log)?;
         Ok(Ensured { log, is_new: created.is_new })
     }
@@ -227,7 +243,10 @@ impl Node {
     }
 
     /// Proposes a change and waits until it was applied here.
-    async fn change<P: Proposal>(&self, proposal: P) -> Result<P::Outcome, ChangeLogError> {
+    pub(super) async fn change<P: Proposal>(
+        &self,
+        proposal: P,
+    ) -> Result<P::Outcome, ChangeLogError> {
         self.check_leads()?;
         Ok(self.propose(proposal).await?)
     }
@@ -300,6 +319,8 @@ fn settings_change(patch: SettingsPatch) -> SettingsChange {
         retention_bytes: patch.retention_bytes,
         content_type: patch.content_type,
         record_bytes_max: patch.record_bytes_max,
+        ttl: patch.ttl_ms.map(|ttl| ttl.map(Duration::from_millis)),
+        expires_at: patch.expires_at,
     }
 }
 

@@ -19,6 +19,7 @@ mod change;
 mod checkpoint;
 mod clocks;
 mod disk;
+mod expiry;
 mod follow;
 mod freshness;
 mod gate;

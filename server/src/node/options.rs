@@ -59,6 +59,8 @@ pub struct NodeOptions {
     pub housekeeping_interval: Duration,
     /// How often the leader looks for records beyond their log's retention.
     pub retention_interval: Duration,
+    /// How often the leader looks for logs whose time has come.
+    pub expiry_interval: Duration,
     /// A checkpoint is made this long after the last one, if there was work since.
     pub checkpoint_interval: Duration,
     /// A checkpoint is made when entries of so many bytes came after the last one.
@@ -119,6 +121,7 @@ impl Default for NodeOptions {
             heard_within: Duration::from_millis(500),
             housekeeping_interval: Duration::from_mins(1),
             retention_interval: Duration::from_secs(10),
+            expiry_interval: Duration::from_millis(250),
             checkpoint_interval: Duration::from_secs(10),
             checkpoint_bytes: 128 << 20,
             journal_kept_bytes: 128 << 20,

@@ -161,7 +161,16 @@ mod tests {
     fn stored() -> Appended {
         let (first, next) = (Position::ZERO, Position::new(1));
         let (log, time) = (LogId::new(1), Timestamp::new(0));
-        Appended { log, first, next, tail: next, time, replayed: false }
+        Appended {
+            log,
+            first,
+            next,
+            tail: next,
+            time,
+            replayed: false,
+            sealed: false,
+            last_sequence: None,
+        }
     }
 
     fn gap(expected: u64, received: u64) -> AppendError {

@@ -405,6 +405,7 @@ mod tests {
             last_time: Timestamp::new(9),
             sealed: false,
             fence: None,
+            renewed: Timestamp::EPOCH,
             frontier: Frontier::empty(),
         }
     }

@@ -112,7 +112,7 @@ impl Node {
     }
 
     /// What time it is, as far as a majority agrees.
-    fn agreed_time(&self) -> Option<Timestamp> {
+    pub(super) fn agreed_time(&self) -> Option<Timestamp> {
         let is_agreed = self.core.clocks.is_agreed(&self.core.world.clock);
         is_agreed.then(|| self.stamp())
     }
@@ -214,6 +214,7 @@ mod tests {
             last_time: Timestamp::EPOCH,
             sealed: false,
             fence: None,
+            renewed: Timestamp::EPOCH,
             frontier: Frontier::empty(),
         }
     }

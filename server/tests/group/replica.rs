@@ -361,7 +361,7 @@ pub(crate) async fn append(node: &Node, body: String) -> Result<u64, AppendError
 
 pub(crate) async fn append_to(log: LogName, node: &Node, body: String) -> Result<u64, AppendError> {
     let batch = Batch::single(&NewRecord::new(body), &BatchLimits::default()).unwrap();
-    let request = AppendRequest { log, conditions: Conditions::default(), batch };
+    let request = AppendRequest::of(log, Conditions::default(), batch);
     node.append(request).await.map(|appended| appended.first.get())
 }
 

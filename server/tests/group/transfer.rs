@@ -21,7 +21,7 @@ pub(crate) async fn append_many(replica: &Replica, from: u64, count: u64) {
         let until = (next + 500).min(from + count);
         let records: Vec<_> = (next..until).map(|number| NewRecord::new(body(number))).collect();
         let batch = Batch::new(&records, &BatchLimits::default()).unwrap();
-        let request = AppendRequest { log: orders(), conditions: Conditions::default(), batch };
+        let request = AppendRequest::of(orders(), Conditions::default(), batch);
         let appended = replica.node.append(request).await.unwrap();
         assert_eq!(appended.first.get(), next);
         next = until;

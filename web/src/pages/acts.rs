@@ -129,6 +129,8 @@ fn made(settings: &Settings) -> Vec<String> {
         retention_bytes: settings.retention_bytes.map(Some),
         content_type: settings.content_type.clone().map(Some),
         record_bytes_max: settings.record_bytes_max.map(Some),
+        ttl_ms: settings.ttl_ms.map(Some),
+        expires_at: settings.expires_at.map(Some),
     })
 }
 
@@ -139,6 +141,8 @@ fn changed(change: &SettingsPatch) -> Vec<String> {
         ("kept up to", change.retention_bytes.map(|bytes| bytes.map(format::exact_size))),
         ("content type", change.content_type.clone()),
         ("longest record", change.record_bytes_max.map(|bytes| bytes.map(format::exact_size))),
+        ("deleted when unused for", change.ttl_ms.map(|ttl| ttl.map(format::span))),
+        ("deleted at", change.expires_at.map(|time| time.map(format::time))),
     ];
     let told = told.into_iter().filter_map(|(name, value)| Some((name, value?)));
     told.map(|(name, value)| {

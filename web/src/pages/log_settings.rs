@@ -10,7 +10,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use client::api::error::{ErrorCode, Problem};
-use client::api::logs::{Dropped, EffectQuery, LogDescription, SettingsPatch};
+use client::api::logs::{Dropped, EffectQuery, LogDescription, Settings, SettingsPatch};
 use client::types::{LogName, Position};
 use serde::Deserialize;
 
@@ -45,6 +45,7 @@ struct Facts {
     last: Option<String>,
     root: String,
     fence: Option<String>,
+    ends: Option<String>,
     is_sealed: bool,
     /// The same positions, to be typed again.
     first_exact: String,
@@ -62,11 +63,20 @@ impl From<&LogDescription> for Facts {
             last: log.last_time.map(format::time),
             root: log.root.to_string(),
             fence: log.fence.as_ref().map(|fence| format::visible(fence.as_str())),
+            ends: ends(&log.settings),
             is_sealed: log.sealed,
             first_exact: log.first.to_string(),
             tail_exact: log.tail.to_string(),
         }
     }
+}
+
+/// When a log is deleted by itself, in words.
+fn ends(settings: &Settings) -> Option<String> {
+    let idle = settings.ttl_ms.map(|ttl| format!("when unused for {}", format::span(ttl)));
+    let fixed = settings.expires_at.map(|time| format!("at {}", format::time(time)));
+    let told: Vec<String> = idle.into_iter().chain(fixed).collect();
+    (!told.is_empty()).then(|| told.join(", or "))
 }
 
 /// A trim that is thought about.
@@ -208,6 +218,7 @@ pub(crate) async fn change<B: Backend>(
                 retention_bytes: Some(settings.retention_bytes),
                 content_type: Some(settings.content_type),
                 record_bytes_max: Some(settings.record_bytes_max),
+                ..SettingsPatch::default()
             };
             backend.change_settings(target, patch).await.map_err(Box::new)
         }

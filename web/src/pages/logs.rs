@@ -195,6 +195,7 @@ impl SentSettings {
             retention_bytes: field("Kept up to", &self.retention_bytes, size, "64 MiB or 10 GB")?,
             content_type: typed(&self.content_type).map(str::to_owned),
             record_bytes_max: field("Longest record", &self.record_bytes_max, size, "64 KiB")?,
+            ..Settings::default()
         })
     }
 }

@@ -6,6 +6,7 @@
 //! What logs let go of is in `retention`. Not here: several replicas (`server/tests`, `e2e`), and what is decided without any replica, which
 //! is tested beside its code.
 
+mod expiry;
 mod retention;
 
 use std::path::Path;
@@ -97,7 +98,7 @@ impl Replica {
     ) -> Result<Appended, AppendError> {
         let records: Vec<_> = bodies.iter().map(|body| NewRecord::new(*body)).collect();
         let batch = Batch::new(&records, &BatchLimits::default()).unwrap();
-        self.node.append(AppendRequest { log: orders(), conditions, batch }).await
+        self.node.append(AppendRequest::of(orders(), conditions, batch)).await
     }
 
     async fn read(&self, from: ReadFrom) -> Result<Vec<Record>, ReadError> {
@@ -292,7 +293,7 @@ async fn what_may_not_be_appended_changes_nothing() {
     assert_eq!(replica.append_if(&["a"], other).await, Err(AppendError::OtherHistory));
     let batch = Batch::single(&NewRecord::new("a"), &BatchLimits::default()).unwrap();
     let log = LogName::new("_secret").unwrap();
-    let reserved = AppendRequest { log, conditions: Conditions::default(), batch };
+    let reserved = AppendRequest::of(log, Conditions::default(), batch);
     assert_eq!(replica.node.append(reserved).await, Err(AppendError::ReservedName));
     assert!(replica.read(ReadFrom::First).await.unwrap().is_empty());
 }

@@ -8,7 +8,7 @@ use client::types::Timestamp;
 use super::*;
 
 /// When all of these tests begin, in milliseconds since the Unix epoch.
-const BEGIN: u64 = 1_700_000_000_000;
+pub(super) const BEGIN: u64 = 1_700_000_000_000;
 /// What a body of 98 bytes costs.
 const RECORD_BYTES: u64 = 100;
 
@@ -26,12 +26,12 @@ fn settings(age_ms: Option<u64>, bytes: Option<u64>) -> LogSettings {
     LogSettings { retention_age, retention_bytes: bytes, ..LogSettings::default() }
 }
 
-fn name(text: &str) -> LogName {
+pub(super) fn name(text: &str) -> LogName {
     LogName::new(text).unwrap()
 }
 
 /// Waits until something holds.
-async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let looking = async {
         while !holds().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -41,15 +41,15 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 }
 
 impl Replica {
-    async fn create(&self, log: &str, settings: LogSettings) {
+    pub(super) async fn create(&self, log: &str, settings: LogSettings) {
         self.node.ensure_log(name(log), settings).await.unwrap();
     }
 
     /// Appends so many records at once: no look comes in between.
-    async fn fill(&self, log: &str, records: usize) {
+    pub(super) async fn fill(&self, log: &str, records: usize) {
         let records = vec![NewRecord::new(vec![7; 98]); records];
         let batch = Batch::new(&records, &BatchLimits::default()).unwrap();
-        let request = AppendRequest { log: name(log), conditions: Conditions::default(), batch };
+        let request = AppendRequest::of(name(log), Conditions::default(), batch);
         self.node.append(request).await.unwrap();
     }
 
@@ -75,7 +75,7 @@ impl Replica {
     }
 
     /// Moves the wall clock, and waits until it agrees with itself again.
-    async fn move_clock(&self, millis: u64) {
+    pub(super) async fn move_clock(&self, millis: u64) {
         self.world.clock.set_wall_millis(millis);
         until("the clock is agreed on", async || {
             self.node.core.clocks.is_agreed(&self.world.clock)

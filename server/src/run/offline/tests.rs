@@ -41,6 +41,8 @@ impl Hand {
             last_time: 1,
             is_sealed: false,
             fence: None,
+            order_key: None,
+            renewed: 0,
             next_key: 0,
             frontier: self.tree().0.hashes().iter().map(|hash| *hash.as_bytes()).collect(),
         }

@@ -48,7 +48,7 @@ use std::sync::{
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use client::types::{CursorName, EntryId, EntryIndex, LogId, LogName, Position};
+use client::types::{CursorName, EntryId, EntryIndex, LogId, LogName, Position, Timestamp};
 
 pub use ahead::Stretch;
 pub use checkpoints::{Attestation, Comparison, Kept, unpack_kept};
@@ -314,6 +314,11 @@ impl State {
     /// Up to `limit` logs whose name begins with `prefix`, in the order of names, from the one after `after` on.
     pub fn views(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<LogView>> {
         self.0.live().views.list(prefix, after, limit)
+    }
+
+    /// Up to `limit` logs whose time has come at `now`, in the order of ids.
+    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<LogId> {
+        self.0.live().views.due(now, limit)
     }
 
     /// Up to `limit` logs with a retention by age or bytes, in the order of ids, from the one after `after` on.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use client::types::{CursorName, LogId, LogName, Position};
+use client::types::{CursorName, LogId, LogName, Position, Timestamp};
 
 use crate::machine::{LogView, Machine};
 
@@ -21,6 +21,8 @@ pub(super) struct Views {
     logs: HashMap<LogId, Viewed>,
     /// Logs that keep only so much, or for so long.
     retained: BTreeSet<LogId>,
+    /// Logs that are deleted some time.
+    expiring: BTreeSet<LogId>,
     /// Logs whose trim point moved since it was last asked.
     trimmed: BTreeMap<LogId, Position>,
 }
@@ -77,6 +79,7 @@ impl Views {
         }
         self.logs.remove(&id);
         self.retained.remove(&id);
+        self.expiring.remove(&id);
         self.trimmed.remove(&id);
     }
 
@@ -86,6 +89,11 @@ impl Views {
             self.retained.insert(view.id);
         } else {
             self.retained.remove(&view.id);
+        }
+        if settings.ttl.is_some() || settings.expires_at.is_some() {
+            self.expiring.insert(view.id);
+        } else {
+            self.expiring.remove(&view.id);
         }
     }
 
@@ -132,6 +140,15 @@ impl Views {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let ids = self.retained.range((start, Bound::Unbounded));
         ids.filter_map(|id| self.by_id(*id).cloned()).take(limit).collect()
+    }
+
+    /// Up to `limit` logs whose time has come at `now`, in the order of ids.
+    pub(super) fn due(&self, now: Timestamp, limit: usize) -> Vec<LogId> {
+        let is_due = |id: &&LogId| {
+            let deadline = self.by_id(**id).and_then(|view| view.deadline());
+            deadline.is_some_and(|deadline| deadline <= now)
+        };
+        self.expiring.iter().filter(is_due).copied().take(limit).collect()
     }
 
     /// How many logs there are.

@@ -14,7 +14,7 @@ use migrations::{Beginning, GroupId, Layout, Timings};
 
 use super::*;
 use crate::machine::{
-    Append, AppendItem, AppendRetry, AppendTarget, CreateLog, LogTarget, Machine, MachineLimits,
+    Append, AppendItem, AppendTarget, CreateLog, FirstContent, Machine, MachineLimits,
 };
 use crate::storage::faults::FaultDisk;
 use crate::storage::journal::{Journal, Opening};
@@ -53,12 +53,7 @@ fn record(index: u64) -> EntryBody {
     let body = format!("record of entry {index}, long enough to be told from a head");
     let record = NewRecord::new(body.into_bytes());
     let batch = Batch::single(&record, &BatchLimits::default()).unwrap();
-    let target = AppendTarget {
-        log: LogTarget { name: LogName::new("a").unwrap(), id: None },
-        expected_tail: None,
-        fence: None,
-        retry: AppendRetry::None,
-    };
+    let target = AppendTarget::unconditional(LogName::new("a").unwrap());
     let items = vec![AppendItem::encode(&target, &batch)];
     EntryBody::Command(Append { stamp: Timestamp::new(index), items }.encode())
 }
@@ -73,7 +68,8 @@ fn entries() -> Vec<Entry> {
     };
     let stamp = Timestamp::new(1);
     let name = LogName::new("a").unwrap();
-    let create = CreateLog { stamp, name, settings: LogSettings::default() };
+    let (settings, content) = (LogSettings::default(), FirstContent::default());
+    let create = CreateLog { stamp, name, settings, content };
     let first = [
         membership(&[1]),
         EntryBody::Blank,

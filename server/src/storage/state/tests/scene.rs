@@ -15,8 +15,9 @@ use client::types::{
 };
 
 use crate::machine::{
-    AppendItem, AppendTarget, Command, CreateLog, DeleteLog, EntryBody, Frontier, LogView, Machine,
-    MachineLimits, MakeCheckpoint, Outcome, Payload, Proposal, SetCursor, TrimLog,
+    AppendItem, AppendTarget, Command, CreateLog, DeleteLog, EntryBody, FirstContent, Frontier,
+    LogView, Machine, MachineLimits, MakeCheckpoint, Outcome, Payload, Proposal, SetCursor,
+    TrimLog,
 };
 use crate::storage::disk::{Disk, RealDisk};
 use crate::storage::state::{
@@ -55,6 +56,7 @@ pub(in crate::storage::state) fn log_view(id: u64, name: &str, trim: u64, tail: 
         last_time: Timestamp::EPOCH,
         sealed: false,
         fence: None,
+        renewed: Timestamp::EPOCH,
         frontier: Frontier::empty(),
     }
 }
@@ -279,7 +281,9 @@ impl Scene {
     pub(in crate::storage::state) fn create(&mut self, name: &str) -> LogId {
         let stamp = self.stamp();
         let name = LogName::new(name).unwrap();
-        let command = CreateLog { stamp, name: name.clone(), settings: LogSettings::default() };
+        let settings = LogSettings::default();
+        let content = FirstContent::default();
+        let command = CreateLog { stamp, name: name.clone(), settings, content };
         self.apply(command.encode());
         self.state.view(&name).unwrap().id
     }
