@@ -22,7 +22,9 @@ pub mod sdk;
 
 #[cfg(feature = "sdk")]
 pub use sdk::{
-    Archive, ChangeWatch, Client, ClientBuilder, Consumer, ConsumerBuilder, Created, Error,
-    Failure, Follow, HttpService, IN_FLIGHT_MAX, LayerError, Log, Outcome, Page, ProduceError,
-    ProduceFailure, Producer, ProducerBuilder, RetryPolicy, Sequencer, Stored, Ticket,
+    Archive, ChangeWatch, Client, ClientBuilder, CodecError, Consumer, ConsumerBuilder, Created,
+    EndReason, Error, Failure, Follow, HttpService, IN_FLIGHT_MAX, LayerError, Log, Outcome, Page,
+    ProduceError, ProduceFailure, Producer, ProducerBuilder, Replicated, ReplicatedBuilder,
+    ReplicatedError, ReplicatedFailure, RetryPolicy, Sequencer, StateMachine, Stored, Ticket,
+    codec,
 };

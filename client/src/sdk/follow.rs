@@ -66,6 +66,12 @@ impl Follow {
         Self { reader, ahead: JoinSet::new(), tail: None, is_over: false, ready: VecDeque::new() }
     }
 
+    /// The same follow, of the log of this id alone.
+    pub(super) const fn of_log(mut self, id: LogId) -> Self {
+        self.reader.log_id = Some(id);
+        self
+    }
+
     /// The same follow, asking for at most this many bytes at once. To be set before the first record
     /// is asked for, as all that is set.
     #[must_use]

@@ -19,6 +19,7 @@ use super::consumer::ConsumerBuilder;
 use super::error::{Error, Outcome};
 use super::follow::Follow;
 use super::producer::ProducerBuilder;
+use super::replicated::{ReplicatedBuilder, StateMachine};
 use super::sequencer::Sequencer;
 use super::transport::{Answer, Call, Effect, unless};
 use crate::api::conditions::{Conditions, ProducerBatch};
@@ -154,6 +155,17 @@ impl Log {
         Ok(appended)
     }
 
+    /// The user's own state machine, whose commands this log holds: started with this state if nothing was ever done to
+    /// it, which has to be the same in every process.
+    pub fn replicated<S: StateMachine>(&self, initial: S) -> ReplicatedBuilder<S> {
+        ReplicatedBuilder::new(self.clone(), initial)
+    }
+
+    /// Another log of the same service.
+    pub(super) fn beside(&self, name: LogName) -> Self {
+        self.client.log(name)
+    }
+
     /// A producer: many records, in order, several batches of them under way at a time.
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(self.clone())
@@ -195,6 +207,12 @@ impl Log {
         self.client.send(&Call::read(paths::log(&self.name))).await?.json()
     }
 
+    /// The same, if the name still means the log of this id.
+    pub(super) async fn describe_of(&self, id: LogId) -> Result<LogDescription, Error> {
+        let call = Call::read(paths::log(&self.name)).header(header::LOG_ID, &id.to_string())?;
+        self.client.send(&call).await?.json()
+    }
+
     /// The position the next record will get.
     pub async fn tail(&self) -> Result<Position, Error> {
         Ok(self.describe().await?.tail)
@@ -229,6 +247,13 @@ impl Log {
     /// another log since.
     pub async fn trim(&self, to: Position) -> Result<Dropped, Error> {
         let call = self.change(Method::POST, paths::trim, Effect::Once);
+        self.client.send(&call.json(&TrimRequest { to })).await?.json()
+    }
+
+    /// The same, if the name still means the log of this id. So it may be repeated.
+    pub(super) async fn trim_of(&self, id: LogId, to: Position) -> Result<Dropped, Error> {
+        let call = self.change(Method::POST, paths::trim, Effect::Repeatable);
+        let call = call.header(header::LOG_ID, &id.to_string())?;
         self.client.send(&call.json(&TrimRequest { to })).await?.json()
     }
 

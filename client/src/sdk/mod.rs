@@ -1,4 +1,4 @@
-//! The working client: [`Client`], [`Log`], [`Producer`], [`Follow`].
+//! The working client: [`Client`], [`Log`], [`Producer`], [`Follow`], [`Replicated`].
 //!
 //! What it promises: an append through a [`Log`] is stored once, however often it had to be sent;
 //! an error says whether the append may have happened; a follow has no gap and no repetition, over
@@ -22,6 +22,13 @@ mod sequencer;
 mod consumer;
 mod follow;
 
+mod replicated;
+
+/// Values as bytes, for a [`StateMachine`] that has no format of its own.
+pub mod codec {
+    pub use super::replicated::machine::{from_json, to_json};
+}
+
 /// The HTTP client whose requests and answers a layer sees.
 pub use reqwest;
 
@@ -34,6 +41,10 @@ pub use layers::{HttpService, LayerError};
 pub use log::{Created, Log, Page};
 pub use producer::{
     IN_FLIGHT_MAX, ProduceError, ProduceFailure, Producer, ProducerBuilder, Stored, Ticket,
+};
+pub use replicated::{
+    CodecError, EndReason, Replicated, ReplicatedBuilder, ReplicatedError, ReplicatedFailure,
+    StateMachine,
 };
 pub use retry::RetryPolicy;
 pub use sequencer::Sequencer;

@@ -39,8 +39,8 @@ type Answer = (Sequence, Result<Stored, Error>);
 pub(super) struct Courier {
     pub(super) log: Log,
     pub(super) id: ProducerId,
-    /// Whether the id may have been used before.
-    pub(super) is_claimed: bool,
+    /// The epoch to begin with; claimed if the id may have been used before.
+    pub(super) epoch: Option<ProducerEpoch>,
     pub(super) fence: Option<Fence>,
     pub(super) in_flight_max: usize,
     pub(super) deadline: Duration,
@@ -57,7 +57,10 @@ impl Courier {
     }
 
     async fn carry(&self) -> Result<(), ProduceError> {
-        let epoch = if self.is_claimed { self.claim().await? } else { ProducerEpoch::new(0) };
+        let epoch = match self.epoch {
+            Some(epoch) => epoch,
+            None => self.claim().await?,
+        };
         let mut lane = Lane::new(epoch);
         let mut log_id = None;
         let mut sends: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();

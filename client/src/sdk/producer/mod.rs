@@ -21,7 +21,7 @@ use gate::{Gate, Gathering};
 pub use ticket::{Stored, Ticket};
 
 use super::log::Log;
-use crate::types::{BatchLimits, Fence, NewRecord, ProducerId};
+use crate::types::{BatchLimits, Fence, NewRecord, ProducerEpoch, ProducerId};
 
 /// Most batches of one producer that may be under way: as many as the service remembers.
 pub const IN_FLIGHT_MAX: usize = 5;
@@ -47,6 +47,7 @@ pub const IN_FLIGHT_MAX: usize = 5;
 pub struct ProducerBuilder {
     log: Log,
     id: Option<ProducerId>,
+    epoch: Option<ProducerEpoch>,
     fence: Option<Fence>,
     gathering: Gathering,
     in_flight_max: usize,
@@ -63,6 +64,7 @@ impl ProducerBuilder {
         Self {
             log,
             id: None,
+            epoch: None,
             fence: None,
             gathering,
             in_flight_max: IN_FLIGHT_MAX,
@@ -75,6 +77,15 @@ impl ProducerBuilder {
     /// random id, which nobody had before.
     pub fn id(mut self, id: ProducerId) -> Self {
         self.id = Some(id);
+        self
+    }
+
+    /// Who appends, and in which epoch it begins: for an id whose epochs the caller counts by itself, far enough apart
+    /// that a life never comes up to the next. So a later life is later even if the service never heard of the one
+    /// before.
+    pub(super) fn life(mut self, id: ProducerId, epoch: ProducerEpoch) -> Self {
+        self.id = Some(id);
+        self.epoch = Some(epoch);
         self
     }
 
@@ -131,12 +142,12 @@ impl ProducerBuilder {
     /// Outside of a tokio runtime.
     pub fn start(self) -> Producer {
         let gate = Arc::new(Gate::new(self.gathering));
-        let is_claimed = self.id.is_some();
+        let is_new = self.id.is_none().then_some(ProducerEpoch::new(0));
         let id = self.id.unwrap_or_else(random_id);
         let courier = Courier {
             log: self.log,
             id: id.clone(),
-            is_claimed,
+            epoch: self.epoch.or(is_new),
             fence: self.fence,
             in_flight_max: self.in_flight_max,
             deadline: self.deadline,
