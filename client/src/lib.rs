@@ -22,9 +22,11 @@ pub mod sdk;
 
 #[cfg(feature = "sdk")]
 pub use sdk::{
-    Archive, ChangeWatch, Client, ClientBuilder, CodecError, Consumer, ConsumerBuilder, Created,
-    EndReason, Error, Failure, Follow, HttpService, IN_FLIGHT_MAX, LayerError, Log, Outcome, Page,
-    ProduceError, ProduceFailure, Producer, ProducerBuilder, Replicated, ReplicatedBuilder,
-    ReplicatedError, ReplicatedFailure, RetryPolicy, Sequencer, StateMachine, Stored, Ticket,
-    codec,
+    Admin, AppendError, AppendErrorKind, Archive, ChangeError, ChangeErrorKind, ChangeWatch,
+    CheckpointError, CheckpointErrorKind, Client, ClientBuilder, CodecError, Consumer,
+    ConsumerBuilder, Created, CursorError, CursorErrorKind, EndReason, Error, ErrorKind, Failure,
+    Follow, HttpService, IN_FLIGHT_MAX, LayerError, Log, LogError, LogErrorKind, Outcome, Page,
+    ProduceError, ProduceFailure, Producer, ProducerBuilder, ReadError, ReadErrorKind, Replicated,
+    ReplicatedBuilder, ReplicatedError, ReplicatedFailure, RetryPolicy, Sequencer, StateMachine,
+    Stored, Ticket, TransferError, TransferErrorKind, codec,
 };

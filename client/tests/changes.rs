@@ -12,11 +12,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use quorate_client::api::changes::{Change, ChangeList, ChangeRequest, ChangeStage};
-use quorate_client::api::error::{ErrorCode, Problem};
-use quorate_client::api::plans::Wish;
+use futures_util::TryStreamExt as _;
+use quorate_client::api::changes::{Change, ChangeList, ChangeStage};
+use quorate_client::api::error::{Actual, ErrorCode, Problem};
+use quorate_client::api::plans::{Footing, Plan, PlanVerdict, Wish};
 use quorate_client::types::{ChangeId, Epoch, ReplicaAddr, ReplicaId, Timestamp};
-use quorate_client::{Client, Outcome, RetryPolicy};
+use quorate_client::{ChangeError, ChangeErrorKind, Client, Outcome, RetryPolicy};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -93,8 +94,36 @@ fn wish(replica: u64) -> Wish {
     Wish::Remove { replicas: vec![ReplicaId::new(replica).unwrap()] }
 }
 
-fn request() -> ChangeRequest {
-    ChangeRequest { wish: wish(3), overrides: Vec::new() }
+fn plan() -> Plan {
+    let footing = Footing {
+        voters: Vec::new(),
+        learners: Vec::new(),
+        tolerates: 1,
+        may_fail: 1,
+        has_majority: true,
+        sentence: String::new(),
+    };
+    Plan {
+        wish: wish(3),
+        epoch: Epoch::new(23),
+        now: footing.clone(),
+        meanwhile: None,
+        after: footing,
+        joins: Vec::new(),
+        leaves: Vec::new(),
+        hand_over_to: None,
+        copy_bytes: None,
+        copy_ms: None,
+        checks: Vec::new(),
+        verdict: PlanVerdict::Ready,
+        command: String::new(),
+        curl: String::new(),
+    }
+}
+
+/// Applies the plan, without overrides.
+async fn apply(client: &Client) -> Result<Change, ChangeError> {
+    client.admin().apply(&plan(), Vec::new()).await
 }
 
 fn change(id: u64, stage: ChangeStage) -> Change {
@@ -122,7 +151,7 @@ fn change(id: u64, stage: ChangeStage) -> Change {
 async fn a_change_is_bound_to_the_epoch_of_its_plan() {
     let begun = change(18, ChangeStage::Joining);
     let (service, client) = Service::start([answer(202, &begun)]).await;
-    assert_eq!(client.begin_change(&request(), Epoch::new(23)).await.unwrap(), begun);
+    assert_eq!(apply(&client).await.unwrap(), begun);
     assert!(service.asked.lock().unwrap()[0].contains("if-match: \"23\""));
 }
 
@@ -136,7 +165,7 @@ async fn a_change_whose_answer_was_lost_is_found_again() {
         let list = ChangeList { changes, next: None };
         let (service, client) =
             Service::start([Step::BreakOff, refused(code), answer(200, &list)]).await;
-        let begun = client.begin_change(&request(), Epoch::new(23)).await.unwrap();
+        let begun = apply(&client).await.unwrap();
         assert_eq!(begun.id, ChangeId::new(18), "{code}");
         assert_eq!(service.asked().len(), 3, "{code}");
     }
@@ -148,16 +177,34 @@ async fn a_change_that_is_not_found_may_have_begun_or_not() {
     let list = ChangeList { changes, next: None };
     let under_way = refused(ErrorCode::ChangeUnderWay);
     let (_, client) = Service::start([Step::BreakOff, under_way, answer(200, &list)]).await;
-    let error = client.begin_change(&request(), Epoch::new(23)).await.unwrap_err();
+    let error = apply(&client).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown);
     assert_eq!(error.code(), Some(ErrorCode::ChangeUnderWay));
 }
 
 #[tokio::test]
-async fn a_refused_change_did_not_begin() {
-    let (service, client) = Service::start([refused(ErrorCode::StalePlan)]).await;
-    let error = client.begin_change(&request(), Epoch::new(23)).await.unwrap_err();
+async fn a_plan_that_is_stale_begins_nothing_and_is_answered_with_a_fresh_one() {
+    let fresh = Plan { epoch: Epoch::new(24), ..plan() };
+    let actual = Actual { plan: Some(fresh.clone().into()), ..Actual::default() };
+    let refusal = Problem::new(ErrorCode::StalePlan).with_actual(actual);
+    let (service, client) = Service::start([answer(412, &refusal)]).await;
+    let error = apply(&client).await.unwrap_err();
     assert_eq!((error.outcome(), service.asked().len()), (Outcome::NotDone, 1));
+    assert_eq!(error.kind(), ChangeErrorKind::StalePlan);
+    assert_eq!(error.fresh_plan(), Some(&fresh));
+}
+
+#[tokio::test]
+async fn a_watch_as_a_stream_ends_with_the_change() {
+    let told = |stage: ChangeStage| Step::Answer {
+        status: 200,
+        body: change(18, stage).event().into_bytes(),
+    };
+    let (_, client) =
+        Service::start([told(ChangeStage::Joint), Step::BreakOff, told(ChangeStage::Done)]).await;
+    let changes = client.admin().watch_change(ChangeId::new(18)).into_stream();
+    let stages: Vec<_> = changes.map_ok(|change| change.stage).try_collect().await.unwrap();
+    assert_eq!(stages, [ChangeStage::Joint, ChangeStage::Done]);
 }
 
 #[tokio::test]
@@ -177,7 +224,7 @@ async fn whoever_watches_hears_every_difference_once_and_the_end_whoever_tells_i
         events(&[ChangeStage::Done]),
     ];
     let (service, client) = Service::start(told).await;
-    let mut watch = client.watch_change(ChangeId::new(18));
+    let mut watch = client.admin().watch_change(ChangeId::new(18));
     let mut stages = Vec::new();
     while let Some(change) = watch.next().await.unwrap() {
         stages.push(change.stage);
@@ -192,7 +239,7 @@ async fn whoever_watches_hears_every_difference_once_and_the_end_whoever_tells_i
 #[tokio::test]
 async fn who_watches_a_change_that_is_none_is_told_so() {
     let (_, client) = Service::start([refused(ErrorCode::UnknownChange)]).await;
-    let error = client.watch_change(ChangeId::new(18)).next().await.unwrap_err();
+    let error = client.admin().watch_change(ChangeId::new(18)).next().await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::UnknownChange));
 }
 
@@ -201,11 +248,11 @@ async fn a_cancellation_whose_answer_was_lost_is_one() {
     let cancelled = change(18, ChangeStage::Cancelled);
     let ended = refused(ErrorCode::ChangeEnded);
     let (_, client) = Service::start([Step::BreakOff, ended, answer(200, &cancelled)]).await;
-    assert_eq!(client.cancel_change(ChangeId::new(18)).await.unwrap(), cancelled);
+    assert_eq!(client.admin().cancel_change(ChangeId::new(18)).await.unwrap(), cancelled);
     // It was over before anybody cancelled it.
     let done = change(18, ChangeStage::Done);
     let (_, client) =
         Service::start([Step::BreakOff, refused(ErrorCode::ChangeEnded), answer(200, &done)]).await;
-    let error = client.cancel_change(ChangeId::new(18)).await.unwrap_err();
+    let error = client.admin().cancel_change(ChangeId::new(18)).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::ChangeEnded));
 }

@@ -24,7 +24,7 @@ use quorate_client::types::{
     Batch, BatchLimits, Headers, NewRecord, Position, ProducerEpoch, Record, ReplicaAddr, Sequence,
     Timestamp,
 };
-use quorate_client::{Client, Consumer, Log, Outcome, RetryPolicy};
+use quorate_client::{Client, CursorErrorKind, Log, Outcome, RetryPolicy};
 use service::{Asked, answer, read_request};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -548,7 +548,8 @@ async fn a_consumer_is_told_that_it_is_not_alone() {
     let mut consumer = service.log().consumer("c".parse().unwrap()).start().await.unwrap();
     consumer.next_page().await.unwrap();
     let error = consumer.commit().await.unwrap_err();
-    assert!(Consumer::is_contested(&error), "{error}");
+    assert_eq!(error.kind(), CursorErrorKind::Moved, "{error}");
+    assert_eq!(error.actual().cursor, Some(Position::new(1)));
     assert_eq!((error.outcome(), consumer.committed()), (Outcome::NotDone, Position::ZERO));
 }
 

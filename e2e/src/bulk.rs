@@ -86,6 +86,6 @@ pub async fn check_records(cluster: &Cluster, number: usize, batches: u64) -> Re
 /// The transfers by which this replica received state since its start, newest first.
 pub async fn received(cluster: &Cluster, number: usize) -> Result<Vec<TransferInfo>> {
     let client = Client::single(cluster.url(number).parse()?)?;
-    let transfers = client.transfers().await?.into_iter();
+    let transfers = client.admin().transfers().await?.into_iter();
     Ok(transfers.filter(|it| it.direction == TransferDirection::Receiving).collect())
 }

@@ -12,9 +12,9 @@ use client::types::CheckpointLabel;
 /// Makes a checkpoint, and waits for its certificate. Without a label, a newer one that is certified stands for it.
 pub async fn certified(client: &Client, label: Option<CheckpointLabel>) -> Result<CheckpointInfo> {
     let is_labelled = label.is_some();
-    let made = client.make_checkpoint(label).await?.checkpoint;
+    let made = client.admin().make_checkpoint(label).await?.checkpoint;
     until("the checkpoint is certified", PATIENCE, async || {
-        let all = client.checkpoints().await?.into_iter();
+        let all = client.admin().checkpoints().await?.into_iter();
         let mut certified = all.filter(|it| it.certificate.is_some());
         let stands =
             |it: &CheckpointInfo| it.checkpoint == made || (!is_labelled && it.checkpoint > made);

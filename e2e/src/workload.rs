@@ -18,10 +18,11 @@ use anyhow::{Context, Error, Result, bail, ensure};
 use client::api::cluster::StateDigest;
 use client::api::logs::ListQuery;
 use client::api::reading::{Consistency, ReadFrom, ReadQuery};
+use client::sdk::Kind;
 use client::types::{
     Batch, BatchLimits, LogName, NewRecord, Position, ProducerEpoch, ProducerId, ReplicaAddr,
 };
-use client::{Client, Follow, Log, RetryPolicy, Sequencer};
+use client::{AppendError, Client, Follow, Log, RetryPolicy, Sequencer};
 use std::time::Duration;
 use tokio::{
     sync::watch,
@@ -274,7 +275,7 @@ impl Caller {
                 let asked = self.recorder.now();
                 let Some(answer) = producer.resend().await.transpose() else { break };
                 let refused = answer.as_ref().err().filter(|error| !error.is_retryable());
-                let refused = refused.map(client::Error::to_string);
+                let refused = refused.map(ToString::to_string);
                 record(asked, outcome_of(answer));
                 if let Some(reason) = refused {
                     bail!("a batch that may have been stored was refused: {reason}");
@@ -425,9 +426,9 @@ pub fn single(url: &str) -> Result<Client> {
 }
 
 /// What one replica answers to a question; it is asked again if it refuses for the moment, or cannot be reached.
-pub async fn answered<T>(
+pub async fn answered<T, K: Kind>(
     within: Duration,
-    mut ask: impl AsyncFnMut() -> Result<T, client::Error>,
+    mut ask: impl AsyncFnMut() -> Result<T, client::Error<K>>,
 ) -> Result<T> {
     until("it answers", within, async || match ask().await {
         Ok(answer) => Ok(Some(answer)),
@@ -455,7 +456,7 @@ async fn cursors(log: &Log) -> Result<String> {
     Ok(held.join(", "))
 }
 
-fn outcome_of(answer: Result<client::api::records::Appended, client::Error>) -> Outcome<Appended> {
+fn outcome_of(answer: Result<client::api::records::Appended, AppendError>) -> Outcome<Appended> {
     match answer {
         Ok(at) => Outcome::Done(Appended { first: at.first.get(), next: at.next.get() }),
         Err(error) => {

@@ -32,7 +32,7 @@ fn of(cluster: &Cluster, number: usize) -> Result<Client> {
 
 async fn certified_beyond(client: &Client, beyond: EntryIndex) -> Result<CheckpointInfo> {
     until("a further checkpoint is certified", PATIENCE, async || {
-        let all = client.checkpoints().await?;
+        let all = client.admin().checkpoints().await?;
         let newest = all.into_iter().rev().find(|checkpoint| checkpoint.certificate.is_some());
         Ok(newest.filter(|newest| newest.checkpoint > beyond))
     })
@@ -56,7 +56,12 @@ async fn every_replica_keeps_a_certified_snapshot_and_says_it_holds_the_same() -
     for number in 0..3 {
         let replica = of(&cluster, number)?;
         let kept = until("the snapshot is kept and known to be certified", PATIENCE, async || {
-            Ok(replica.snapshot(made.checkpoint).await.ok().filter(|kept| kept.is_certified))
+            Ok(replica
+                .admin()
+                .snapshot(made.checkpoint)
+                .await
+                .ok()
+                .filter(|kept| kept.is_certified))
         })
         .await?;
         assert_eq!((Some(kept.digest), kept.label), (digest, Some(label.clone())));
@@ -64,7 +69,7 @@ async fn every_replica_keeps_a_certified_snapshot_and_says_it_holds_the_same() -
         assert_eq!(kept.content.map(|content| (content.logs, content.records)), Some((2, 25)));
     }
     until("the audit finds all equal", PATIENCE, async || {
-        let report = client.audit().await?;
+        let report = client.admin().audit().await?;
         let is_equal = |finding: AuditFinding| finding.verdict == AuditVerdict::Equal;
         let all = report.replicas.iter();
         let equal = all.filter(|it| is_equal(it.execution) && is_equal(it.checkpoint)).count();
@@ -78,13 +83,13 @@ async fn every_replica_keeps_a_certified_snapshot_and_says_it_holds_the_same() -
     let next = certified_beyond(&client, made.checkpoint).await?;
     cluster.start_all()?;
     cluster.healed().await?;
-    let all = client.checkpoints().await?;
+    let all = client.admin().checkpoints().await?;
     assert!(all.iter().any(|checkpoint| checkpoint.checkpoint == made.checkpoint), "{all:?}");
     assert!(next.checkpoint > made.checkpoint);
-    client.release_snapshot(made.checkpoint).await?;
+    client.admin().release_snapshot(made.checkpoint).await?;
     for number in 0..3 {
         until("a released snapshot is gone", PATIENCE, async || {
-            let kept = of(&cluster, number)?.snapshots().await?;
+            let kept = of(&cluster, number)?.admin().snapshots().await?;
             let is_there = kept.iter().any(|kept| kept.checkpoint == made.checkpoint);
             Ok((!is_there).then_some(()))
         })
@@ -101,7 +106,7 @@ async fn a_group_without_work_makes_no_checkpoints() -> Result<()> {
     client.log("orders".parse()?).create(&LogSettings::default()).await?;
     let settled = until("nothing but a checkpoint came last", PATIENCE, async || {
         let applied = cluster.digests().await?.iter().map(|digest| digest.entry).max();
-        let Some(newest) = client.checkpoints().await?.pop() else { return Ok(None) };
+        let Some(newest) = client.admin().checkpoints().await?.pop() else { return Ok(None) };
         let certificate = newest.certificate.filter(|it| it.entry == newest.checkpoint.next());
         Ok(certificate.map(|it| it.entry).filter(|last| Some(*last) == applied))
     })
@@ -133,7 +138,7 @@ async fn a_replica_that_is_away_is_unverified_and_nobody_waits_for_it() -> Resul
     let made = certified(&client, None).await?;
     assert!(made.certificate.is_some_and(|it| it.attested_by.len() == 2));
     until("the audit says what it could not compare", PATIENCE, async || {
-        let report = client.audit().await?;
+        let report = client.admin().audit().await?;
         let found = report.replicas.iter().find(|replica| Some(replica.id) == id);
         let verdict = |finding: AuditFinding| finding.verdict == AuditVerdict::Unverified;
         Ok(found.filter(|it| verdict(it.execution) && verdict(it.checkpoint)).map(drop))
@@ -143,7 +148,7 @@ async fn a_replica_that_is_away_is_unverified_and_nobody_waits_for_it() -> Resul
     cluster.replica_mut(away).ready().await?;
     log.append("with it again").await?;
     until("the audit compares it again", PATIENCE, async || {
-        let report = client.audit().await?;
+        let report = client.admin().audit().await?;
         let found = report.replicas.iter().find(|replica| Some(replica.id) == id);
         Ok(found.filter(|it| it.execution.verdict == AuditVerdict::Equal).map(drop))
     })
@@ -159,12 +164,12 @@ async fn checkpoints_with_a_label_are_certified_also_if_they_are_overtaken() -> 
     let labels = ["one", "two", "three", "four"];
     let made = labels.map(async |label| {
         let label = CheckpointLabel::new(label).map_err(anyhow::Error::from)?;
-        anyhow::Ok(client.make_checkpoint(Some(label)).await?.checkpoint)
+        anyhow::Ok(client.admin().make_checkpoint(Some(label)).await?.checkpoint)
     });
     // Without one, a newer one that is certified stands for it.
     let plain = [(); 3].map(async |()| {
         let asked = Instant::now();
-        anyhow::Ok((client.make_checkpoint(None).await?, asked.elapsed()))
+        anyhow::Ok((client.admin().make_checkpoint(None).await?, asked.elapsed()))
     });
     let (made, plain) = tokio::join!(join_all(made), join_all(plain));
     for plain in plain {
@@ -174,7 +179,7 @@ async fn checkpoints_with_a_label_are_certified_also_if_they_are_overtaken() -> 
     for made in made {
         let made = made?;
         let certificate = until("it is certified", PATIENCE, async || {
-            let all = client.checkpoints().await?;
+            let all = client.admin().checkpoints().await?;
             let this = all.into_iter().find(|it| it.checkpoint == made);
             Ok(this.and_then(|it| it.certificate))
         })

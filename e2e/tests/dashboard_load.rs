@@ -199,7 +199,7 @@ async fn a_hundred_viewers_cost_appends_next_to_nothing() -> Result<()> {
                 waits.lock().await.push(began.elapsed());
             }
             #[expect(unreachable_code, reason = "it says what an error becomes")]
-            Ok::<(), client::Error>(())
+            Ok::<(), client::AppendError>(())
         });
     }
     stretch(&cluster, &waits, length).await?;

@@ -60,7 +60,7 @@ async fn told(client: &Client, http: &reqwest::Client, url: &str) -> Result<Told
     for log in client.logs(&ListQuery::default()).await?.logs {
         logs.push(client.log(log.log.clone()).describe().await?);
     }
-    let checkpoints = client.checkpoints().await?;
+    let checkpoints = client.admin().checkpoints().await?;
     let labelled = checkpoints.iter().find(|checkpoint| checkpoint.label.is_some());
     let checkpoint = labelled.context("a labelled checkpoint")?.checkpoint.get();
     Ok(Told { logs, checkpoint, first: produce(http, url).await? })

@@ -60,7 +60,7 @@ async fn whole(cluster: &mut Cluster, victim: usize, batches: u64) -> Result<()>
     let client = workload::client(&cluster.urls())?;
     until("the audit finds all equal", PATIENCE, async || {
         ensure!(cluster.replica(victim).is_running(), "it ended");
-        let report = client.audit().await?;
+        let report = client.admin().audit().await?;
         let is_equal = |finding: AuditFinding| finding.verdict == AuditVerdict::Equal;
         let all = report.replicas.iter();
         let equal = all.filter(|it| is_equal(it.execution) && is_equal(it.checkpoint)).count();

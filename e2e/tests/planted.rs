@@ -260,14 +260,14 @@ async fn a_replica_whose_memory_was_corrupted_is_cut_off_takes_the_state_anew_an
     let count = load.await??;
     cluster.healed().await?;
     until("all say that they hold the same", Duration::from_mins(1), async || {
-        let report = client.audit().await?;
+        let report = client.admin().audit().await?;
         let is_equal = |finding: AuditFinding| finding.verdict == AuditVerdict::Equal;
         let all = report.replicas.iter();
         let equal = all.filter(|it| is_equal(it.execution) && is_equal(it.checkpoint)).count();
         Ok((equal == 3).then_some(()))
     })
     .await?;
-    let transfers = client::Client::single(cluster.url(0).parse()?)?.transfers().await?;
+    let transfers = client::Client::single(cluster.url(0).parse()?)?.admin().transfers().await?;
     assert!(transfers.iter().any(|it| it.stage == TransferStage::Done), "{transfers:?}");
     for number in 0..3 {
         let tail = cluster.describe(number, &"orders".parse()?).await?.tail;

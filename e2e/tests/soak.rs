@@ -104,7 +104,7 @@ async fn no_check_finds_a_difference_where_there_is_none_whoever_is_killed_and_r
         restarts += 1;
         for _ in 0..=chance.below(4) {
             workload.progress(usize::try_from(1 + chance.below(100))?).await?;
-            found.add(&client.audit().await?)?;
+            found.add(&client.admin().audit().await?)?;
         }
     }
     let history = workload.finish(&mut cluster).await?;

@@ -63,7 +63,7 @@ impl Scene {
         let (away, all) = self.take_away(batches).await?;
         let leader = Client::single(self.cluster.url(self.cluster.leader().await?).parse()?)?;
         until("all of it is offered", PATIENCE, async || {
-            let newest = leader.transfers().await?.into_iter().next();
+            let newest = leader.admin().transfers().await?.into_iter().next();
             let is_all = |it: &TransferInfo| it.entry >= all && it.ended.is_none();
             Ok(newest.filter(is_all).map(drop))
         })
@@ -81,7 +81,7 @@ impl Scene {
         let client = workload::client(&self.cluster.urls())?;
         // With so many checkpoints, one is now and then gone before its answer.
         let made = until("a checkpoint is made", PATIENCE, async || {
-            Ok(client.make_checkpoint(None).await.ok())
+            Ok(client.admin().make_checkpoint(None).await.ok())
         });
         let all = made.await?.checkpoint;
         for number in (0..3).filter(|number| *number != away) {

@@ -1,36 +1,27 @@
-//! [`Client`]: the way to a cluster, and what concerns the cluster as a whole.
+//! [`Client`]: the way to a cluster.
 //!
 //! A client is cheap to clone; clones share connections, what is known of the leader, and the
 //! budget for repetitions.
 //!
-//! Not here: what is done with one log (`log`).
+//! Not here: what is done with one log (`log`), and with the cluster as a whole (`admin`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::header::HeaderValue;
-use reqwest::{Method, Request, Response};
-
+use reqwest::{Request, Response};
 use tower::{Layer, Service};
 
+use super::admin::Admin;
 use super::error::Error;
+use super::kinds::LogError;
 use super::layers::{HttpService, LayerError, Layers};
 use super::log::Log;
 use super::retry::RetryPolicy;
-use super::transport::{Call, Effect, LeaderHints, Stream, Transport, TransportOptions};
-use crate::api::activity::{ActivityList, ActivityQuery};
-use crate::api::audit::{AuditReport, ScrubReport};
-use crate::api::checkpoints::{
-    ArchiveQuery, CheckpointInfo, CheckpointList, CheckpointRequest, SnapshotInfo, SnapshotList,
-};
-use crate::api::cluster::{BootstrapAnswer, BootstrapRequest, ClusterStatus, Joiner, JoinerList};
+use super::transport::{Answer, Call, LeaderHints, Stream, Transport, TransportOptions};
 use crate::api::logs::{ListQuery, LogList};
 use crate::api::paths;
-use crate::api::performance::{Performance, PerformanceQuery, Step};
-use crate::api::plans::{Plan, Wish};
-use crate::api::transfers::{TransferChange, TransferInfo, TransferList};
-use crate::types::{CheckpointLabel, EntryIndex, LogName, ReplicaAddr};
+use crate::types::{LogName, ReplicaAddr};
 
 /// Longest author, in bytes: the service keeps no more of it.
 const AUTHOR_MAX: usize = 200;
@@ -46,6 +37,13 @@ const AUTHOR_MAX: usize = 200;
 /// log.create(&Default::default()).await?;
 /// let appended = log.append("hello").await?;
 /// println!("at {}", appended.first);
+/// println!("{}", quorate.admin().status().await?.verdict.sentence);
+/// for log in quorate.logs(&Default::default()).await?.logs {
+///     println!("{} ends at {}", log.log, log.tail);
+/// }
+///
+/// // One replica and no other, asked once: for tools and tests.
+/// let third = Client::single("http://127.0.0.1:7003".parse()?)?;
 /// # Ok(())
 /// # }
 /// ```
@@ -59,7 +57,7 @@ impl Client {
     /// one of them for the others.
     pub async fn connect(seeds: &str) -> Result<Self, Error> {
         let client = Self::builder().seeds(seeds)?.build()?;
-        let status = client.status().await?;
+        let status = client.admin().status().await?;
         client.transport.learn(&status);
         Ok(client)
     }
@@ -94,135 +92,17 @@ impl Client {
     }
 
     /// One page of the logs, in the order of names.
-    pub async fn logs(&self, query: &ListQuery) -> Result<LogList, Error> {
+    pub async fn logs(&self, query: &ListQuery) -> Result<LogList, LogError> {
         let target = list_target(paths::LOGS, query);
-        self.send(&Call::read(target)).await?.json()
+        Ok(self.send(&Call::read("logs", target)).await?.json()?)
     }
 
-    /// The cluster as the replica that answers sees it.
-    pub async fn status(&self) -> Result<ClusterStatus, Error> {
-        self.send(&Call::read(paths::CLUSTER.to_owned())).await?.json()
+    /// What concerns the cluster as a whole: its status, its membership, its checkpoints and backups.
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
     }
 
-    /// Processes that wait to join.
-    pub async fn joiners(&self) -> Result<Vec<Joiner>, Error> {
-        let answer = self.send(&Call::read(paths::JOINERS.to_owned())).await?;
-        Ok(answer.json::<JoinerList>()?.joiners)
-    }
-
-    /// What a change of the membership would mean, and whether it is safe. Changes nothing.
-    pub async fn plan(&self, wish: &Wish) -> Result<Plan, Error> {
-        let call = Call::change(Method::POST, paths::PLANS.to_owned(), Effect::Repeatable);
-        self.send(&call.json(wish)).await?.json()
-    }
-
-    /// What the replica that answers did lately, and how long it took.
-    pub async fn performance(&self, step: Step) -> Result<Performance, Error> {
-        let query = PerformanceQuery { step }.to_query();
-        let call = Call::read(format!("{}?{query}", paths::PERFORMANCE));
-        self.send(&call).await?.json()
-    }
-
-    /// State transfers of the replica that answers, newest first.
-    pub async fn transfers(&self) -> Result<Vec<TransferInfo>, Error> {
-        let answer = self.send(&Call::read(paths::TRANSFERS.to_owned())).await?;
-        Ok(answer.json::<TransferList>()?.transfers)
-    }
-
-    /// Changes how fast a transfer goes that the replica which is asked receives.
-    pub async fn turn_transfer(
-        &self,
-        id: &str,
-        change: &TransferChange,
-    ) -> Result<TransferInfo, Error> {
-        let call = Call::change(Method::PATCH, paths::transfer(id), Effect::Repeatable);
-        self.send(&call.json(change)).await?.json()
-    }
-
-    /// Makes the process that is asked the first replica of a new cluster.
-    pub async fn bootstrap(&self, request: &BootstrapRequest) -> Result<BootstrapAnswer, Error> {
-        let call = Call::change(Method::POST, paths::BOOTSTRAP.to_owned(), Effect::Once);
-        self.send(&call.json(request)).await?.json()
-    }
-
-    /// The checkpoints that are remembered, oldest first.
-    pub async fn checkpoints(&self) -> Result<Vec<CheckpointInfo>, Error> {
-        let answer = self.send(&Call::read(paths::CHECKPOINTS.to_owned())).await?;
-        Ok(answer.json::<CheckpointList>()?.checkpoints)
-    }
-
-    /// Makes a checkpoint. It comes back certified, unless that takes more than some seconds. With a
-    /// label it is kept until it is released. Not repeated if its outcome is unknown: it would make
-    /// two.
-    pub async fn make_checkpoint(
-        &self,
-        label: Option<CheckpointLabel>,
-    ) -> Result<CheckpointInfo, Error> {
-        let call = Call::change(Method::POST, paths::CHECKPOINTS.to_owned(), Effect::Once);
-        self.send(&call.json(&CheckpointRequest { label })).await?.json()
-    }
-
-    /// The snapshots that the replica which answers keeps, oldest first.
-    pub async fn snapshots(&self) -> Result<Vec<SnapshotInfo>, Error> {
-        let answer = self.send(&Call::read(paths::SNAPSHOTS.to_owned())).await?;
-        Ok(answer.json::<SnapshotList>()?.snapshots)
-    }
-
-    /// One of them, with what is in it.
-    pub async fn snapshot(&self, checkpoint: EntryIndex) -> Result<SnapshotInfo, Error> {
-        self.send(&Call::read(paths::snapshot(checkpoint))).await?.json()
-    }
-
-    /// A backup of one of them, of all logs or of some: a file, piece by piece. It breaks off with an
-    /// error if records are trimmed before they were sent.
-    pub async fn archive(
-        &self,
-        checkpoint: EntryIndex,
-        query: &ArchiveQuery,
-    ) -> Result<Archive, Error> {
-        let target = format!("{}?{}", paths::archive(checkpoint), query.to_query());
-        Ok(Archive { stream: self.transport.open(&Call::read(target)).await? })
-    }
-
-    /// Keeps a checkpoint and its snapshots no longer than the service itself needs them.
-    pub async fn release_snapshot(&self, checkpoint: EntryIndex) -> Result<(), Error> {
-        let target = paths::snapshot(checkpoint);
-        self.send(&Call::change(Method::DELETE, target, Effect::Once)).await.map(drop)
-    }
-
-    /// Whether the replicas hold the same, as far as the leader has compared them.
-    pub async fn audit(&self) -> Result<AuditReport, Error> {
-        self.send(&Call::read(paths::AUDIT.to_owned())).await?.json()
-    }
-
-    /// How far the replica that answers is with reading all again that it keeps.
-    pub async fn scrub_report(&self) -> Result<ScrubReport, Error> {
-        self.send(&Call::read(paths::SCRUB.to_owned())).await?.json()
-    }
-
-    /// Has the replica that answers begin with that now.
-    pub async fn scrub(&self) -> Result<ScrubReport, Error> {
-        let call = Call::change(Method::POST, paths::SCRUB.to_owned(), Effect::Repeatable);
-        self.send(&call).await?.json()
-    }
-
-    /// Whether the replica that answers can serve now.
-    pub async fn is_ready(&self) -> Result<bool, Error> {
-        let answer = self.send(&Call::read(paths::READY.to_owned()).once()).await;
-        match answer {
-            Ok(_) => Ok(true),
-            Err(error) if error.status() == Some(503) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// One page of who did what, newest first.
-    pub async fn activity(&self, query: &ActivityQuery) -> Result<ActivityList, Error> {
-        let target = format!("{}?{}", paths::ACTIVITY, query.to_query());
-        self.send(&Call::read(target)).await?.json()
-    }
-
-    pub(super) async fn send(&self, call: &Call) -> Result<super::transport::Answer, Error> {
+    pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
         self.transport.send(call).await
     }
 
@@ -235,25 +115,30 @@ impl Client {
     }
 }
 
-/// A backup on its way. Only a file that came to its end is one.
-#[derive(Debug)]
-pub struct Archive {
-    stream: Stream,
-}
-
-impl Archive {
-    /// The next bytes of the file; nothing after the last.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        self.stream.next().await
-    }
-}
-
 /// The target of a list.
 pub(super) fn list_target(path: &str, query: &ListQuery) -> String {
     format!("{path}?{}", query.to_query())
 }
 
 /// Settings for a [`Client`].
+///
+/// ```
+/// # fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use quorate_client::{Client, RetryPolicy};
+///
+/// let quorate = Client::builder()
+///     .seeds("http://a:7001, http://b:7001")?
+///     .seed("http://c:7001".parse()?)
+///     .connect_timeout(Duration::from_millis(500))
+///     .attempt_timeout(Duration::from_secs(2))
+///     .retry(RetryPolicy { deadline: Duration::from_secs(10), ..RetryPolicy::default() })
+///     .author("billing@example.org")?
+///     .build()?;
+/// # Ok(())
+/// # }
+/// # run().unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     options: TransportOptions,

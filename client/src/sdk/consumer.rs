@@ -6,14 +6,31 @@
 //!
 //! Not here: which records were dealt with. Whoever commits says that all that were handed out are.
 
-use super::error::{Error, Outcome};
+use super::error::Outcome;
 use super::follow::Follow;
+#[cfg(doc)]
+use super::kinds::CursorErrorKind;
+use super::kinds::{CursorError, ReadError};
 use super::log::Log;
-use crate::api::error::ErrorCode;
 use crate::api::reading::{Consistency, ReadFrom};
 use crate::types::{CursorName, Position, Record};
 
 /// How a [`Consumer`] reads: `log.consumer(name)`, settings, `start()`.
+///
+/// ```no_run
+/// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::api::reading::{Consistency, ReadFrom};
+///
+/// let billing = log
+///     .consumer("billing".parse()?)
+///     .from(ReadFrom::Tail)                       // if it was never here before
+///     .bytes_max(1 << 20)
+///     .consistency(Consistency::Linearizable)
+///     .start()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[must_use = "a consumer has to be started"]
 pub struct ConsumerBuilder {
@@ -48,7 +65,7 @@ impl ConsumerBuilder {
     }
 
     /// Looks where the cursor is. An error if that cannot be learned, or if there is no such log.
-    pub async fn start(self) -> Result<Consumer, Error> {
+    pub async fn start(self) -> Result<Consumer, CursorError> {
         let cursor = self.log.cursor(&self.name).await?;
         let mut follow = self.log.follow(cursor.map_or(self.from, ReadFrom::Position));
         if let Some(bytes_max) = self.bytes_max {
@@ -77,6 +94,13 @@ impl ConsumerBuilder {
 ///     }
 ///     billing.commit().await?;
 /// }
+///
+/// // Or one by one.
+/// while let Some(record) = billing.next().await? {
+///     billing.commit_to(record.position.advance(1)).await?;
+/// }
+/// println!("{} is at {}, and has seen up to {:?}", billing.name(), billing.committed(), billing.position());
+/// println!("of {:?}", billing.tail());
 /// # Ok(())
 /// # }
 /// ```
@@ -112,26 +136,26 @@ impl Consumer {
     }
 
     /// The next record, as [`Follow::next`].
-    pub async fn next(&mut self) -> Result<Option<Record>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Record>, ReadError> {
         self.follow.next().await
     }
 
     /// The next records, as [`Follow::next_page`].
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, Error> {
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, ReadError> {
         self.follow.next_page().await
     }
 
     /// Stores in the cursor that everything that was handed out is dealt with.
     ///
-    /// After an error it can be called again. Refused with `cursor_differs` if somebody else has moved
+    /// After an error it can be called again. Refused as [`Moved`](CursorErrorKind::Moved) if somebody else has moved
     /// the cursor: there is another consumer of this name, and this one had better stop.
-    pub async fn commit(&mut self) -> Result<(), Error> {
+    pub async fn commit(&mut self) -> Result<(), CursorError> {
         let Some(position) = self.follow.position() else { return Ok(()) };
         self.commit_to(position).await
     }
 
     /// The same up to one position, behind the last record that was dealt with.
-    pub async fn commit_to(&mut self, position: Position) -> Result<(), Error> {
+    pub async fn commit_to(&mut self, position: Position) -> Result<(), CursorError> {
         if position == self.committed {
             return Ok(());
         }
@@ -144,8 +168,7 @@ impl Consumer {
             if error.outcome() == Outcome::NotDone {
                 self.doubtful.pop();
             }
-            let actual = error.problem().and_then(|problem| problem.actual.cursor);
-            let by_us = actual.filter(|actual| self.doubtful.contains(actual));
+            let by_us = error.actual().cursor.filter(|actual| self.doubtful.contains(actual));
             // A commit whose outcome was unknown has happened: this one goes on from there.
             self.committed = by_us.ok_or(error)?;
             self.doubtful = vec![position];
@@ -153,10 +176,5 @@ impl Consumer {
         self.committed = position;
         self.doubtful.clear();
         Ok(())
-    }
-
-    /// Whether this is the error of [`commit`](Self::commit) that says that somebody else moves the cursor.
-    pub fn is_contested(error: &Error) -> bool {
-        error.code() == Some(ErrorCode::CursorDiffers)
     }
 }

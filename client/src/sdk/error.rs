@@ -1,15 +1,22 @@
 //! What can go wrong for a caller, and whether what it asked for may have happened.
 //!
+//! There is one error, and each operation has kinds of its own: `AppendError` is an [`Error`] whose
+//! [`kind`](Error::kind) is an [`AppendErrorKind`](super::kinds::AppendErrorKind). All of them become the plain
+//! [`Error`] by `?`.
+//!
 //! `NotDone` is said only if every attempt certainly did nothing. One attempt of unknown outcome
 //! makes the whole call unknown, even if a later attempt was refused: the earlier one may still be
 //! under way.
 //!
-//! Not here: which errors are tried again (`retry`, `transport`).
+//! Not here: which kinds there are (`kinds`), which errors are tried again (`retry`, `transport`).
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::sync::LazyLock;
 
+use super::kinds::{ErrorKind, Kind};
 use super::layers::LayerError;
-use crate::api::error::{ErrorCode, Problem};
+use crate::api::error::{Actual, ErrorCode, Problem};
 use crate::types::ReplicaAddr;
 
 /// Whether what was asked for may have happened although there is an error.
@@ -49,14 +56,45 @@ pub enum Failure {
     Usage(String),
 }
 
-/// An error of the client.
-#[derive(Debug)]
-pub struct Error {
+impl Failure {
+    /// It in a word, without anything that somebody else has written.
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Refused(problem) => problem.code.as_str(),
+            Self::Status { .. } => "another status",
+            Self::Transport(_) => "broken connection",
+            Self::Layer(_) => "layer",
+            Self::TimedOut => "no answer in time",
+            Self::Protocol(_) => "not understood",
+            Self::Usage(_) => "not sent",
+        }
+    }
+}
+
+/// An error of the client, of one of the kinds that the operation has.
+///
+/// ```no_run
+/// # async fn run(log: quorate_client::Log) {
+/// use quorate_client::{AppendErrorKind, Outcome};
+///
+/// let Err(error) = log.append("hello").await else { return };
+/// match error.kind() {
+///     AppendErrorKind::LogSealed => println!("it ended at {:?}", error.actual().tail),
+///     AppendErrorKind::Unavailable => println!("later, perhaps: {error}"),
+///     _ => println!("{error}"),
+/// }
+/// if error.outcome() == Outcome::Unknown {
+///     println!("the service knows it as {:?}", error.request_id());
+/// }
+/// # }
+/// ```
+pub struct Error<K = ErrorKind> {
     pub(super) failure: Failure,
     pub(super) outcome: Outcome,
     pub(super) attempts: u32,
     pub(super) endpoint: Option<ReplicaAddr>,
     pub(super) request_id: Option<String>,
+    pub(super) kinds: PhantomData<fn() -> K>,
 }
 
 impl Error {
@@ -69,7 +107,45 @@ impl Error {
     }
 
     pub(super) const fn of(failure: Failure, outcome: Outcome) -> Self {
-        Self { failure, outcome, attempts: 0, endpoint: None, request_id: None }
+        Self { failure, outcome, attempts: 0, endpoint: None, request_id: None, kinds: PhantomData }
+    }
+}
+
+impl<K> Error<K> {
+    /// The same among the kinds of another operation.
+    pub(super) fn among<L>(self) -> Error<L> {
+        let Self { failure, outcome, attempts, endpoint, request_id, kinds: _ } = self;
+        Error { failure, outcome, attempts, endpoint, request_id, kinds: PhantomData }
+    }
+
+    /// What it means for the operation.
+    pub fn kind(&self) -> K
+    where
+        K: Kind,
+    {
+        let told = self.code().and_then(K::of_code);
+        told.unwrap_or_else(|| K::of_any(self.basic()))
+    }
+
+    /// What it means for any operation.
+    fn basic(&self) -> Basic {
+        match &self.failure {
+            _ if self.is_retryable() => Basic::Unavailable,
+            Failure::Usage(_) => Basic::Invalid,
+            Failure::Refused(problem) if (400..500).contains(&problem.status) => Basic::Invalid,
+            Failure::Refused(_)
+            | Failure::Status { .. }
+            | Failure::Transport(_)
+            | Failure::Layer(_)
+            | Failure::TimedOut
+            | Failure::Protocol(_) => Basic::Other,
+        }
+    }
+
+    /// How things are in truth, as far as a refusal tells: the tail, the first position, the plan of now.
+    pub fn actual(&self) -> &Actual {
+        static NOTHING: LazyLock<Actual> = LazyLock::new(Actual::default);
+        self.problem().map_or(&NOTHING, |problem| &problem.actual)
     }
 
     /// Whether it may have happened nevertheless.
@@ -135,12 +211,35 @@ impl Error {
     }
 }
 
+/// Kinds that every operation has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basic {
+    /// It may succeed later, or elsewhere.
+    Unavailable,
+    /// It will never succeed like this.
+    Invalid,
+    /// Neither is known.
+    Other,
+}
+
 /// Whether a status without a problem document means that another try may succeed.
 pub(super) const fn is_passing_status(status: u16) -> bool {
     matches!(status, 408 | 429 | 502 | 503 | 504)
 }
 
-impl fmt::Display for Error {
+impl<K> fmt::Debug for Error<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("failure", &self.failure)
+            .field("outcome", &self.outcome)
+            .field("attempts", &self.attempts)
+            .field("endpoint", &self.endpoint)
+            .field("request_id", &self.request_id)
+            .finish()
+    }
+}
+
+impl<K> fmt::Display for Error<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.failure {
             Failure::Refused(problem) => write!(f, "{problem}")?,
@@ -182,4 +281,4 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-impl std::error::Error for Error {}
+impl<K> std::error::Error for Error<K> {}

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::error::{Error, Outcome};
+use super::kinds::ReadError;
 use super::log::{Log, Page};
 use crate::api::error::ErrorCode;
 use crate::api::reading::{Consistency, ReadFrom, ReadQuery};
@@ -42,8 +43,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// while let Some(record) = follow.next().await? {
 ///     println!("{} {:?}", record.position, record.body);
 /// }
-/// // Shows nothing that the replica which answers does not have by itself.
-/// let mut local = log.follow(ReadFrom::Tail).consistency(Consistency::Local);
+/// println!("of log {:?}, up to {:?}, tail {:?}", follow.log_id(), follow.position(), follow.tail());
+/// // Shows nothing that the replica which answers does not have by itself, and little of it at once.
+/// let mut local = log.follow(ReadFrom::Tail).consistency(Consistency::Local).bytes_max(1 << 16);
 /// local.next_page().await?;
 /// # Ok(())
 /// # }
@@ -53,7 +55,7 @@ pub struct Follow {
     /// As far as was handed out.
     reader: Reader,
     /// The poll behind that, if one is under way. It ends with the follow.
-    ahead: JoinSet<(Reader, Result<Polled, Error>)>,
+    ahead: JoinSet<(Reader, Result<Polled, ReadError>)>,
     tail: Option<Position>,
     is_over: bool,
     ready: VecDeque<Record>,
@@ -111,7 +113,7 @@ impl Follow {
     /// again and goes on where it was.
     ///
     /// Safe to cancel: what has come is kept for the next call.
-    pub async fn next(&mut self) -> Result<Option<Record>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Record>, ReadError> {
         if self.ready.is_empty() {
             match self.next_page().await? {
                 Some(records) => self.ready = records.into(),
@@ -124,7 +126,7 @@ impl Follow {
     /// The next records, at least one; none after the last record of a sealed log.
     ///
     /// Safe to cancel: what has come is kept for the next call.
-    pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, Error> {
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Record>>, ReadError> {
         if !self.ready.is_empty() {
             return Ok(Some(std::mem::take(&mut self.ready).into()));
         }
@@ -136,7 +138,7 @@ impl Follow {
         let (reader, polled) = match joined {
             Ok(polled) => polled,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-            Err(_) => return Err(Error::usage("the runtime ends")),
+            Err(_) => return Err(Error::usage("the runtime ends").into()),
         };
         let polled = polled?;
         self.reader = reader;
@@ -151,14 +153,27 @@ impl Follow {
         Ok(Some(polled.records))
     }
 
-    /// The records as a stream. It ends after an error, and after the last record of a sealed log.
-    pub fn into_stream(self) -> impl Stream<Item = Result<Record, Error>> + Send {
+    /// The records as a stream. It ends after the last record of a sealed log, and after an error that no
+    /// patience helps; after any other it goes on where it was.
+    ///
+    /// ```no_run
+    /// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
+    /// use futures_util::TryStreamExt as _;
+    /// use quorate_client::api::reading::ReadFrom;
+    ///
+    /// let mut records = Box::pin(log.follow(ReadFrom::First).into_stream());
+    /// while let Some(record) = records.try_next().await? {
+    ///     println!("{}", record.position);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_stream(self) -> impl Stream<Item = Result<Record, ReadError>> + Send {
         stream::unfold(Some(self), |follow| async {
             let mut follow = follow?;
-            match follow.next().await {
-                Ok(Some(record)) => Some((Ok(record), Some(follow))),
-                Ok(None) => None,
-                Err(error) => Some((Err(error), None)),
+            match follow.next().await.transpose()? {
+                Err(error) if !error.is_retryable() => Some((Err(error), None)),
+                read => Some((read, Some(follow))),
             }
         })
     }
@@ -195,7 +210,7 @@ struct Polled {
 
 impl Reader {
     /// Asks until there is something.
-    async fn read(mut self) -> (Self, Result<Polled, Error>) {
+    async fn read(mut self) -> (Self, Result<Polled, ReadError>) {
         loop {
             let (begun, is_first) = (Instant::now(), self.log_id.is_none());
             match self.poll().await {
@@ -218,7 +233,7 @@ impl Reader {
     }
 
     /// Asks once; no page if the replica that was asked is behind the place reached.
-    async fn poll(&mut self) -> Result<Option<Page>, Error> {
+    async fn poll(&mut self) -> Result<Option<Page>, ReadError> {
         let by_itself = if self.was_idle { Consistency::Linearizable } else { Consistency::Local };
         let consistency = self.consistency.unwrap_or(by_itself);
         let query = ReadQuery {
@@ -241,8 +256,8 @@ impl Reader {
     }
 
     /// What follows must follow without a gap, in the same log.
-    fn check(&self, page: &Page) -> Result<(), Error> {
-        let refuse = |reason| Err(Error::protocol(reason, Outcome::NotDone));
+    fn check(&self, page: &Page) -> Result<(), ReadError> {
+        let refuse = |reason| Err(Error::protocol(reason, Outcome::NotDone).into());
         if self.log_id.is_some_and(|log_id| log_id != page.log_id) {
             return refuse(format!("the answer is about log {}", page.log_id));
         }
@@ -257,6 +272,6 @@ impl Reader {
 }
 
 /// Whether a local read found a replica that has not come this far yet.
-fn is_behind(error: &Error, consistency: Consistency) -> bool {
+fn is_behind(error: &ReadError, consistency: Consistency) -> bool {
     consistency == Consistency::Local && error.code() == Some(ErrorCode::BeyondTail)
 }

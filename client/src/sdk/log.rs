@@ -6,7 +6,7 @@
 //! outcome starts a new epoch, which also shuts out what may still be on its way.
 //!
 //! Not here: many appends at once (`producer`), under numbers of the caller's (`sequencer`), endless
-//! reads (`follow`).
+//! reads (`follow`), places that are kept (`cursors`).
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -14,21 +14,21 @@ use bytes::Bytes;
 use reqwest::Method;
 use tokio::time::Instant;
 
-use super::client::{Client, list_target};
+use super::client::Client;
 use super::consumer::ConsumerBuilder;
 use super::error::{Error, Outcome};
 use super::follow::Follow;
+use super::kinds::{AppendError, LogError, ReadError};
 use super::producer::ProducerBuilder;
 use super::replicated::{ReplicatedBuilder, StateMachine};
 use super::sequencer::Sequencer;
-use super::transport::{Answer, Call, Effect, unless};
+use super::transport::{Answer, Call, Effect};
 use crate::api::conditions::{Conditions, ProducerBatch};
 use crate::api::error::ErrorCode;
 use crate::api::frame::{ReadFrame, append_frame};
 use crate::api::header::AsOf;
 use crate::api::logs::{
-    Cursor, CursorBody, CursorList, Dropped, FenceBody, ListQuery, LogDescription, Sealed,
-    Settings, SettingsPatch, TrimRequest,
+    Dropped, FenceBody, LogDescription, Sealed, Settings, SettingsPatch, TrimRequest,
 };
 use crate::api::reading::{ReadFrom, ReadQuery};
 use crate::api::records::Appended;
@@ -48,6 +48,34 @@ const LIMITS: BatchLimits = BatchLimits {
 };
 
 /// One log. Cheap to clone; clones share the producers that make appends safe to repeat.
+///
+/// ```no_run
+/// # async fn run(quorate: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::api::reading::{ReadFrom, ReadQuery};
+/// use quorate_client::types::{Batch, BatchLimits, LogSettings, NewRecord};
+///
+/// let log = quorate.log("orders".parse()?);
+/// let made = log.create(&LogSettings::default()).await?;
+/// println!("{} is new: {}", log.name(), made.is_new);
+///
+/// log.append("one").await?;
+/// let batch = Batch::new(&[NewRecord::new("two"), NewRecord::new("three")], &BatchLimits::default())?;
+/// log.append_batch(&batch).await?; // both or none
+///
+/// let page = log.read(&ReadQuery::from(ReadFrom::First)).await?;
+/// println!("{} records of {}", page.records.len(), page.tail);
+/// // As long as the name means that log and no later one.
+/// log.read_of(&ReadQuery::from(ReadFrom::Position(page.next)), Some(page.log_id)).await?;
+///
+/// println!("{:?}, next comes {}", log.describe().await?, log.tail().await?);
+/// println!("{:?}", log.would_trim(page.next).await?);
+/// log.trim(page.next).await?;
+/// log.seal().await?;
+/// println!("{:?}", log.would_delete().await?);
+/// log.delete().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Log {
     client: Client,
@@ -66,23 +94,44 @@ impl Log {
     }
 
     /// Appends one record.
-    pub async fn append(&self, record: impl Into<NewRecord>) -> Result<Appended, Error> {
+    pub async fn append(&self, record: impl Into<NewRecord>) -> Result<Appended, AppendError> {
         let content = Content::of_record(record.into())?;
         self.append_safely(&content, &Conditions::default()).await
     }
 
     /// Appends a batch, all or nothing.
-    pub async fn append_batch(&self, batch: &Batch) -> Result<Appended, Error> {
+    pub async fn append_batch(&self, batch: &Batch) -> Result<Appended, AppendError> {
         self.append_safely(&Content::of_batch(batch), &Conditions::default()).await
     }
 
     /// Appends a batch under conditions. With retries on and neither producer nor key among the
     /// conditions, this handle adds a producer of its own.
+    ///
+    /// ```no_run
+    /// # async fn run(
+    /// #     log: quorate_client::Log,
+    /// #     batch: quorate_client::types::Batch,
+    /// # ) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::AppendErrorKind;
+    /// use quorate_client::api::conditions::Conditions;
+    ///
+    /// let tail = Some(log.tail().await?.into());
+    /// let first = Conditions { tail, ..Conditions::default() };
+    /// match log.append_with(&batch, &first).await {
+    ///     Ok(appended) => println!("at {}", appended.first),
+    ///     Err(error) if error.kind() == AppendErrorKind::TailDiffers => {
+    ///         println!("somebody was faster: {:?}", error.actual().tail);
+    ///     }
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn append_with(
         &self,
         batch: &Batch,
         conditions: &Conditions,
-    ) -> Result<Appended, Error> {
+    ) -> Result<Appended, AppendError> {
         self.append_safely(&Content::of_batch(batch), conditions).await
     }
 
@@ -90,7 +139,7 @@ impl Log {
         &self,
         content: &Content,
         conditions: &Conditions,
-    ) -> Result<Appended, Error> {
+    ) -> Result<Appended, AppendError> {
         if conditions.make_retries_safe() || !self.client.retry().is_on() {
             return self.append_once(content, conditions).await;
         }
@@ -107,7 +156,7 @@ impl Log {
         &self,
         content: &Content,
         conditions: &Conditions,
-    ) -> Result<Appended, Error> {
+    ) -> Result<Appended, AppendError> {
         let mut slot = Slot::take(&self.slots);
         let conditions = Conditions { producer: Some(slot.batch.clone()), ..conditions.clone() };
         // If this is dropped half-way, the outcome is unknown: so it is until the answer is there.
@@ -128,7 +177,7 @@ impl Log {
         &self,
         content: &Content,
         conditions: &Conditions,
-    ) -> Result<Appended, Error> {
+    ) -> Result<Appended, AppendError> {
         self.append_until(content, conditions, None).await
     }
 
@@ -138,10 +187,11 @@ impl Log {
         content: &Content,
         conditions: &Conditions,
         until: Option<Instant>,
-    ) -> Result<Appended, Error> {
+    ) -> Result<Appended, AppendError> {
         let is_safe = conditions.make_retries_safe();
         let effect = if is_safe { Effect::Repeatable } else { Effect::Once };
-        let mut call = Call::change(Method::POST, paths::records(&self.name), effect);
+        let target = paths::records(&self.name);
+        let mut call = self.change_call("append", Method::POST, target, effect);
         for (name, value) in conditions.to_headers() {
             call = call.header(name, &value)?;
         }
@@ -177,14 +227,14 @@ impl Log {
     }
 
     /// Reads a bounded range.
-    pub async fn read(&self, query: &ReadQuery) -> Result<Page, Error> {
+    pub async fn read(&self, query: &ReadQuery) -> Result<Page, ReadError> {
         self.read_of(query, None).await
     }
 
     /// Reads a bounded range, if the name still means the log of this id.
-    pub async fn read_of(&self, query: &ReadQuery, id: Option<LogId>) -> Result<Page, Error> {
+    pub async fn read_of(&self, query: &ReadQuery, id: Option<LogId>) -> Result<Page, ReadError> {
         let target = format!("{}?{}", paths::records(&self.name), query.to_query());
-        let mut call = Call::read(target).header("accept", media::FRAMES)?;
+        let mut call = self.read_call("read", target).header("accept", media::FRAMES)?;
         if let Some(id) = id {
             call = call.header(header::LOG_ID, &id.to_string())?;
         }
@@ -203,8 +253,9 @@ impl Log {
     }
 
     /// The log as it is now.
-    pub async fn describe(&self) -> Result<LogDescription, Error> {
-        self.client.send(&Call::read(paths::log(&self.name))).await?.json()
+    pub async fn describe(&self) -> Result<LogDescription, LogError> {
+        let call = self.read_call("describe", paths::log(&self.name));
+        Ok(self.client.send(&call).await?.json()?)
     }
 
     /// The same, if the name still means the log of this id.
@@ -214,40 +265,57 @@ impl Log {
     }
 
     /// The position the next record will get.
-    pub async fn tail(&self) -> Result<Position, Error> {
+    pub async fn tail(&self) -> Result<Position, LogError> {
         Ok(self.describe().await?.tail)
     }
 
     /// Creates the log, or finds it there with the same settings.
-    pub async fn create(&self, settings: &LogSettings) -> Result<Created, Error> {
-        let call = self.change(Method::PUT, paths::log, Effect::Repeatable);
+    pub async fn create(&self, settings: &LogSettings) -> Result<Created, LogError> {
+        let target = paths::log(&self.name);
+        let call = self.change_call("create", Method::PUT, target, Effect::Repeatable);
         let answer = self.client.send(&call.json(&Settings::from(settings))).await?;
         Ok(Created { is_new: answer.status == 201, log: answer.json()? })
     }
 
     /// Changes what is set on the log. Not repeated if its outcome is unknown: somebody else may have
     /// changed the same since.
-    pub async fn configure(&self, patch: &SettingsPatch) -> Result<LogDescription, Error> {
-        let call = self.change(Method::PATCH, paths::log, Effect::Once);
-        self.client.send(&call.json(patch)).await?.json()
+    ///
+    /// ```no_run
+    /// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::api::logs::SettingsPatch;
+    ///
+    /// log.configure(&SettingsPatch::default()).await?;
+    /// log.set_fence(Some("worker-2".parse()?)).await?; // appends have to name it from now on
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn configure(&self, patch: &SettingsPatch) -> Result<LogDescription, LogError> {
+        let target = paths::log(&self.name);
+        let call = self.change_call("configure", Method::PATCH, target, Effect::Once);
+        Ok(self.client.send(&call.json(patch)).await?.json()?)
     }
 
-    /// Deletes the log and all its records.
-    pub async fn delete(&self) -> Result<Dropped, Error> {
-        self.client.send(&self.change(Method::DELETE, paths::log, Effect::Once)).await?.json()
+    /// Deletes the log and all its records. Not repeated if its outcome is unknown: the name may mean another
+    /// log since.
+    pub async fn delete(&self) -> Result<Dropped, LogError> {
+        let target = paths::log(&self.name);
+        let call = self.change_call("delete", Method::DELETE, target, Effect::Once);
+        Ok(self.client.send(&call).await?.json()?)
     }
 
     /// What [`delete`](Self::delete) would do.
-    pub async fn would_delete(&self) -> Result<Dropped, Error> {
+    pub async fn would_delete(&self) -> Result<Dropped, LogError> {
         let target = format!("{}?dry_run=true", paths::log(&self.name));
-        self.client.send(&Call::change(Method::DELETE, target, Effect::None)).await?.json()
+        let call = self.change_call("would_delete", Method::DELETE, target, Effect::None);
+        Ok(self.client.send(&call).await?.json()?)
     }
 
     /// Drops the records before a position. Not repeated if its outcome is unknown: the name may mean
     /// another log since.
-    pub async fn trim(&self, to: Position) -> Result<Dropped, Error> {
-        let call = self.change(Method::POST, paths::trim, Effect::Once);
-        self.client.send(&call.json(&TrimRequest { to })).await?.json()
+    pub async fn trim(&self, to: Position) -> Result<Dropped, LogError> {
+        let target = paths::trim(&self.name);
+        let call = self.change_call("trim", Method::POST, target, Effect::Once);
+        Ok(self.client.send(&call.json(&TrimRequest { to })).await?.json()?)
     }
 
     /// The same, if the name still means the log of this id. So it may be repeated.
@@ -258,95 +326,43 @@ impl Log {
     }
 
     /// What [`trim`](Self::trim) would do.
-    pub async fn would_trim(&self, to: Position) -> Result<Dropped, Error> {
+    pub async fn would_trim(&self, to: Position) -> Result<Dropped, LogError> {
         let target = format!("{}?dry_run=true", paths::trim(&self.name));
-        let call = Call::change(Method::POST, target, Effect::None);
-        self.client.send(&call.json(&TrimRequest { to })).await?.json()
+        let call = self.change_call("would_trim", Method::POST, target, Effect::None);
+        Ok(self.client.send(&call.json(&TrimRequest { to })).await?.json()?)
     }
 
     /// Ends the log: no more appends, ever.
-    pub async fn seal(&self) -> Result<Sealed, Error> {
-        self.client.send(&self.change(Method::POST, paths::seal, Effect::Repeatable)).await?.json()
+    pub async fn seal(&self) -> Result<Sealed, LogError> {
+        let target = paths::seal(&self.name);
+        let call = self.change_call("seal", Method::POST, target, Effect::Repeatable);
+        Ok(self.client.send(&call).await?.json()?)
     }
 
     /// Sets the log's fence, or takes it away.
-    pub async fn set_fence(&self, fence: Option<Fence>) -> Result<(), Error> {
-        let call = self.change(Method::PUT, paths::fence, Effect::Once);
-        self.client.send(&call.json(&FenceBody { fence })).await.map(drop)
+    pub async fn set_fence(&self, fence: Option<Fence>) -> Result<(), LogError> {
+        let target = paths::fence(&self.name);
+        let call = self.change_call("set_fence", Method::PUT, target, Effect::Once);
+        self.client.send(&call.json(&FenceBody { fence })).await?;
+        Ok(())
     }
 
-    /// The position that a cursor holds, if there is such a cursor.
-    pub async fn cursor(&self, name: &CursorName) -> Result<Option<Position>, Error> {
-        let call = Call::read(paths::cursor(&self.name, name));
-        let answer = unless(ErrorCode::UnknownCursor, self.client.send(&call).await)?;
-        answer.map(|answer| Ok(answer.json::<Cursor>()?.position)).transpose()
+    pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
+        self.client.send(call).await
     }
 
-    /// Stores a position under a name. Not repeated if its outcome is unknown: somebody else may have
-    /// moved the cursor since.
-    pub async fn set_cursor(&self, name: &CursorName, position: Position) -> Result<(), Error> {
-        let target = paths::cursor(&self.name, name);
-        let call = Call::change(Method::PUT, target, Effect::Once);
-        self.client.send(&call.json(&CursorBody { position })).await.map(drop)
+    pub(super) fn read_call(&self, operation: &'static str, target: String) -> Call {
+        Call::read(operation, target).about(&self.name)
     }
 
-    /// Moves a cursor from where it is expected; one that is not there is expected at the first
-    /// position. Done as well if it is where it shall be, so it is safe to repeat; refused with
-    /// `cursor_differs` if it is somewhere else.
-    ///
-    /// ```no_run
-    /// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
-    /// use quorate_client::types::Position;
-    ///
-    /// log.move_cursor(&"billing".parse()?, Position::ZERO, Position::new(17)).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn move_cursor(
+    pub(super) fn change_call(
         &self,
-        name: &CursorName,
-        from: Position,
-        to: Position,
-    ) -> Result<(), Error> {
-        self.move_cursor_of(name, None, from, to).await
-    }
-
-    /// The same, if the name still means the log of this id.
-    pub(super) async fn move_cursor_of(
-        &self,
-        name: &CursorName,
-        id: Option<LogId>,
-        from: Position,
-        to: Position,
-    ) -> Result<(), Error> {
-        let target = paths::cursor(&self.name, name);
-        let call = Call::change(Method::PUT, target, Effect::Repeatable);
-        let mut call = call.header(header::IF_MATCH, &format!("\"{from}\""))?;
-        if let Some(id) = id {
-            call = call.header(header::LOG_ID, &id.to_string())?;
-        }
-        match self.client.send(&call.json(&CursorBody { position: to })).await {
-            Err(error) if error.problem().and_then(|problem| problem.actual.cursor) == Some(to) => {
-                Ok(())
-            }
-            answer => answer.map(drop),
-        }
-    }
-
-    /// Deletes a cursor.
-    pub async fn delete_cursor(&self, name: &CursorName) -> Result<(), Error> {
-        let target = paths::cursor(&self.name, name);
-        self.client.send(&Call::change(Method::DELETE, target, Effect::Once)).await.map(drop)
-    }
-
-    /// One page of the log's cursors, in the order of names.
-    pub async fn cursors(&self, query: &ListQuery) -> Result<CursorList, Error> {
-        let target = list_target(&paths::cursors(&self.name), query);
-        self.client.send(&Call::read(target)).await?.json()
-    }
-
-    fn change(&self, method: Method, path: fn(&LogName) -> String, effect: Effect) -> Call {
-        Call::change(method, path(&self.name), effect)
+        operation: &'static str,
+        method: Method,
+        target: String,
+        effect: Effect,
+    ) -> Call {
+        Call::change(operation, method, target, effect).about(&self.name)
     }
 }
 
@@ -383,7 +399,7 @@ pub struct Page {
 }
 
 impl Page {
-    fn of(answer: &Answer) -> Result<Self, Error> {
+    fn of(answer: &Answer) -> Result<Self, ReadError> {
         let next: Position = answer.needed(header::NEXT)?;
         let records = take_records(answer.body.clone(), next)
             .map_err(|reason| answer.misunderstood(reason))?;
@@ -439,7 +455,7 @@ impl Content {
     }
 
     /// A record without headers travels as it is.
-    fn of_record(record: NewRecord) -> Result<Self, Error> {
+    fn of_record(record: NewRecord) -> Result<Self, AppendError> {
         if record.headers.is_empty() {
             return Ok(Self { media_type: media::BYTES, bytes: record.body });
         }
@@ -449,7 +465,7 @@ impl Content {
 }
 
 /// Whether a refusal certainly stored nothing and only concerns the producer that was used.
-fn is_about_producer(error: &Error) -> bool {
+fn is_about_producer(error: &AppendError) -> bool {
     let is_about = matches!(
         error.code(),
         Some(ErrorCode::SequenceGap | ErrorCode::SequenceBodyDiffers | ErrorCode::ProducerEpochOld)

@@ -1,4 +1,4 @@
-//! The working client: [`Client`], [`Log`], [`Producer`], [`Follow`], [`Replicated`].
+//! The working client: [`Client`], [`Log`], [`Producer`], [`Follow`], [`Consumer`], [`Replicated`], [`Admin`].
 //!
 //! What it promises: an append through a [`Log`] is stored once, however often it had to be sent;
 //! an error says whether the append may have happened; a follow has no gap and no repetition, over
@@ -6,15 +6,18 @@
 //!
 //! Not here: what is sent (`api`).
 
+mod admin;
 mod changes;
 mod client;
 mod endpoints;
 mod error;
 mod events;
+mod kinds;
 mod layers;
 mod retry;
 mod transport;
 
+mod cursors;
 mod log;
 mod producer;
 mod sequencer;
@@ -32,11 +35,17 @@ pub mod codec {
 /// The HTTP client whose requests and answers a layer sees.
 pub use reqwest;
 
+pub use admin::{Admin, Archive};
 pub use changes::ChangeWatch;
-pub use client::{Archive, Client, ClientBuilder};
+pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use error::{Error, Failure, Outcome};
 pub use follow::Follow;
+pub use kinds::{
+    AppendError, AppendErrorKind, ChangeError, ChangeErrorKind, CheckpointError,
+    CheckpointErrorKind, CursorError, CursorErrorKind, ErrorKind, Kind, LogError, LogErrorKind,
+    ReadError, ReadErrorKind, TransferError, TransferErrorKind,
+};
 pub use layers::{HttpService, LayerError};
 pub use log::{Created, Log, Page};
 pub use producer::{

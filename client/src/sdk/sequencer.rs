@@ -10,6 +10,7 @@
 //! Not here: several batches under way at once (`producer`).
 
 use super::error::{Error, Outcome};
+use super::kinds::AppendError;
 use super::log::{Content, Log};
 use crate::api::conditions::{Conditions, ProducerBatch};
 use crate::api::error::ErrorCode;
@@ -26,8 +27,15 @@ use crate::types::{Batch, ProducerEpoch, ProducerId, Sequence};
 /// let batch = Batch::single(&NewRecord::new("hello"), &BatchLimits::default())?;
 /// if feeder.append(batch).await.is_err() {
 ///     // The same bytes under the same number: stored once.
+///     println!("{:?} of {} in {}", feeder.pending(), feeder.id(), feeder.epoch());
 ///     feeder.resend().await?;
 /// }
+/// println!("the next one is {}", feeder.next_sequence());
+///
+/// // Another process of the same id, which has kept its own books.
+/// let later = log.sequencer("feeder".parse()?, ProducerEpoch::new(1)).starting_at(feeder.next_sequence());
+/// let batch = Batch::single(&NewRecord::new("again"), &BatchLimits::default())?;
+/// later.append_at(feeder.next_sequence(), &batch).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -73,14 +81,16 @@ impl Sequencer {
     }
 
     /// Appends the next batch. Refused while a batch is pending: [`resend`](Self::resend) it first.
-    pub async fn append(&mut self, batch: Batch) -> Result<Appended, Error> {
+    pub async fn append(&mut self, batch: Batch) -> Result<Appended, AppendError> {
         if self.pending.is_some() {
-            return Err(Error::usage("the outcome of the last batch is unknown: resend it first"));
+            return Err(
+                Error::usage("the outcome of the last batch is unknown: resend it first").into()
+            );
         }
         // Pending at once: if this call is dropped half-way, the batch may have been stored.
         self.pending = Some(batch.clone());
         let appended = self.append_at(self.next, &batch).await;
-        self.settle(appended.as_ref().err().map(Error::outcome));
+        self.settle(appended.as_ref().err().map(AppendError::outcome));
         appended
     }
 
@@ -89,7 +99,7 @@ impl Sequencer {
     /// Only the answer that it is stored settles it, be it with the positions or with
     /// `sequence_forgotten`: whatever else is said to this attempt, the one before may still be
     /// stored. A producer that cannot be settled is given up for one with a higher epoch.
-    pub async fn resend(&mut self) -> Result<Option<Appended>, Error> {
+    pub async fn resend(&mut self) -> Result<Option<Appended>, AppendError> {
         let Some(batch) = self.pending.clone() else { return Ok(None) };
         match self.append_at(self.next, &batch).await {
             Ok(appended) => {
@@ -107,7 +117,11 @@ impl Sequencer {
     }
 
     /// Appends a batch under any sequence, whatever came before: for tests and tools.
-    pub async fn append_at(&self, sequence: Sequence, batch: &Batch) -> Result<Appended, Error> {
+    pub async fn append_at(
+        &self,
+        sequence: Sequence,
+        batch: &Batch,
+    ) -> Result<Appended, AppendError> {
         let producer = ProducerBatch { id: self.id.clone(), epoch: self.epoch, sequence };
         let conditions = Conditions { producer: Some(producer), ..Conditions::default() };
         self.log.append_once(&Content::of_batch(batch), &conditions).await

@@ -5,9 +5,13 @@
 //! or if the call is safe to repeat. Leader hints of answers are followed; a replica that cannot be
 //! reached is left alone for a while, whoever names it.
 //!
-//! Not here: what is asked (`client`, `log`), who there is to ask (`endpoints`), how long to wait
+//! Every attempt has a name, which the service takes over into its diagnostics, and a trace: a span for the
+//! call, an event for each attempt, neither with anything of a body.
+//!
+//! Not here: what is asked (`admin`, `log`), who there is to ask (`endpoints`), how long to wait
 //! (`retry`).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,15 +22,16 @@ use reqwest::{Method, redirect};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt as _;
+use tracing::Instrument as _;
 
 use super::endpoints::{Endpoints, Members};
 use super::error::{Error, Failure, Outcome, is_passing_status};
 use super::layers::{HttpService, LayerError, Layers};
 use super::retry::{RetryBudget, RetryPolicy};
 use crate::api::cluster::ClusterStatus;
-use crate::api::error::{ErrorCode, Problem, SideEffects};
+use crate::api::error::{Problem, SideEffects};
 use crate::api::{header, media, paths};
-use crate::types::ReplicaAddr;
+use crate::types::{LogName, ReplicaAddr};
 
 /// How long a connection is kept for further use: shorter than any replica keeps it, so that none is
 /// closed at the moment of its use.
@@ -57,6 +62,10 @@ pub(super) enum Aim {
 /// One call, to be sent as often as it takes.
 #[derive(Clone, Debug)]
 pub(super) struct Call {
+    /// What is asked for, in the words of the method that does it.
+    operation: &'static str,
+    /// Of which log.
+    log: Option<LogName>,
     method: Method,
     /// Path and query.
     target: String,
@@ -72,10 +81,12 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn read(target: String) -> Self {
+    pub(super) fn read(operation: &'static str, target: impl Into<String>) -> Self {
         Self {
+            operation,
+            log: None,
             method: Method::GET,
-            target,
+            target: target.into(),
             headers: HeaderMap::new(),
             body: Bytes::new(),
             effect: Effect::None,
@@ -86,8 +97,19 @@ impl Call {
         }
     }
 
-    pub(super) fn change(method: Method, target: String, effect: Effect) -> Self {
-        Self { method, effect, aim: Aim::Leader, ..Self::read(target) }
+    pub(super) fn change(
+        operation: &'static str,
+        method: Method,
+        target: impl Into<String>,
+        effect: Effect,
+    ) -> Self {
+        Self { method, effect, aim: Aim::Leader, ..Self::read(operation, target) }
+    }
+
+    /// The same, about this log.
+    pub(super) fn about(mut self, log: &LogName) -> Self {
+        self.log = Some(log.clone());
+        self
     }
 
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Result<Self, Error> {
@@ -179,13 +201,19 @@ pub(super) enum LeaderHints {
     Ignored,
 }
 
-/// One attempt of a call at a replica, not beyond a moment.
-type Attempt<T> = for<'a> fn(
-    &'a Transport,
-    &'a Call,
-    &'a ReplicaAddr,
-    Instant,
-) -> BoxFuture<'a, Result<T, Failed>>;
+/// One attempt of a call.
+#[derive(Debug)]
+struct Attempt {
+    /// Who is asked.
+    endpoint: ReplicaAddr,
+    /// Not beyond this moment.
+    until: Instant,
+    /// How it is named in the diagnostics of whoever is asked.
+    request_id: HeaderValue,
+}
+
+/// How an attempt is made.
+type Make<T> = for<'a> fn(&'a Transport, &'a Call, &'a Attempt) -> BoxFuture<'a, Result<T, Failed>>;
 
 /// Sends calls.
 #[derive(Debug)]
@@ -196,6 +224,7 @@ pub(super) struct Transport {
     way_out: HttpService,
     options: TransportOptions,
     budget: RetryBudget,
+    names: Names,
     endpoints: Arc<Mutex<Endpoints>>,
     /// A question for the members that is under way. It ends with the client.
     asking: Mutex<JoinSet<()>>,
@@ -219,7 +248,8 @@ impl Transport {
         let way_out = options.layers.around(http.clone());
         let budget = RetryBudget::new(&options.retry);
         let endpoints = Arc::new(Mutex::new(Endpoints::new(options.seeds.clone())));
-        Ok(Self { http, way_out, options, budget, endpoints, asking: Mutex::default() })
+        let names = Names::new();
+        Ok(Self { http, way_out, options, budget, names, endpoints, asking: Mutex::default() })
     }
 
     pub(super) const fn retry(&self) -> &RetryPolicy {
@@ -235,42 +265,65 @@ impl Transport {
 
     /// Sends a call until it succeeds, is refused for good, or may not be repeated.
     pub(super) async fn send(&self, call: &Call) -> Result<Answer, Error> {
-        self.repeat(call, |this, call, endpoint, until| {
-            Box::pin(this.attempt(call, endpoint, until))
-        })
-        .await
+        self.repeat(call, |this, call, attempt| Box::pin(this.attempt(call, attempt))).await
     }
 
     /// The same for an answer that is taken piece by piece, each within the time of an attempt.
     pub(super) async fn open(&self, call: &Call) -> Result<Stream, Error> {
-        self.repeat(call, |this, call, endpoint, _| Box::pin(this.begin(call, endpoint))).await
+        self.repeat(call, |this, call, attempt| Box::pin(this.begin(call, attempt))).await
     }
 
-    async fn repeat<T>(&self, call: &Call, attempt: Attempt<T>) -> Result<T, Error> {
+    async fn repeat<T>(&self, call: &Call, make: Make<T>) -> Result<T, Error> {
+        let log = call.log.as_ref().map(tracing::field::display);
+        let span = tracing::debug_span!("quorate call", operation = call.operation, log);
+        self.repeat_untold(call, make).instrument(span).await
+    }
+
+    async fn repeat_untold<T>(&self, call: &Call, make: Make<T>) -> Result<T, Error> {
         let by_policy = || Instant::now() + self.options.retry.deadline + call.wait;
         let until = call.until.unwrap_or_else(by_policy);
         let (mut attempts, mut outcome) = (0, Outcome::NotDone);
         loop {
             attempts += 1;
             let endpoint = self.endpoints().choose(call.aim);
-            let failed = match attempt(self, call, &endpoint, until).await {
-                Ok(answer) => return Ok(answer),
+            let attempt = Attempt { endpoint, until, request_id: self.names.next() };
+            let (endpoint, request_id, begun) =
+                (&attempt.endpoint, &attempt.request_id, Instant::now());
+            let failed = match make(self, call, &attempt).await {
+                Ok(answer) => {
+                    let elapsed = begun.elapsed();
+                    tracing::debug!(attempt = attempts, %endpoint, ?request_id, ?elapsed, "answered");
+                    return Ok(answer);
+                }
                 Err(failed) => failed,
             };
             if failed.may_have_happened && call.effect != Effect::None {
                 outcome = Outcome::Unknown;
             }
-            let Some(delay) = self.delay(&failed, call, attempts, until) else {
-                let Failed { failure, request_id, .. } = failed;
+            let delay = self.delay(&failed, call, attempts, until);
+            tracing::debug!(
+                attempt = attempts,
+                %endpoint,
+                ?request_id,
+                elapsed = ?begun.elapsed(),
+                failure = failed.failure.word(),
+                ?outcome,
+                again_in = ?delay,
+                "failed"
+            );
+            let Some(delay) = delay else {
+                // Whoever was not reached does not know it by its name.
+                let named = || attempt.request_id.to_str().ok().map(str::to_owned);
+                let given = failed.may_have_happened.then(named).flatten();
+                let request_id = failed.request_id.or(given);
+                let endpoint = Some(attempt.endpoint);
                 return Err(Error {
-                    failure,
-                    outcome,
                     attempts,
-                    endpoint: Some(endpoint),
+                    endpoint,
                     request_id,
+                    ..Error::of(failed.failure, outcome)
                 });
             };
-            tracing::debug!(%endpoint, attempts, ?delay, failure = ?failed.failure, "trying again");
             sleep(delay).await;
         }
     }
@@ -297,15 +350,10 @@ impl Transport {
         (delay < left).then_some(delay)
     }
 
-    async fn attempt(
-        &self,
-        call: &Call,
-        endpoint: &ReplicaAddr,
-        until: Instant,
-    ) -> Result<Answer, Failed> {
-        let left = until.saturating_duration_since(Instant::now());
-        let limit = (self.options.attempt_timeout + call.wait).min(left);
-        let request = self.request(call, endpoint).timeout(limit);
+    async fn attempt(&self, call: &Call, attempt: &Attempt) -> Result<Answer, Failed> {
+        let endpoint = &attempt.endpoint;
+        let limit = (self.options.attempt_timeout + call.wait).min(attempt.left());
+        let request = self.request(call, attempt).timeout(limit);
         let sent = send(self.way_out.clone(), request, limit).await;
         let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;
         let response = self.accepted(response, endpoint).await?;
@@ -314,17 +362,20 @@ impl Transport {
         Ok(Answer { status, headers, body, effect: call.effect })
     }
 
-    async fn begin(&self, call: &Call, endpoint: &ReplicaAddr) -> Result<Stream, Failed> {
+    async fn begin(&self, call: &Call, attempt: &Attempt) -> Result<Stream, Failed> {
+        let endpoint = &attempt.endpoint;
         let patience = self.options.attempt_timeout;
-        let sent = send(self.way_out.clone(), self.request(call, endpoint), patience).await;
+        let limit = patience.min(attempt.left());
+        let sent = send(self.way_out.clone(), self.request(call, attempt), limit).await;
         let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;
         Ok(Stream { response: self.accepted(response, endpoint).await?, patience })
     }
 
-    fn request(&self, call: &Call, endpoint: &ReplicaAddr) -> reqwest::RequestBuilder {
+    fn request(&self, call: &Call, attempt: &Attempt) -> reqwest::RequestBuilder {
         self.http
-            .request(call.method.clone(), format!("{endpoint}{}", call.target))
+            .request(call.method.clone(), format!("{}{}", attempt.endpoint, call.target))
             .headers(call.headers.clone())
+            .header(header::REQUEST_ID, attempt.request_id.clone())
             .body(call.body.clone())
     }
 
@@ -399,6 +450,33 @@ impl Transport {
 
     fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
         locked(&self.endpoints)
+    }
+}
+
+impl Attempt {
+    /// How much time is left for it.
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Names for attempts, which no other client has.
+#[derive(Debug)]
+struct Names {
+    prefix: u64,
+    next: AtomicU64,
+}
+
+impl Names {
+    fn new() -> Self {
+        // Without chance they still differ within the client.
+        Self { prefix: getrandom::u64().unwrap_or_default(), next: AtomicU64::new(1) }
+    }
+
+    fn next(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::from_str(&format!("sdk-{:016x}-{number}", self.prefix))
+            .expect("letters and digits are plain ASCII")
     }
 }
 
@@ -531,16 +609,4 @@ impl LaterProblem {
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
-}
-
-/// Reads an answer that may also be "there is none".
-pub(super) fn unless(
-    code: ErrorCode,
-    answer: Result<Answer, Error>,
-) -> Result<Option<Answer>, Error> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.code() == Some(code) => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -26,7 +26,8 @@ const HEAD: [&str; 4] = ["position", "when", "who", "what"];
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<(), Failure> {
     let Arguments { before, kind, limit } = arguments;
     let query = ActivityQuery { before, kind, limit: Some(limit), ..ActivityQuery::default() };
-    let list = service::connect(context)?.activity(&query).await.map_err(service::failed)?;
+    let list =
+        service::connect(context)?.admin().activity(&query).await.map_err(service::failed)?;
     context.output.list(&list.activity, &HEAD, row)?;
     if let Some(next) = list.next {
         let kind = kind.map_or_else(String::new, |kind| format!(" --kind {kind}"));

@@ -86,7 +86,7 @@ pub(super) async fn backup(arguments: BackupArguments, context: &Context) -> Res
         query.since = Some(base.checkpoint);
         query.log = base.names.clone();
     }
-    let archive = client.archive(checkpoint, &query).await.map_err(service::failed)?;
+    let archive = client.admin().archive(checkpoint, &query).await.map_err(service::failed)?;
     let written = write(archive, &part, context.output).await;
     let verified = match written {
         Ok(verified) => verified,
@@ -147,7 +147,7 @@ pub(super) fn restore(arguments: &RestoreArguments, output: Output) -> Result<()
 
 /// Makes a checkpoint, certified.
 async fn made(client: &Client, label: Option<CheckpointLabel>) -> Result<EntryIndex, Failure> {
-    let made = client.make_checkpoint(label).await.map_err(service::failed)?;
+    let made = client.admin().make_checkpoint(label).await.map_err(service::failed)?;
     if made.certificate.is_none() {
         let text = "a checkpoint was made, and not yet attested by a majority";
         let hint = format!("quorate backup FILE --checkpoint {}", made.checkpoint);
@@ -195,7 +195,7 @@ async fn write(mut archive: Archive, path: &Path, output: Output) -> Result<Veri
     Ok(Chain::default().add(found))
 }
 
-fn broke_off(error: &client::Error) -> Failure {
+fn broke_off(error: &client::CheckpointError) -> Failure {
     Failure::new(Exit::Unavailable, "the replica broke off the backup")
         .because(format!("{error}; records may have been trimmed meanwhile"))
         .hint("quorate backup FILE   # of a new checkpoint")

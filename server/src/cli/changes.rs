@@ -12,11 +12,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use client::api::changes::{Change, ChangeRequest, ChangesQuery, Override};
+use client::api::changes::{Change, ChangesQuery, Override};
 use client::api::error::ErrorCode;
 use client::api::plans::{CheckId, Plan, PlanVerdict, Wish};
 use client::types::{ChangeId, Epoch, Reason, Typed};
-use client::{Client, Error};
+use client::{ChangeError, ChangeErrorKind, Client};
 
 use super::logs::Rehearsal;
 use super::plans::WishCommand;
@@ -100,17 +100,17 @@ impl Manner {
 /// Runs `quorate cluster add …` and the like.
 pub(super) async fn run(command: WishCommand<Manner>, context: &Context) -> Result<(), Failure> {
     let (wish, manner) = command.wish();
-    carry_out(&service::connect(context)?, wish, &manner, context).await
+    carry_out(&service::connect(context)?, &wish, &manner, context).await
 }
 
 /// Plans a wish, shows the plan, and carries it out if that is agreed to.
 pub(super) async fn carry_out(
     client: &Client,
-    wish: Wish,
+    wish: &Wish,
     manner: &Manner,
     context: &Context,
 ) -> Result<(), Failure> {
-    let plan = client.plan(&wish).await.map_err(service::failed)?;
+    let plan = client.admin().plan(wish).await.map_err(service::failed)?;
     let is_stale = manner.if_epoch.filter(|epoch| *epoch != plan.epoch);
     if manner.dry_run || is_stale.is_some() {
         plans::show(&plan, context)?;
@@ -120,14 +120,13 @@ pub(super) async fn carry_out(
     if let Some(epoch) = is_stale {
         return Err(stale(&plan, epoch));
     }
-    let request = ChangeRequest { wish, overrides: manner.overrides() };
-    check(&plan, &request.overrides)?;
+    let overrides = manner.overrides();
+    check(&plan, &overrides)?;
     if manner.dry_run {
         return Ok(());
     }
     agree(&plan, manner)?;
-    let begun = client.begin_change(&request, plan.epoch).await;
-    match begun {
+    match client.admin().apply(&plan, overrides).await {
         Ok(begun) => finish(client, begun, manner.patience, context).await,
         Err(error) => Err(refused(error, plan.epoch, context)?),
     }
@@ -174,11 +173,10 @@ fn agree(plan: &Plan, manner: &Manner) -> Result<(), Failure> {
 }
 
 /// What a refusal to begin means. The fresh plan that comes with it is the answer.
-fn refused(error: Error, epoch: Epoch, context: &Context) -> Result<Failure, Failure> {
-    let fresh = error.problem().and_then(|problem| problem.actual.plan.as_deref());
-    if let Some(plan) = fresh {
+fn refused(error: ChangeError, epoch: Epoch, context: &Context) -> Result<Failure, Failure> {
+    if let Some(plan) = error.fresh_plan() {
         plans::show(plan, context)?;
-        if error.code() == Some(ErrorCode::StalePlan) {
+        if error.kind() == ChangeErrorKind::StalePlan {
             return Ok(stale(plan, epoch));
         }
     }
@@ -223,10 +221,10 @@ pub(super) async fn watch(
 ) -> Result<(), Failure> {
     let client = service::connect(context)?;
     let change = if let Some(id) = id {
-        client.change(id).await.map_err(service::failed)?
+        client.admin().change(id).await.map_err(service::failed)?
     } else {
         let newest = ChangesQuery { limit: Some(1), ..ChangesQuery::default() };
-        let newest = client.changes(&newest).await.map_err(service::failed)?.changes.pop();
+        let newest = client.admin().changes(&newest).await.map_err(service::failed)?.changes.pop();
         newest.ok_or_else(|| {
             Failure::new(Exit::NotFound, "the membership was never changed by a wish")
         })?
@@ -243,11 +241,11 @@ pub(super) async fn cancel(
 ) -> Result<(), Failure> {
     let client = service::connect(context)?;
     if rehearsal.dry_run {
-        let change = client.would_cancel_change(id).await.map_err(service::failed)?;
+        let change = client.admin().would_cancel_change(id).await.map_err(service::failed)?;
         context.output.value(&change, progress::table)?;
         return if change.can_cancel { Ok(()) } else { Err(not_cancelled(&change)) };
     }
-    let change = client.cancel_change(id).await.map_err(service::failed)?;
+    let change = client.admin().cancel_change(id).await.map_err(service::failed)?;
     if patience.no_wait {
         return Ok(context.output.value(&change, progress::table)?);
     }
@@ -268,7 +266,7 @@ const HEAD: [&str; 7] = ["change", "wish", "stage", "began", "took", "by", "outc
 
 /// Runs `quorate cluster changes`.
 pub(super) async fn list(query: ChangesQuery, context: &Context) -> Result<(), Failure> {
-    let list = service::connect(context)?.changes(&query).await.map_err(service::failed)?;
+    let list = service::connect(context)?.admin().changes(&query).await.map_err(service::failed)?;
     context.output.list(&list.changes, &HEAD, progress::row)?;
     if let Some(next) = list.next {
         context.output.note(&format!("older ones: quorate cluster changes --before {next}"));
@@ -278,7 +276,7 @@ pub(super) async fn list(query: ChangesQuery, context: &Context) -> Result<(), F
 
 /// Runs `quorate cluster joiners`.
 pub(super) async fn joiners(context: &Context) -> Result<(), Failure> {
-    let joiners = service::connect(context)?.joiners().await.map_err(service::failed)?;
+    let joiners = service::connect(context)?.admin().joiners().await.map_err(service::failed)?;
     if joiners.is_empty() && context.output.format() == Format::Table {
         context.output.note("nobody waits to join: quorate serve --join URL --data FOLDER");
     }

@@ -57,11 +57,11 @@ pub(super) async fn run(command: CheckpointsCommand, context: &Context) -> Resul
     let client = service::connect(context)?;
     match command {
         CheckpointsCommand::List => {
-            let all = client.checkpoints().await.map_err(service::failed)?;
+            let all = client.admin().checkpoints().await.map_err(service::failed)?;
             Ok(context.output.list(&all, &CHECKPOINT_HEAD, checkpoint_row)?)
         }
         CheckpointsCommand::Make { label, rehearsal } if rehearsal.dry_run => {
-            let newest = client.checkpoints().await.map_err(service::failed)?.pop();
+            let newest = client.admin().checkpoints().await.map_err(service::failed)?.pop();
             let effect = WouldMake { dry_run: true, label, newest: newest.map(|it| it.checkpoint) };
             Ok(context.output.value(&effect, |effect| {
                 let newest = effect.newest.map_or_else(|| "none".to_owned(), |at| at.to_string());
@@ -72,7 +72,7 @@ pub(super) async fn run(command: CheckpointsCommand, context: &Context) -> Resul
             })?)
         }
         CheckpointsCommand::Make { label, rehearsal: _ } => {
-            let made = client.make_checkpoint(label).await.map_err(service::failed)?;
+            let made = client.admin().make_checkpoint(label).await.map_err(service::failed)?;
             context.output.value(&made, |made| {
                 let cells = CHECKPOINT_HEAD.into_iter().zip(checkpoint_row(made));
                 cells.fold(Table::pairs(), |table, (head, cell)| table.pair(head, cell))
@@ -91,17 +91,17 @@ pub(super) async fn snapshots(command: SnapshotsCommand, context: &Context) -> R
     let client = service::connect(context)?;
     match command {
         SnapshotsCommand::List => {
-            let all = client.snapshots().await.map_err(service::failed)?;
+            let all = client.admin().snapshots().await.map_err(service::failed)?;
             Ok(context.output.list(&all, &SNAPSHOT_HEAD, snapshot_row)?)
         }
         SnapshotsCommand::Show { checkpoint } => {
-            let found = client.snapshot(EntryIndex::new(checkpoint)).await;
+            let found = client.admin().snapshot(EntryIndex::new(checkpoint)).await;
             let found = found.map_err(service::failed)?;
             Ok(context.output.value(&found, snapshot_page)?)
         }
         SnapshotsCommand::Release { checkpoint, consent } => {
             let checkpoint = EntryIndex::new(checkpoint);
-            let found = client.snapshot(checkpoint).await.map_err(service::failed)?;
+            let found = client.admin().snapshot(checkpoint).await.map_err(service::failed)?;
             if consent.dry_run {
                 return Ok(context.output.value(&found, snapshot_page)?);
             }
@@ -110,7 +110,7 @@ pub(super) async fn snapshots(command: SnapshotsCommand, context: &Context) -> R
                 let hint = format!("quorate snapshots release {checkpoint} --yes");
                 return Err(Failure::new(Exit::Unsafe, what).hint(hint));
             }
-            client.release_snapshot(checkpoint).await.map_err(service::failed)?;
+            client.admin().release_snapshot(checkpoint).await.map_err(service::failed)?;
             Ok(context.output.value(&Released { checkpoint }, |released| {
                 Table::pairs().pair("released", released.checkpoint.to_string())
             })?)
@@ -120,7 +120,7 @@ pub(super) async fn snapshots(command: SnapshotsCommand, context: &Context) -> R
 
 /// Runs `quorate audit`.
 pub(super) async fn audit(context: &Context) -> Result<(), Failure> {
-    let report = service::connect(context)?.audit().await.map_err(service::failed)?;
+    let report = service::connect(context)?.admin().audit().await.map_err(service::failed)?;
     context.output.value(&report, audit_table)?;
     let differs = |finding: AuditFinding| finding.verdict == AuditVerdict::Different;
     let different: Vec<ReplicaId> = (report.replicas.iter())
@@ -142,11 +142,11 @@ pub(super) async fn scrub(context: &Context) -> Result<(), Failure> {
     let mut reports = Vec::new();
     for addr in endpoint::resolve(&context.endpoints)? {
         let client = service::connect_to(vec![addr], context)?;
-        let asked = client.scrub().await.map_err(service::failed)?;
+        let asked = client.admin().scrub().await.map_err(service::failed)?;
         let mut report = asked.clone();
         while report.pass < asked.pass || !report.is_done {
             Clock::real().sleep(LOOK_EVERY).await;
-            report = client.scrub_report().await.map_err(service::failed)?;
+            report = client.admin().scrub_report().await.map_err(service::failed)?;
         }
         reports.push(report);
     }

@@ -80,7 +80,7 @@ pub(super) async fn run(command: ClusterCommand, context: &Context) -> Result<()
 
 async fn show_status(check: bool, context: &Context) -> Result<(), Failure> {
     let client = service::connect(context)?;
-    let status = client.status().await.map_err(service::failed)?;
+    let status = client.admin().status().await.map_err(service::failed)?;
     if context.output.format() == Format::Table {
         context.output.text(&page(&status))?;
     } else {

@@ -106,7 +106,7 @@ impl<M: Args> WishCommand<M> {
 /// Runs `quorate cluster plan …`.
 pub(super) async fn run(command: WishCommand<Verdict>, context: &Context) -> Result<(), Failure> {
     let (wish, Verdict { check }) = command.wish();
-    let plan = service::connect(context)?.plan(&wish).await.map_err(service::failed)?;
+    let plan = service::connect(context)?.admin().plan(&wish).await.map_err(service::failed)?;
     show(&plan, context)?;
     if check && plan.verdict != PlanVerdict::Ready {
         return Err(Failure::new(Exit::Unsafe, format!("the plan {}", stands(plan.verdict))));

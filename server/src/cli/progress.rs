@@ -41,7 +41,7 @@ impl Watching {
     }
 
     async fn watch(&mut self, client: &Client, id: ChangeId) -> Result<Change, Failure> {
-        let mut watch = client.watch_change(id);
+        let mut watch = client.admin().watch_change(id);
         let mut last = None;
         while let Some(change) = watch.next().await.map_err(service::failed)? {
             self.tell(&change, last.as_ref())?;

@@ -30,14 +30,13 @@ pub(super) fn connect_to(addrs: Vec<ReplicaAddr>, context: &Context) -> Result<C
 }
 
 /// What an error of the SDK means here.
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-pub(super) fn failed(error: Error) -> Failure {
-    failure(&error, None)
+pub(super) fn failed(error: impl Into<Error>) -> Failure {
+    failure(&error.into(), None)
 }
 
 /// The same, of a command about one log.
-#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
-pub(super) fn failed_on(log: &LogName, error: Error) -> Failure {
+pub(super) fn failed_on(log: &LogName, error: impl Into<Error>) -> Failure {
+    let error = error.into();
     if is_unknown_log(&error) { unknown_log(log) } else { failure(&error, Some(log)) }
 }
 
@@ -63,7 +62,7 @@ fn failure(error: &Error, log: Option<&LogName>) -> Failure {
 }
 
 /// Whether the log that was meant does not exist.
-pub(super) fn is_unknown_log(error: &Error) -> bool {
+pub(super) fn is_unknown_log<K>(error: &Error<K>) -> bool {
     error.code() == Some(ErrorCode::UnknownLog)
 }
 

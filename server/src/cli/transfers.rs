@@ -68,7 +68,7 @@ pub(super) async fn run(command: TransfersCommand, context: &Context) -> Result<
     let client = service::connect(context)?;
     let (id, change, rehearsal) = match command {
         TransfersCommand::List => {
-            let transfers = client.transfers().await.map_err(service::failed)?;
+            let transfers = client.admin().transfers().await.map_err(service::failed)?;
             if transfers.is_empty() && context.output.format() == Format::Table {
                 context.output.note("no state was transferred here since the start");
             }
@@ -83,7 +83,7 @@ pub(super) async fn run(command: TransfersCommand, context: &Context) -> Result<
     };
     // A rehearsal shows the transfer as it is: a change of nothing is refused where the change would be.
     let change = if rehearsal.dry_run { TransferChange::default() } else { change };
-    let transfer = client.turn_transfer(&id, &change).await.map_err(service::failed)?;
+    let transfer = client.admin().turn_transfer(&id, &change).await.map_err(service::failed)?;
     Ok(context.output.value(&transfer, |transfer| {
         let mut table = Table::new(&HEAD);
         table.row(row(transfer));

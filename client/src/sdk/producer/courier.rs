@@ -21,6 +21,7 @@ use crate::api::conditions::{Conditions, ProducerBatch};
 use crate::api::error::ErrorCode;
 use crate::api::records::Appended;
 use crate::sdk::error::{Error, Outcome};
+use crate::sdk::kinds::AppendError;
 use crate::sdk::log::{Content, Log};
 use crate::types::{
     Batch, BatchLimits, Fence, LogId, NewRecord, ProducerEpoch, ProducerId, Sequence,
@@ -32,7 +33,7 @@ const CLAIM_SPREAD: u64 = 1 << 20;
 /// A number that no batch will ever have: asking under it stores nothing, and tells the epoch.
 const NEVER: Sequence = Sequence::new(u64::MAX);
 
-type Answer = (Sequence, Result<Stored, Error>);
+type Answer = (Sequence, Result<Stored, AppendError>);
 
 /// The task behind a producer.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ impl Courier {
         let conditions = Conditions { producer: Some(producer), ..Conditions::default() };
         let until = Instant::now() + self.deadline;
         let current = match self.log.append_until(&question, &conditions, Some(until)).await {
-            Ok(_) => Err(Error::usage("the service stored a batch out of sequence")),
+            Ok(_) => Err(Error::usage("the service stored a batch out of sequence").into()),
             Err(error) => match error.code() {
                 Some(ErrorCode::SequenceGap) => Ok(0),
                 Some(ErrorCode::ProducerEpochOld) => {
@@ -149,7 +150,7 @@ impl Courier {
                 _ => Err(error),
             },
         };
-        let failed = |error: Error| {
+        let failed = |error: AppendError| {
             // Whatever became of the question: it stores nothing.
             ProduceError::new(ProduceFailure::Call(error.into()), Outcome::NotDone)
         };

@@ -9,7 +9,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::sdk::error::{Error, Outcome};
+use crate::sdk::error::Outcome;
+use crate::sdk::kinds::AppendError;
 use crate::types::{BatchError, ProducerEpoch};
 
 /// Why a record was not acknowledged.
@@ -46,7 +47,7 @@ pub enum ProduceFailure {
     /// Somebody else appends under the same id in the same epoch: an id belongs to one producer.
     Contested,
     /// The service refused the batch of the record, or did not take it before the deadline.
-    Call(Arc<Error>),
+    Call(Arc<AppendError>),
     /// Another record of the producer failed before this one was acknowledged, for this reason.
     Behind(Arc<ProduceError>),
     /// The record is larger than a batch may be. Nothing was sent, and the producer goes on.

@@ -23,7 +23,8 @@ use super::gate::Parcel;
 use super::ticket::{Stored, Verdict};
 use crate::api::error::ErrorCode;
 use crate::api::frame::append_frame;
-use crate::sdk::error::{Error, Outcome};
+use crate::sdk::error::Outcome;
+use crate::sdk::kinds::AppendError;
 use crate::types::{ProducerEpoch, Sequence};
 
 /// The batches of a producer that are under way.
@@ -124,7 +125,7 @@ impl Lane {
     }
 
     /// The last attempt to send a batch came to nothing.
-    pub(super) fn refused(&mut self, sequence: Sequence, error: Error) -> Step {
+    pub(super) fn refused(&mut self, sequence: Sequence, error: AppendError) -> Step {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.sequence == sequence) else {
             return self.advance();
         };

@@ -49,7 +49,7 @@ pub(super) async fn change(
         }
     };
     let manner = Manner::of_a_demo(rehearsal);
-    let carried = changes::carry_out(&client, wish, &manner, context).await;
+    let carried = changes::carry_out(&client, &wish, &manner, context).await;
     if !rehearsal.dry_run
         && let Answer::Refused(reason) = control::ask(Ask::Spare).await?
     {
@@ -71,7 +71,7 @@ async fn spare(client: &Client, context: &Context) -> Result<ReplicaAddr, Failur
     };
     let waits = async {
         loop {
-            let joiners = client.joiners().await.map_err(service::failed)?;
+            let joiners = client.admin().joiners().await.map_err(service::failed)?;
             if joiners.iter().any(|joiner| joiner.addr == addr) {
                 return Ok(addr.clone());
             }
@@ -86,7 +86,7 @@ async fn spare(client: &Client, context: &Context) -> Result<ReplicaAddr, Failur
 
 /// Which replica is meant.
 async fn replica(client: &Client, who: Option<Who>) -> Result<ReplicaId, Failure> {
-    let status = client.status().await.map_err(service::failed)?;
+    let status = client.admin().status().await.map_err(service::failed)?;
     let found = match who {
         Some(Who::Replica(id)) => ReplicaId::new(id),
         Some(Who::Leader) => status.leader,

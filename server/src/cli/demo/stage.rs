@@ -152,7 +152,7 @@ impl Stage {
     /// Waits until all replicas vote, and the group can lose as many as it ever will.
     pub(super) async fn form(&self) -> Result<ClusterStatus, Failure> {
         loop {
-            if let Ok(status) = self.client.status().await {
+            if let Ok(status) = self.client.admin().status().await {
                 let voters =
                     status.replicas.iter().filter(|replica| replica.role.is_voter()).count();
                 // With all of them heard, a minority may be lost.
@@ -231,7 +231,7 @@ impl Stage {
 
     /// The place of a replica, and who is there.
     async fn place(&self, who: Who) -> Result<(u64, usize, Arc<Process>), String> {
-        let status = self.client.status().await.map_err(|error| error.to_string())?;
+        let status = self.client.admin().status().await.map_err(|error| error.to_string())?;
         let id = match who {
             Who::Leader => status.leader.ok_or("nobody leads at the moment")?.get(),
             Who::Replica(id) => id,
@@ -308,7 +308,7 @@ impl Stage {
     }
 
     async fn shown(&self) -> Shown {
-        let status = self.client.status().await.ok();
+        let status = self.client.admin().status().await.ok();
         let known = |addr: &ReplicaAddr| {
             let replicas = status.iter().flat_map(|status| &status.replicas);
             replicas.into_iter().find(|replica| replica.addr == *addr)
