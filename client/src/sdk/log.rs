@@ -259,9 +259,10 @@ impl Log {
     }
 
     /// The same, if the name still means the log of this id.
-    pub(super) async fn describe_of(&self, id: LogId) -> Result<LogDescription, Error> {
-        let call = Call::read(paths::log(&self.name)).header(header::LOG_ID, &id.to_string())?;
-        self.client.send(&call).await?.json()
+    pub(super) async fn describe_of(&self, id: LogId) -> Result<LogDescription, LogError> {
+        let call = self.read_call("describe", paths::log(&self.name));
+        let call = call.header(header::LOG_ID, &id.to_string())?;
+        Ok(self.client.send(&call).await?.json()?)
     }
 
     /// The position the next record will get.
@@ -319,10 +320,11 @@ impl Log {
     }
 
     /// The same, if the name still means the log of this id. So it may be repeated.
-    pub(super) async fn trim_of(&self, id: LogId, to: Position) -> Result<Dropped, Error> {
-        let call = self.change(Method::POST, paths::trim, Effect::Repeatable);
+    pub(super) async fn trim_of(&self, id: LogId, to: Position) -> Result<Dropped, LogError> {
+        let target = paths::trim(&self.name);
+        let call = self.change_call("trim", Method::POST, target, Effect::Repeatable);
         let call = call.header(header::LOG_ID, &id.to_string())?;
-        self.client.send(&call.json(&TrimRequest { to })).await?.json()
+        Ok(self.client.send(&call.json(&TrimRequest { to })).await?.json()?)
     }
 
     /// What [`trim`](Self::trim) would do.

@@ -64,7 +64,7 @@ async fn follow<S: StateMachine>(instance: &Instance<S>, shelf: &Shelf) -> Resul
                 tracing::debug!(log = %instance.log.name(), %error, "the log cannot be read at the moment");
                 sleep(PAUSE).await;
             }
-            Err(error) => return Err(EndReason::Call(Arc::new(error))),
+            Err(error) => return Err(EndReason::Call(Arc::new(error.into()))),
         }
     }
 }

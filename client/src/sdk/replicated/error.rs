@@ -129,9 +129,9 @@ impl ReplicatedError {
     }
 }
 
-impl From<Error> for ReplicatedError {
-    fn from(error: Error) -> Self {
-        Self::new(ReplicatedFailure::Call(Arc::new(error)), Outcome::NotDone)
+impl<K> From<Error<K>> for ReplicatedError {
+    fn from(error: Error<K>) -> Self {
+        Self::new(ReplicatedFailure::Call(Arc::new(error.among())), Outcome::NotDone)
     }
 }
 

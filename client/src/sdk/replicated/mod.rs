@@ -37,6 +37,7 @@ pub use machine::{CodecError, StateMachine};
 use shelf::{SUFFIX, Shelf};
 
 use super::error::{Error, Outcome};
+use super::kinds::LogError;
 use super::log::Log;
 use super::producer::ProduceFailure;
 use crate::api::error::ErrorCode;
@@ -169,7 +170,7 @@ impl<S: StateMachine> ReplicatedBuilder<S> {
 }
 
 /// The log as it is, made if it is not there.
-async fn ensure(log: &Log) -> Result<LogDescription, Error> {
+async fn ensure(log: &Log) -> Result<LogDescription, LogError> {
     match log.describe().await {
         Err(error) if error.code() == Some(ErrorCode::UnknownLog) => {}
         described => return described,

@@ -135,7 +135,7 @@ impl Shelf {
         let page = match self.log.read(&query).await {
             Ok(page) => page,
             Err(error) if error.code() == Some(ErrorCode::Trimmed) => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let record = page.records.first().filter(|record| record.position == at);
         let record = record.ok_or_else(|| self.foreign(at))?;
@@ -189,7 +189,8 @@ impl Shelf {
 
     /// Drops what lies before this position.
     pub(super) async fn trim(&self, to: Position) -> Result<(), Error> {
-        self.log.trim(to).await.map(drop)
+        self.log.trim(to).await?;
+        Ok(())
     }
 
     fn kind<'a>(&self, record: &'a Record) -> Result<&'a str, Error> {
