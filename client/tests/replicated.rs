@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate_client::api::error::ErrorCode;
+use quorate_client::api::logs::Settings;
 use quorate_client::codec::{from_json, to_json};
 use quorate_client::types::{NewRecord, Position};
 use quorate_client::{
@@ -372,9 +373,16 @@ async fn commands_that_are_lost_are_never_replaced_by_nothing() {
 async fn a_log_that_drops_records_by_itself_is_refused() {
     let service = Service::start(calm).await;
     drop(start(&service).await);
-    service.change("diary", |kept| kept.settings.retention_bytes = Some(1000));
-    let error = soon(builder(&service).start()).await.unwrap_err();
-    assert!(matches!(error.failure(), ReplicatedFailure::Call(_)), "{error}");
+    let bytes = |settings: &mut Settings| settings.retention_bytes = Some(1000);
+    let ttl = |settings: &mut Settings| settings.ttl_ms = Some(1000);
+    for set in [bytes as fn(&mut Settings), ttl] {
+        service.change("diary", |kept| {
+            kept.settings = Settings::default();
+            set(&mut kept.settings);
+        });
+        let error = soon(builder(&service).start()).await.unwrap_err();
+        assert!(matches!(error.failure(), ReplicatedFailure::Call(_)), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ pub mod chance;
 pub mod check;
 pub mod checkpoint;
 pub mod cluster;
+pub mod counter;
 pub mod delivery;
 pub mod figures;
 pub mod folder;

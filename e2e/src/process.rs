@@ -245,6 +245,13 @@ pub fn program() -> Result<Command> {
     plain(path)
 }
 
+/// An example of the SDK, built beside the program under test.
+pub fn example(name: &str) -> Result<Command> {
+    let program = program()?;
+    let folder = Path::new(program.get_program()).parent().context("a program lies in a folder")?;
+    plain(folder.join("examples").join(name))
+}
+
 /// A program without any setting of the person who runs the test.
 fn plain(path: PathBuf) -> Result<Command> {
     ensure!(path.is_file(), "no program at {}: build it, or name another one", path.display());

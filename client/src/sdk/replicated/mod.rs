@@ -41,7 +41,7 @@ use super::kinds::LogError;
 use super::log::Log;
 use super::producer::ProduceFailure;
 use crate::api::error::ErrorCode;
-use crate::api::logs::LogDescription;
+use crate::api::logs::{LogDescription, Settings};
 use crate::types::{LogName, LogSettings, Position};
 
 /// How a [`Replicated`] is started: `log.replicated(initial)`, settings, `start()`.
@@ -118,14 +118,14 @@ impl<S: StateMachine> ReplicatedBuilder<S> {
     /// log of the snapshots made if they are not there. What was done since the snapshot is applied from then on; a
     /// [`query`](Replicated::query) waits for it.
     ///
-    /// Refused if the log itself drops records by age or size, which no state machine survives.
+    /// Refused if the log itself drops records, by age or size or because it expires: no state machine survives that.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
     pub async fn start(self) -> Result<Replicated<S>, ReplicatedError> {
         let found = ensure(&self.log).await?;
-        if found.settings.retention_age_ms.is_some() || found.settings.retention_bytes.is_some() {
+        if drops_by_itself(&found.settings) {
             let reason = format!("the log {} drops records by itself", self.log.name());
             return Err(Error::usage(reason).into());
         }
@@ -167,6 +167,13 @@ impl<S: StateMachine> ReplicatedBuilder<S> {
         };
         Ok(Replicated { shared: Arc::new(shared) })
     }
+}
+
+fn drops_by_itself(settings: &Settings) -> bool {
+    settings.retention_age_ms.is_some()
+        || settings.retention_bytes.is_some()
+        || settings.ttl_ms.is_some()
+        || settings.expires_at.is_some()
 }
 
 /// The log as it is, made if it is not there.
