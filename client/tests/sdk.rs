@@ -259,19 +259,6 @@ async fn what_another_caller_may_have_changed_since_is_not_done_twice() {
     assert_eq!(service.asked().len(), 3, "each was sent once");
 }
 
-#[tokio::test]
-async fn appends_go_to_the_leader_once_it_is_known() {
-    let leader = Service::start([appended(1), appended(2)]).await;
-    let Step::Answer { status, body, .. } = appended(0) else { unreachable!() };
-    let headers = vec![("quorate-leader", leader.addr.to_string())];
-    let follower = Service::start([Step::Answer { status, headers, body }]).await;
-    let log = client(&[&follower]).log("orders".parse().unwrap());
-    for first in 0..3 {
-        assert_eq!(log.append("x").await.unwrap().first, Position::new(first));
-    }
-    assert_eq!((follower.asked().len(), leader.asked().len()), (1, 2));
-}
-
 /// An answer to an append that names the epoch of the membership.
 fn appended_in(epoch: u64, first: u64) -> Step {
     let Step::Answer { status, body, .. } = appended(first) else { unreachable!() };
@@ -293,23 +280,90 @@ fn members(epoch: u64, services: &[&Service]) -> Step {
     Step::Answer { status: 200, headers: Vec::new(), body: body.into() }
 }
 
+/// An answer to an append that names who leads.
+fn appended_told(first: u64, leader: &Service) -> Step {
+    let Step::Answer { status, body, .. } = appended(first) else { unreachable!() };
+    Step::Answer { status, headers: vec![("quorate-leader", leader.addr.to_string())], body }
+}
+
+#[tokio::test]
+async fn appends_go_to_the_leader_once_it_is_known_to_work_from_here() {
+    let leader = Service::start([]).await;
+    leader.then([members(5, &[&leader]), appended(1), appended(2)]);
+    let follower = Service::start((0..10_000).map(|first| appended_told(first, &leader))).await;
+    let log = client(&[&follower]).log("orders".parse().unwrap());
+    let until = Instant::now() + Duration::from_secs(10);
+    while leader.asked().len() < 3 {
+        assert!(Instant::now() < until, "{:?}", leader.asked());
+        log.append("x").await.unwrap();
+    }
+    assert_eq!(leader.asked()[0].line, "GET /v1/cluster HTTP/1.1", "it is tried out first");
+    assert!(leader.asked()[1].line.starts_with("POST"), "{:?}", leader.asked()[1]);
+}
+
+#[tokio::test]
+async fn behind_one_address_no_call_goes_to_those_that_only_the_inside_reaches() {
+    // Whoever connects to them from here never hears anything.
+    let inside = Service::start([]).await;
+    let balancer = Service::start([]).await;
+    balancer.then([members(5, &[&inside]), appended_told(0, &inside)]);
+    balancer.then([refused(ErrorCode::NoLeader), appended_told(1, &inside), Step::BreakOff]);
+    balancer.then((2..20).map(|first| appended_told(first, &inside)));
+    let retry = RetryPolicy { deadline: 3 * ATTEMPT_MAX, ..RetryPolicy::default() };
+    let builder = Client::builder().seed(balancer.addr.clone()).retry(retry);
+    let client = builder.attempt_timeout(ATTEMPT_MAX).build().unwrap();
+    assert_eq!(client.admin().status().await.unwrap().replicas.len(), 1);
+    let log = client.log("orders".parse().unwrap());
+    let begun = Instant::now();
+    for first in 0..20 {
+        assert_eq!(log.append("x").await.unwrap().first, Position::new(first));
+    }
+    assert!(begun.elapsed() < ATTEMPT_MAX, "{:?}", begun.elapsed());
+    inside.is_asked(1).await;
+    assert!(inside.asked().iter().all(|asked| asked.line == "GET /v1/cluster HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn a_client_does_not_make_an_outage_worse_than_its_budget() {
+    let service = Service::start((0..10_000).map(|_| refused(ErrorCode::NoLeader))).await;
+    let retry = RetryPolicy {
+        backoff_max: Duration::from_millis(5),
+        deadline: Duration::from_secs(2),
+        budget_max: 20,
+        budget_per_second: 10,
+        ..RetryPolicy::default()
+    };
+    let client = Client::builder().seed(service.addr.clone()).retry(retry).build().unwrap();
+    let log = client.log("orders".parse().unwrap());
+    let appends = (0..50).map(|_| log.append("x"));
+    let outcomes = futures_util::future::join_all(appends).await;
+    assert!(outcomes.iter().all(Result::is_err));
+    // Each was tried once; the budget was there, and came back for two seconds.
+    let asked = service.asked().len();
+    assert!((50 + 20..=50 + 20 + 10 * 2 + 1).contains(&asked), "asked {asked} times");
+}
+
 #[tokio::test]
 async fn a_client_outlives_all_addresses_that_it_was_given() {
     let (second, third) = (Service::start([]).await, Service::start([]).await);
+    second.then([members(5, &[&second])]);
     // The seed is asked for the members, beside the appends, and is gone then.
     let seed = Service::start([appended_in(5, 0), members(5, &[&second]), Step::BreakOff]).await;
     let log = client(&[&seed]).log("orders".parse().unwrap());
     log.append("x").await.unwrap();
     seed.is_asked(2).await;
     assert_eq!(seed.asked()[1].line, "GET /v1/cluster HTTP/1.1");
+    second.is_asked(1).await;
     second.then([appended_in(5, 1), appended_in(5, 2)]);
     assert_eq!(log.append("x").await.unwrap().first, Position::new(1));
     assert_eq!(log.append("x").await.unwrap().first, Position::new(2));
-    assert_eq!(second.asked().len(), 2, "nobody asks for what is known");
+    assert_eq!(second.asked().len(), 3, "nobody asks for what is known");
     // So is the member that was learned of.
+    third.then([members(9, &[&third])]);
     second.then([appended_in(9, 3), members(9, &[&third]), Step::BreakOff]);
     log.append("x").await.unwrap();
-    second.is_asked(4).await;
+    second.is_asked(5).await;
+    third.is_asked(1).await;
     third.then([appended_in(9, 4)]);
     assert_eq!(log.append("x").await.unwrap().first, Position::new(4));
 }

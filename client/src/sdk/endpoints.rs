@@ -4,7 +4,12 @@
 //! members are asked for again when an answer names another epoch than theirs, and only then. Addresses
 //! that are no members are dropped, except those that were configured: they are the last resort.
 //!
-//! Not here: asking (`transport`).
+//! An address that is only known by word may be none from here: behind one load-balanced address, members
+//! and leader hints name what only the inside reaches, or even somebody else. So no call goes to one before it has
+//! been tried out beside the calls, and has told that it is of this cluster. Where all configured addresses are
+//! encrypted, one that is not is never used, whoever names it.
+//!
+//! Not here: asking (`transport`), trying out (`scout`).
 
 use std::time::Duration;
 
@@ -12,12 +17,12 @@ use tokio::time::Instant;
 
 use super::transport::Aim;
 use crate::api::cluster::ClusterStatus;
-use crate::types::{Epoch, Generation, ReplicaAddr};
+use crate::types::{ClusterId, Epoch, Generation, ReplicaAddr};
 
 /// How long a replica that is known to work from here is left alone when it could not be reached.
 const SHUN_PROVEN: Duration = Duration::from_millis(500);
-/// The same for an address that is only known by word: it may be none that works from here.
-const SHUN_TOLD: Duration = Duration::from_secs(30);
+/// After this time an address that did not work when it was tried out is tried out again, if there is reason to.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// Shortest time until the members are asked for again after a question that brought nothing new.
 const ASK_NEWER_AFTER: Duration = Duration::from_secs(1);
 /// The same if the answer was of an older epoch: from a replica that is behind, or of another generation.
@@ -37,7 +42,9 @@ pub(super) struct Endpoints {
     /// Which of them is asked when the leader is not known or not needed.
     current: usize,
     leader: Option<ReplicaAddr>,
-    /// Who could not be reached, until when it is left alone.
+    /// Who was named as the leader, and has not been tried out yet.
+    hinted: Option<ReplicaAddr>,
+    /// Who could not be reached or is being tried out, until when it is left alone.
     shunned: Vec<(ReplicaAddr, Instant)>,
     /// Who has answered.
     proven: Vec<ReplicaAddr>,
@@ -48,6 +55,7 @@ pub(super) struct Endpoints {
 /// The members of one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Members {
+    cluster: Option<ClusterId>,
     generation: Option<Generation>,
     epoch: Epoch,
     addrs: Vec<ReplicaAddr>,
@@ -59,7 +67,7 @@ impl Members {
         let addrs = status.replicas.iter().take(MEMBERS_MAX).map(|replica| replica.addr.clone());
         let addrs: Vec<_> = addrs.collect();
         let epoch = status.epoch.filter(|_| !addrs.is_empty())?;
-        Some(Self { generation: status.generation, epoch, addrs })
+        Some(Self { cluster: status.cluster, generation: status.generation, epoch, addrs })
     }
 
     fn age(&self) -> (u32, Epoch) {
@@ -77,6 +85,7 @@ impl Endpoints {
             members: None,
             current: 0,
             leader: None,
+            hinted: None,
             shunned: Vec::new(),
             proven: Vec::new(),
             asked: None,
@@ -117,9 +126,7 @@ impl Endpoints {
     /// An answer came from there. Whether it is time to ask for the members, if it named an epoch. Who names none is
     /// no replica any more: the members are asked from now on, if they are known.
     pub(super) fn answered(&mut self, endpoint: &ReplicaAddr, epoch: Option<Epoch>) -> bool {
-        if !self.proven.contains(endpoint) && self.proven.len() < MEMBERS_MAX {
-            self.proven.push(endpoint.clone());
-        }
+        self.prove(endpoint);
         let known = self.members.as_ref().map(|members| members.epoch);
         let Some(epoch) = epoch else {
             if known.is_some() {
@@ -139,24 +146,86 @@ impl Endpoints {
         true
     }
 
-    /// An answer named the leader.
-    pub(super) fn hint(&mut self, leader: &str) {
-        if self.leader.as_ref().is_some_and(|known| known.as_str() == leader) {
-            return;
+    /// An answer named the leader. Whether there is somebody to try out since.
+    pub(super) fn hint(&mut self, leader: &str) -> bool {
+        let is = |known: &Option<ReplicaAddr>| {
+            known.as_ref().is_some_and(|known| known.as_str() == leader)
+        };
+        if is(&self.leader) || is(&self.hinted) {
+            return false;
         }
-        let Ok(leader) = ReplicaAddr::new(leader) else { return };
-        self.shunned.retain(|(_, until)| Instant::now() < *until);
-        if !self.shunned.iter().any(|(addr, _)| *addr == leader) {
-            self.leader = Some(leader);
+        let Ok(leader) = ReplicaAddr::new(leader) else { return false };
+        if self.works_from_here(&leader) {
+            if self.until_when_shunned(&leader).is_none() {
+                (self.leader, self.hinted) = (Some(leader), None);
+            }
+            return false;
         }
+        self.hinted = Some(leader);
+        true
+    }
+
+    /// Who is known by word only and should be tried out now: it is not named again for a while.
+    pub(super) fn take_untried(&mut self) -> Vec<ReplicaAddr> {
+        let members = self.members.iter().flat_map(|members| &members.addrs);
+        let told = each_once(members.chain(&self.hinted).cloned().collect());
+        let untried = told.into_iter().filter(|addr| {
+            let is_free = self.until_when_shunned(addr).is_none();
+            is_free && !self.works_from_here(addr) && self.may_be_used(addr)
+        });
+        let untried: Vec<_> = untried.take(MEMBERS_MAX).collect();
+        for addr in &untried {
+            self.shun(addr, TRY_AGAIN_AFTER);
+        }
+        untried
+    }
+
+    /// Somebody who was tried out has told who the members are: whether those are ours, so that it can be asked from
+    /// now on.
+    pub(super) fn tried(&mut self, addr: &ReplicaAddr, told: &Members) -> bool {
+        let known = self.members.as_ref().and_then(|members| members.cluster);
+        if known.is_some() && known != told.cluster {
+            return false;
+        }
+        self.prove(addr);
+        self.shunned.retain(|(shunned, _)| shunned != addr);
+        if self.hinted.as_ref() == Some(addr) {
+            self.leader = self.hinted.take();
+        }
+        true
+    }
+
+    fn prove(&mut self, addr: &ReplicaAddr) {
+        if !self.proven.contains(addr) && self.proven.len() < MEMBERS_MAX {
+            self.proven.push(addr.clone());
+        }
+    }
+
+    fn works_from_here(&self, addr: &ReplicaAddr) -> bool {
+        self.seeds.contains(addr) || self.proven.contains(addr)
+    }
+
+    /// Nothing that was to be encrypted goes anywhere in plain text because somebody says so.
+    fn may_be_used(&self, addr: &ReplicaAddr) -> bool {
+        let is_encrypted = |addr: &ReplicaAddr| addr.as_str().starts_with("https:");
+        is_encrypted(addr) || !self.seeds.iter().all(is_encrypted)
+    }
+
+    fn until_when_shunned(&self, addr: &ReplicaAddr) -> Option<Instant> {
+        let now = Instant::now();
+        let shunned = self.shunned.iter().find(|(shunned, until)| shunned == addr && now < *until);
+        shunned.map(|(_, until)| *until)
+    }
+
+    fn shun(&mut self, addr: &ReplicaAddr, pause: Duration) {
+        let now = Instant::now();
+        self.shunned.retain(|(shunned, until)| shunned != addr && now < *until);
+        self.shunned.push((addr.clone(), now + pause));
     }
 
     /// It could not be reached, or broke off.
     pub(super) fn leave(&mut self, endpoint: &ReplicaAddr) {
-        let works_from_here = self.seeds.contains(endpoint) || self.proven.contains(endpoint);
-        let pause = if works_from_here { SHUN_PROVEN } else { SHUN_TOLD };
-        self.shunned.retain(|(addr, _)| addr != endpoint);
-        self.shunned.push((endpoint.clone(), Instant::now() + pause));
+        self.shun(endpoint, SHUN_PROVEN);
         self.turn_from(endpoint);
     }
 
@@ -168,15 +237,20 @@ impl Endpoints {
         if self.order[self.current] != *endpoint {
             return;
         }
-        let now = Instant::now();
-        let is_shunned = |addr: &ReplicaAddr| {
-            self.shunned.iter().any(|(other, until)| other == addr && now < *until)
-        };
         let count = self.order.len();
         let others = (1..count).map(|step| (self.current + step) % count);
-        let mut others = others.filter(|index| !is_shunned(&self.order[*index]));
-        let member = others.clone().find(|index| *index < self.trusted);
-        self.current = member.or_else(|| others.next()).unwrap_or((self.current + 1) % count);
+        let others: Vec<usize> =
+            others.filter(|index| self.works_from_here(&self.order[*index])).collect();
+        let until = |index: &usize| self.until_when_shunned(&self.order[*index]);
+        let free = || others.iter().copied().filter(|index| until(index).is_none());
+        let member = free().find(|index| *index < self.trusted);
+        let Some(next) = member.or_else(|| free().next()) else {
+            // Nobody is left: whoever answered at all, or else who may be back first.
+            let all = others.iter().copied().chain([self.current]);
+            self.current = all.min_by_key(until).unwrap_or(self.current);
+            return;
+        };
+        self.current = next;
     }
 }
 
@@ -204,9 +278,16 @@ mod tests {
 
     fn members(number: u32, epoch: u64, ports: &[u16]) -> Members {
         Members {
+            cluster: Some(ClusterId::new([9; 16])),
             generation: Some(Generation { number, random: 7 }),
             epoch: Epoch::new(epoch),
             addrs: ports.iter().copied().map(addr).collect(),
+        }
+    }
+
+    fn prove(endpoints: &mut Endpoints, ports: &[u16]) {
+        for port in ports {
+            endpoints.prove(&addr(*port));
         }
     }
 
@@ -247,7 +328,56 @@ mod tests {
         endpoints.leave(&addr(1));
         assert_eq!(endpoints.choose(Aim::Anyone), addr(3));
         endpoints.leave(&addr(3));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(2), "who may be back first");
+    }
+
+    #[test]
+    fn who_answers_at_all_is_kept_if_nobody_else_can_be_reached() {
+        let mut endpoints = endpoints();
+        endpoints.leave(&addr(2));
+        endpoints.leave(&addr(3));
+        endpoints.turn_from(&addr(1));
         assert_eq!(endpoints.choose(Aim::Anyone), addr(1));
+    }
+
+    #[test]
+    fn an_address_that_was_told_is_asked_once_it_was_tried_out() {
+        let mut endpoints = Endpoints::new(vec![addr(1)]);
+        endpoints.learn(members(1, 5, &[4, 5]));
+        assert!(endpoints.hint("http://127.0.0.1:4"));
+        assert!(!endpoints.hint("http://127.0.0.1:4"), "it is told once");
+        assert_eq!(endpoints.choose(Aim::Leader), addr(1));
+        assert_eq!(endpoints.take_untried(), [4, 5].map(addr));
+        assert_eq!(endpoints.take_untried(), [0; 0].map(addr), "they are being tried out");
+        endpoints.turn_from(&addr(1));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(1), "nobody else is known to work");
+        assert!(endpoints.tried(&addr(4), &members(1, 5, &[4, 5])));
+        assert_eq!(endpoints.choose(Aim::Leader), addr(4));
+        endpoints.turn_from(&addr(1));
+        assert_eq!(endpoints.choose(Aim::Anyone), addr(4));
+    }
+
+    #[test]
+    fn somebody_of_another_cluster_is_not_asked_whoever_names_it() {
+        let mut endpoints = Endpoints::new(vec![addr(1)]);
+        endpoints.learn(members(1, 5, &[4]));
+        endpoints.hint("http://127.0.0.1:4");
+        let others = Members { cluster: Some(ClusterId::new([8; 16])), ..members(1, 5, &[4]) };
+        assert!(!endpoints.tried(&addr(4), &others));
+        assert_eq!(endpoints.choose(Aim::Leader), addr(1));
+    }
+
+    #[test]
+    fn nothing_that_was_to_be_encrypted_goes_out_in_plain_text() {
+        let secret = ReplicaAddr::new("https://logs.example").unwrap();
+        let mut endpoints = Endpoints::new(vec![secret.clone()]);
+        let inside = ReplicaAddr::new("https://10.0.0.1:7001").unwrap();
+        let mut told = members(1, 5, &[4]);
+        told.addrs.push(inside.clone());
+        endpoints.learn(told);
+        endpoints.hint("http://127.0.0.1:4");
+        assert_eq!(endpoints.take_untried(), [inside]);
+        assert_eq!(endpoints.choose(Aim::Leader), secret);
     }
 
     #[test]
@@ -261,18 +391,22 @@ mod tests {
     fn members_are_asked_before_addresses_that_are_none_any_more() {
         let mut endpoints = endpoints();
         endpoints.learn(members(1, 5, &[3, 4, 5]));
+        prove(&mut endpoints, &[4, 5]);
         // It answered just now, so it is kept.
         assert_eq!(all_in_turn(&mut endpoints), [1, 3, 4, 5, 2].map(addr));
         endpoints.shunned.clear();
         endpoints.learn(members(1, 6, &[4, 5, 6]));
-        assert_eq!(all_in_turn(&mut endpoints), [3, 4, 5, 6, 1, 2].map(addr));
+        prove(&mut endpoints, &[6]);
+        assert_eq!(all_in_turn(&mut endpoints), [1, 4, 5, 6, 2, 3].map(addr));
     }
 
     #[test]
     fn addresses_that_were_told_go_when_they_are_no_members_any_more() {
         let mut endpoints = endpoints();
         endpoints.learn(members(1, 5, &[4, 5]));
+        prove(&mut endpoints, &[4, 5]);
         endpoints.hint("http://127.0.0.1:5");
+        assert_eq!(endpoints.choose(Aim::Leader), addr(5));
         endpoints.learn(members(1, 6, &[4]));
         assert_eq!(endpoints.order, [4, 1, 2, 3].map(addr));
         assert_eq!(endpoints.choose(Aim::Leader), addr(1), "it leads no more");
@@ -311,17 +445,5 @@ mod tests {
         assert_eq!(endpoints.choose(Aim::Anyone), addr(1), "it answered just now");
         assert!(!endpoints.answered(&addr(1), None));
         assert_eq!(endpoints.choose(Aim::Anyone), addr(2));
-    }
-
-    #[test]
-    fn an_address_that_has_answered_is_soon_tried_again() {
-        let mut endpoints = endpoints();
-        endpoints.answered(&addr(8), None);
-        for (port, pause) in [(8, SHUN_PROVEN), (9, SHUN_TOLD)] {
-            let begun = Instant::now();
-            endpoints.leave(&addr(port));
-            let (_, until) = *endpoints.shunned.last().unwrap();
-            assert!((begun + pause..begun + pause + SHUN_PROVEN).contains(&until), "{port}");
-        }
     }
 }

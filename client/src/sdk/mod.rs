@@ -15,6 +15,7 @@ mod events;
 mod kinds;
 mod layers;
 mod retry;
+mod scout;
 mod transport;
 
 mod cursors;

@@ -12,14 +12,13 @@
 //! (`retry`).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, FROM, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
@@ -28,9 +27,10 @@ use super::endpoints::{Endpoints, Members};
 use super::error::{Error, Failure, Outcome, is_passing_status};
 use super::layers::{HttpService, LayerError, Layers};
 use super::retry::{RetryBudget, RetryPolicy};
+use super::scout::{Scout, locked};
 use crate::api::cluster::ClusterStatus;
 use crate::api::error::{Problem, SideEffects};
-use crate::api::{header, media, paths};
+use crate::api::{header, media};
 use crate::types::{LogName, ReplicaAddr};
 
 /// How long a connection is kept for further use: shorter than any replica keeps it, so that none is
@@ -226,8 +226,7 @@ pub(super) struct Transport {
     budget: RetryBudget,
     names: Names,
     endpoints: Arc<Mutex<Endpoints>>,
-    /// A question for the members that is under way. It ends with the client.
-    asking: Mutex<JoinSet<()>>,
+    scout: Scout,
 }
 
 impl Transport {
@@ -249,7 +248,9 @@ impl Transport {
         let budget = RetryBudget::new(&options.retry);
         let endpoints = Arc::new(Mutex::new(Endpoints::new(options.seeds.clone())));
         let names = Names::new();
-        Ok(Self { http, way_out, options, budget, names, endpoints, asking: Mutex::default() })
+        let limit = options.attempt_timeout;
+        let scout = Scout::new(http.clone(), way_out.clone(), limit, Arc::clone(&endpoints));
+        Ok(Self { http, way_out, options, budget, names, endpoints, scout })
     }
 
     pub(super) const fn retry(&self) -> &RetryPolicy {
@@ -260,6 +261,7 @@ impl Transport {
     pub(super) fn learn(&self, status: &ClusterStatus) {
         if let Some(members) = Members::of(status) {
             self.endpoints().learn(members);
+            self.scout.try_out();
         }
     }
 
@@ -311,6 +313,7 @@ impl Transport {
                 again_in = ?delay,
                 "failed"
             );
+            self.scout.try_out();
             let Some(delay) = delay else {
                 // Whoever was not reached does not know it by its name.
                 let named = || attempt.request_id.to_str().ok().map(str::to_owned);
@@ -416,36 +419,16 @@ impl Transport {
         }
         let epoch = header_text(headers, header::EPOCH).and_then(|epoch| epoch.parse().ok());
         let mut endpoints = self.endpoints();
-        if let Some(hint) = header_text(headers, header::LEADER) {
-            endpoints.hint(hint);
+        let hint = header_text(headers, header::LEADER);
+        let has_untried = hint.is_some_and(|hint| endpoints.hint(hint));
+        let has_others = endpoints.answered(endpoint, epoch);
+        drop(endpoints);
+        if has_others {
+            self.scout.ask_for_members(endpoint);
         }
-        if endpoints.answered(endpoint, epoch) {
-            drop(endpoints);
-            self.ask_for_members(endpoint);
+        if has_untried {
+            self.scout.try_out();
         }
-    }
-
-    /// Asks whoever answered just now for the members, beside the call that is under way.
-    fn ask_for_members(&self, endpoint: &ReplicaAddr) {
-        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
-        while asking.try_join_next().is_some() {}
-        if !asking.is_empty() {
-            return;
-        }
-        let question = self.http.get(format!("{endpoint}{}", paths::CLUSTER));
-        let limit = self.options.attempt_timeout;
-        let (question, way_out) = (question.timeout(limit), self.way_out.clone());
-        let endpoints = Arc::clone(&self.endpoints);
-        asking.spawn(async move {
-            // Without an answer, the next call that is answered brings the next question.
-            let Ok(answer) = send(way_out, question, limit).await else { return };
-            let Ok(body) = answer.bytes().await else { return };
-            let status = serde_json::from_slice::<ClusterStatus>(&body).ok();
-            if let Some(members) = status.as_ref().and_then(Members::of) {
-                tracing::debug!(?members, "learned who the members are");
-                locked(&endpoints).learn(members);
-            }
-        });
     }
 
     fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
@@ -481,7 +464,7 @@ impl Names {
 }
 
 /// Sends a request, layers included, within that time.
-async fn send(
+pub(super) async fn send(
     way_out: HttpService,
     request: reqwest::RequestBuilder,
     limit: Duration,
@@ -491,10 +474,6 @@ async fn send(
         Ok(sent) => sent.map_err(Failed::by_layers),
         Err(_elapsed) => Err(Failed::timed_out()),
     }
-}
-
-fn locked(endpoints: &Mutex<Endpoints>) -> MutexGuard<'_, Endpoints> {
-    endpoints.lock().expect("nothing panics while it holds the endpoints")
 }
 
 /// A good answer that is taken piece by piece.
@@ -517,7 +496,7 @@ impl Stream {
 
 /// What became of one attempt.
 #[derive(Debug)]
-struct Failed {
+pub(super) struct Failed {
     failure: Failure,
     is_retryable: bool,
     may_have_happened: bool,
