@@ -6,6 +6,7 @@
 //!
 //! Not here: the inside of the server. What a test knows of it, it was told by the front door.
 
+pub mod balancer;
 pub mod browser;
 pub mod bulk;
 pub mod chance;

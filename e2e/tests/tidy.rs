@@ -47,6 +47,14 @@ fn the_client_brings_little_along() {
     let all = weight::packages(&[]);
     assert!(all.iter().any(|package| package.starts_with("quorate-client ")), "{all:?}");
     assert!(all.len() <= weight::PACKAGES_MAX, "{} packages: {all:?}", all.len());
+    assert!(!all.iter().any(|package| package.starts_with("rustls")), "who asked for TLS? {all:?}");
+    let encrypted = weight::packages(&["--features", "tls"]);
+    assert!(encrypted.iter().any(|package| package.starts_with("ring ")), "{encrypted:?}");
+    assert!(
+        encrypted.len() <= weight::PACKAGES_WITH_TLS_MAX,
+        "{} packages: {encrypted:?}",
+        encrypted.len()
+    );
     let contract = weight::packages(&["--no-default-features"]);
     let is_heavy = |package: &&String| {
         ["tokio ", "reqwest ", "hyper "].iter().any(|name| package.starts_with(name))

@@ -82,6 +82,8 @@ impl Client {
                 leader: LeaderHints::Followed,
                 author: None,
                 layers: Layers::default(),
+                #[cfg(feature = "tls")]
+                roots: Vec::new(),
             },
         }
     }
@@ -145,7 +147,8 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Adds addresses of replicas, separated by commas; `http://` may be left out.
+    /// Adds addresses of replicas, or of whatever stands before them, separated by commas; `http://` may be left out.
+    /// `https://` needs the feature `tls`; if all are, nothing is ever sent in plain text.
     pub fn seeds(mut self, seeds: &str) -> Result<Self, Error> {
         for seed in seeds.split(',').map(str::trim).filter(|seed| !seed.is_empty()) {
             let seed = seed.trim_end_matches('/');
@@ -226,6 +229,26 @@ impl ClientBuilder {
         self
     }
 
+    /// Trusts these certificates, in PEM, beside those that the system trusts: who has signed an `https://` address.
+    ///
+    /// ```no_run
+    /// # fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use quorate_client::Client;
+    ///
+    /// let ours = std::fs::read("/etc/ssl/our-ca.pem")?;
+    /// let quorate =
+    ///     Client::builder().seeds("https://logs.example.org")?.root_certificates(&ours)?.build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn root_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
+        let roots = super::tls::roots(pem);
+        let wrong = |reason| Error::usage(format!("these are no certificates in PEM: {reason}"));
+        self.options.roots.extend(roots.map_err(wrong)?);
+        Ok(self)
+    }
+
     /// When to try again.
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
@@ -247,6 +270,8 @@ mod tests {
     fn a_client_needs_an_address_that_is_one() {
         assert!(Client::builder().build().is_err());
         assert!(Client::builder().seeds("not an address").is_err());
+        let secret = Client::builder().seeds("https://logs.example").unwrap().build();
+        assert_eq!(secret.is_ok(), cfg!(feature = "tls"), "{secret:?}");
         assert!(Client::builder().seeds("127.0.0.1:7001, http://b:1/").unwrap().build().is_ok());
     }
 

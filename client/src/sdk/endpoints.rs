@@ -7,7 +7,7 @@
 //! An address that is only known by word may be none from here: behind one load-balanced address, members
 //! and leader hints name what only the inside reaches, or even somebody else. So no call goes to one before it has
 //! been tried out beside the calls, and has told that it is of this cluster. Where all configured addresses are
-//! encrypted, one that is not is never used, whoever names it.
+//! encrypted, one that is not is never used, whoever names it; nor the other way round.
 //!
 //! Not here: asking (`transport`), trying out (`scout`).
 
@@ -207,8 +207,7 @@ impl Endpoints {
 
     /// Nothing that was to be encrypted goes anywhere in plain text because somebody says so.
     fn may_be_used(&self, addr: &ReplicaAddr) -> bool {
-        let is_encrypted = |addr: &ReplicaAddr| addr.as_str().starts_with("https:");
-        is_encrypted(addr) || !self.seeds.iter().all(is_encrypted)
+        self.seeds.iter().any(|seed| seed.is_encrypted() == addr.is_encrypted())
     }
 
     fn until_when_shunned(&self, addr: &ReplicaAddr) -> Option<Instant> {

@@ -45,7 +45,10 @@ pub enum Failure {
         retryable: bool,
     },
     /// The request could not be sent, or the answer did not arrive.
-    Transport(reqwest::Error),
+    Transport(LayerError),
+    /// An address that was given is `https://`, and this crate was built without its feature `tls`; nothing was
+    /// sent.
+    NoTls(ReplicaAddr),
     /// A layer that was put around the client failed.
     Layer(LayerError),
     /// No answer arrived in time.
@@ -66,7 +69,7 @@ impl Failure {
             Self::Layer(_) => "layer",
             Self::TimedOut => "no answer in time",
             Self::Protocol(_) => "not understood",
-            Self::Usage(_) => "not sent",
+            Self::NoTls(_) | Self::Usage(_) => "not sent",
         }
     }
 }
@@ -131,7 +134,7 @@ impl<K> Error<K> {
     fn basic(&self) -> Basic {
         match &self.failure {
             _ if self.is_retryable() => Basic::Unavailable,
-            Failure::Usage(_) => Basic::Invalid,
+            Failure::NoTls(_) | Failure::Usage(_) => Basic::Invalid,
             Failure::Refused(problem) if (400..500).contains(&problem.status) => Basic::Invalid,
             Failure::Refused(_)
             | Failure::Status { .. }
@@ -172,6 +175,7 @@ impl<K> Error<K> {
             | Failure::Layer(_)
             | Failure::TimedOut
             | Failure::Protocol(_)
+            | Failure::NoTls(_)
             | Failure::Usage(_) => None,
         }
     }
@@ -190,7 +194,7 @@ impl<K> Error<K> {
             Failure::Refused(problem) => problem.retryable,
             Failure::Status { retryable, .. } => *retryable,
             Failure::Transport(_) | Failure::Layer(_) | Failure::TimedOut => true,
-            Failure::Protocol(_) | Failure::Usage(_) => false,
+            Failure::Protocol(_) | Failure::NoTls(_) | Failure::Usage(_) => false,
         }
     }
 
@@ -246,8 +250,12 @@ impl<K> fmt::Display for Error<K> {
             Failure::Status { status, body, .. } => {
                 write!(f, "answered with status {status}: {body}")?;
             }
-            Failure::Transport(error) => write!(f, "the request failed: {}", Chain(error))?,
-            Failure::Layer(error) => write!(f, "the request failed: {}", Chain(&**error))?,
+            Failure::Transport(error) | Failure::Layer(error) => {
+                write!(f, "the request failed: {}", Chain(&**error))?;
+            }
+            Failure::NoTls(addr) => {
+                write!(f, "{addr} is encrypted: this needs the feature `tls` of quorate-client")?;
+            }
             Failure::TimedOut => f.write_str("no answer in time")?,
             Failure::Protocol(reason) => write!(f, "the answer cannot be understood: {reason}")?,
             Failure::Usage(reason) => f.write_str(reason)?,

@@ -18,6 +18,20 @@ pub type HttpService = BoxCloneSyncService<Request, Response, LayerError>;
 /// An error of the layers around an HTTP client, or of that.
 pub type LayerError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The HTTP client for connections that are not encrypted.
+pub(super) fn plain(http: reqwest::Client) -> HttpService {
+    BoxCloneSyncService::new(http.map_err(LayerError::from))
+}
+
+/// Two clients: one for encrypted connections, one for the others.
+#[cfg(feature = "tls")]
+pub(super) fn by_scheme(encrypted: HttpService, plain: HttpService) -> HttpService {
+    BoxCloneSyncService::new(tower::service_fn(move |request: Request| {
+        let is_encrypted = request.url().scheme() == "https";
+        if is_encrypted { &encrypted } else { &plain }.clone().oneshot(request)
+    }))
+}
+
 type Wrap = dyn Fn(HttpService) -> HttpService + Send + Sync;
 
 /// Layers, the outermost one last.
@@ -38,8 +52,7 @@ impl Layers {
     }
 
     /// A client behind all of them.
-    pub(super) fn around(&self, http: reqwest::Client) -> HttpService {
-        let http = BoxCloneSyncService::new(http.map_err(LayerError::from));
+    pub(super) fn around(&self, http: HttpService) -> HttpService {
         self.0.iter().fold(http, |http, wrap| wrap(http))
     }
 }

@@ -16,6 +16,8 @@ mod kinds;
 mod layers;
 mod retry;
 mod scout;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 
 mod cursors;

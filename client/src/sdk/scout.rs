@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::endpoints::{Endpoints, Members};
 use super::layers::HttpService;
@@ -81,9 +82,9 @@ impl Scout {
 
 impl Questions {
     async fn members(&self, endpoint: &ReplicaAddr) -> Option<Members> {
-        let question = self.http.get(format!("{endpoint}{}", paths::CLUSTER)).timeout(self.limit);
+        let question = self.http.get(format!("{endpoint}{}", paths::CLUSTER));
         let answer = send(self.way_out.clone(), question, self.limit).await.ok()?;
-        let body = answer.bytes().await.ok()?;
+        let body = timeout(self.limit, answer.bytes()).await.ok()?.ok()?;
         Members::of(&serde_json::from_slice::<ClusterStatus>(&body).ok()?)
     }
 

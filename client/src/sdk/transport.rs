@@ -19,13 +19,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, FROM, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, redirect};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tower::ServiceExt as _;
 use tracing::Instrument as _;
 
 use super::endpoints::{Endpoints, Members};
 use super::error::{Error, Failure, Outcome, is_passing_status};
-use super::layers::{HttpService, LayerError, Layers};
+use super::layers::{self, HttpService, LayerError, Layers};
 use super::retry::{RetryBudget, RetryPolicy};
 use super::scout::{Scout, locked};
 use crate::api::cluster::ClusterStatus;
@@ -192,6 +192,9 @@ pub(super) struct TransportOptions {
     pub(super) author: Option<HeaderValue>,
     /// What every request passes.
     pub(super) layers: Layers,
+    /// What is trusted beside the roots of the system.
+    #[cfg(feature = "tls")]
+    pub(super) roots: super::tls::Roots,
 }
 
 /// Whether leader hints are followed.
@@ -234,17 +237,18 @@ impl Transport {
         if options.seeds.is_empty() {
             return Err(Error::usage("a client needs the address of at least one replica"));
         }
-        let author = options.author.iter().map(|author| (FROM, author.clone()));
         let http = reqwest::Client::builder()
-            .default_headers(author.collect())
             .http1_only()
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(IDLE_MAX)
             .build()
-            .map_err(|error| Error::of(Failure::Transport(error), Outcome::NotDone))?;
-        let way_out = options.layers.around(http.clone());
+            .map_err(|error| Error::of(Failure::Transport(error.into()), Outcome::NotDone))?;
+        let plain = layers::plain(http.clone());
+        let secret = options.seeds.iter().find(|seed| seed.is_encrypted());
+        let both = secret.map_or(Ok(plain.clone()), |secret| with_tls(plain, secret, &options))?;
+        let way_out = options.layers.around(both);
         let budget = RetryBudget::new(&options.retry);
         let endpoints = Arc::new(Mutex::new(Endpoints::new(options.seeds.clone())));
         let names = Names::new();
@@ -356,12 +360,12 @@ impl Transport {
     async fn attempt(&self, call: &Call, attempt: &Attempt) -> Result<Answer, Failed> {
         let endpoint = &attempt.endpoint;
         let limit = (self.options.attempt_timeout + call.wait).min(attempt.left());
-        let request = self.request(call, attempt).timeout(limit);
-        let sent = send(self.way_out.clone(), request, limit).await;
+        let by = Instant::now() + limit;
+        let sent = send(self.way_out.clone(), self.request(call, attempt), limit).await;
         let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;
-        let response = self.accepted(response, endpoint).await?;
+        let response = self.accepted(response, endpoint, by).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = self.body(response, endpoint).await?;
+        let body = self.body(response, endpoint, by).await?;
         Ok(Answer { status, headers, body, effect: call.effect })
     }
 
@@ -369,15 +373,17 @@ impl Transport {
         let endpoint = &attempt.endpoint;
         let patience = self.options.attempt_timeout;
         let limit = patience.min(attempt.left());
+        let by = Instant::now() + limit;
         let sent = send(self.way_out.clone(), self.request(call, attempt), limit).await;
         let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;
-        Ok(Stream { response: self.accepted(response, endpoint).await?, patience })
+        Ok(Stream { response: self.accepted(response, endpoint, by).await?, patience })
     }
 
     fn request(&self, call: &Call, attempt: &Attempt) -> reqwest::RequestBuilder {
         self.http
             .request(call.method.clone(), format!("{}{}", attempt.endpoint, call.target))
             .headers(call.headers.clone())
+            .headers(self.options.author.iter().map(|author| (FROM, author.clone())).collect())
             .header(header::REQUEST_ID, attempt.request_id.clone())
             .body(call.body.clone())
     }
@@ -387,13 +393,14 @@ impl Transport {
         &self,
         response: reqwest::Response,
         endpoint: &ReplicaAddr,
+        by: Instant,
     ) -> Result<reqwest::Response, Failed> {
         self.follow_hints(response.headers(), endpoint);
         if response.status().is_success() {
             return Ok(response);
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = self.body(response, endpoint).await?;
+        let body = self.body(response, endpoint, by).await?;
         let failed = Failed::answered(status, &headers, &body);
         if failed.is_retryable {
             self.endpoints().turn_from(endpoint);
@@ -401,16 +408,19 @@ impl Transport {
         Err(failed)
     }
 
+    /// The whole body, which has to be there by this moment.
     async fn body(
         &self,
         response: reqwest::Response,
         endpoint: &ReplicaAddr,
+        by: Instant,
     ) -> Result<Bytes, Failed> {
         let headers = response.headers().clone();
-        response.bytes().await.map_err(|error| {
-            self.endpoints().leave(endpoint);
-            Failed::unread(error, &headers)
-        })
+        let read = match timeout_at(by, response.bytes()).await {
+            Ok(read) => read.map_err(|error| Failed::unread(error, &headers)),
+            Err(_elapsed) => Err(Failed { request_id: named(&headers), ..Failed::timed_out() }),
+        };
+        read.inspect_err(|_| self.endpoints().leave(endpoint))
     }
 
     fn follow_hints(&self, headers: &HeaderMap, endpoint: &ReplicaAddr) {
@@ -463,6 +473,27 @@ impl Names {
     }
 }
 
+/// A way out that is also one for encrypted connections, as this address wants.
+#[cfg(feature = "tls")]
+fn with_tls(
+    plain: HttpService,
+    _wanted: &ReplicaAddr,
+    options: &TransportOptions,
+) -> Result<HttpService, Error> {
+    super::tls::client(options.roots.clone(), options.connect_timeout, IDLE_MAX)
+        .map(|encrypted| layers::by_scheme(encrypted, plain))
+        .map_err(|error| Error::of(Failure::Transport(error), Outcome::NotDone))
+}
+
+#[cfg(not(feature = "tls"))]
+fn with_tls(
+    _plain: HttpService,
+    wanted: &ReplicaAddr,
+    _options: &TransportOptions,
+) -> Result<HttpService, Error> {
+    Err(Error::of(Failure::NoTls(wanted.clone()), Outcome::NotDone))
+}
+
 /// Sends a request, layers included, within that time.
 pub(super) async fn send(
     way_out: HttpService,
@@ -488,7 +519,7 @@ impl Stream {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match timeout(self.patience, self.response.chunk()).await {
             Ok(Ok(piece)) => Ok(piece),
-            Ok(Err(error)) => Err(Error::of(Failure::Transport(error), Outcome::NotDone)),
+            Ok(Err(error)) => Err(Error::of(Failure::Transport(error.into()), Outcome::NotDone)),
             Err(_elapsed) => Err(Error::of(Failure::TimedOut, Outcome::NotDone)),
         }
     }
@@ -511,7 +542,7 @@ impl Failed {
         let is_retryable = !error.is_builder();
         let is_timeout = error.is_timeout();
         Self {
-            failure: if is_timeout { Failure::TimedOut } else { Failure::Transport(error) },
+            failure: if is_timeout { Failure::TimedOut } else { Failure::Transport(error.into()) },
             is_retryable,
             may_have_happened,
             retry_after: Duration::ZERO,
@@ -521,6 +552,15 @@ impl Failed {
 
     /// What comes back through the layers: an error of the HTTP client, or of one of them.
     fn by_layers(error: LayerError) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(broken) = error.downcast_ref::<super::tls::Broken>() {
+            let may_have_happened = !broken.is_unsent();
+            return Self {
+                failure: Failure::Transport(error),
+                may_have_happened,
+                ..Self::timed_out()
+            };
+        }
         match error.downcast::<reqwest::Error>() {
             Ok(error) => Self::unsent(*error),
             Err(error) => Self { failure: Failure::Layer(error), ..Self::timed_out() },
@@ -538,15 +578,11 @@ impl Failed {
     }
 
     fn unread(error: reqwest::Error, headers: &HeaderMap) -> Self {
-        Self {
-            may_have_happened: true,
-            request_id: header_text(headers, header::REQUEST_ID).map(str::to_owned),
-            ..Self::unsent(error)
-        }
+        Self { may_have_happened: true, request_id: named(headers), ..Self::unsent(error) }
     }
 
     fn answered(status: u16, headers: &HeaderMap, body: &Bytes) -> Self {
-        let request_id = header_text(headers, header::REQUEST_ID).map(str::to_owned);
+        let request_id = named(headers);
         let seconds = header_text(headers, header::RETRY_AFTER).and_then(|text| text.parse().ok());
         let by_header = Duration::from_secs(seconds.unwrap_or(0));
         if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
@@ -584,6 +620,11 @@ impl LaterProblem {
     fn read(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
+}
+
+/// How the request is named in the diagnostics of whoever answered.
+fn named(headers: &HeaderMap) -> Option<String> {
+    header_text(headers, header::REQUEST_ID).map(str::to_owned)
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -289,6 +289,11 @@ checked_text! {
 }
 
 impl ReplicaAddr {
+    /// Whether connections to it are encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.as_str().starts_with("https:")
+    }
+
     /// Host and port, without the scheme.
     pub fn authority(&self) -> &str {
         self.as_str().split_once("://").expect("an address has a scheme").1
@@ -302,7 +307,7 @@ impl ReplicaAddr {
     /// The port; that of the scheme if none is written.
     pub fn port(&self) -> u16 {
         let port = split_authority(self.authority()).expect("an address has a host").1;
-        port.unwrap_or(if self.as_str().starts_with("https:") { 443 } else { 80 })
+        port.unwrap_or(if self.is_encrypted() { 443 } else { 80 })
     }
 }
 

@@ -5,6 +5,8 @@ use std::process::Command;
 
 /// Most packages of the client, itself included.
 pub(crate) const PACKAGES_MAX: usize = 90;
+/// The same with what `https://` needs.
+pub(crate) const PACKAGES_WITH_TLS_MAX: usize = 105;
 
 /// The packages of the client with these features, by name.
 pub(crate) fn packages(features: &[&str]) -> BTreeSet<String> {

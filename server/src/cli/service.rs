@@ -49,6 +49,10 @@ fn failure(error: &Error, log: Option<&LogName>) -> Failure {
     match &error.failure() {
         client::Failure::Refused(problem) => refused(problem, log),
         client::Failure::Usage(reason) => Failure::usage(reason.clone()),
+        client::Failure::NoTls(addr) => {
+            Failure::usage(format!("{addr} is encrypted, and commands speak plain HTTP only"))
+                .hint("--endpoint http://HOST:PORT   # of a replica, or of a tunnel to it")
+        }
         client::Failure::Status { .. } | client::Failure::Protocol(_) => {
             Failure::new(Exit::Failed, "the service answers something else than a replica would")
                 .because(error)
