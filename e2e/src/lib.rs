@@ -13,6 +13,8 @@ pub mod chance;
 pub mod check;
 pub mod checkpoint;
 pub mod cluster;
+
+pub mod contract;
 pub mod counter;
 pub mod delivery;
 pub mod figures;

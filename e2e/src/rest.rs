@@ -2,6 +2,7 @@
 //!
 //! The SDK would not send most of what is sent here: bad input, odd bodies, one replica and no other.
 
+use crate::contract;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use client::api::{error::Problem, media};
@@ -28,11 +29,18 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole answer, which has to be one that the document of the contract describes.
     pub async fn to(request: RequestBuilder) -> Result<Self> {
-        let answer = request.send().await?;
+        let (http, request) = request.build_split();
+        let request = request?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let answer = http.execute(request).await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Ok(Self { status, headers, body: answer.bytes().await? })
+        let answer = Self { status, headers, body: answer.bytes().await? };
+        let checked =
+            contract::check(method.as_str(), &path, status, &answer.headers, &answer.body);
+        checked.with_context(|| format!("{method} {path}: {}", answer.quoted()))?;
+        Ok(answer)
     }
 
     /// The body as JSON.

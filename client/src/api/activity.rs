@@ -23,6 +23,7 @@ use crate::types::{
 
 /// One act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Activity {
     /// Its position in the log of activity.
     pub position: Position,
@@ -39,6 +40,7 @@ pub struct Activity {
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// The cluster was founded, or recovered: a later generation of it.
@@ -210,6 +212,7 @@ impl fmt::Display for Act {
 
 /// The kinds of acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename_all = "snake_case"))]
 #[expect(missing_docs, reason = "each is the act of the same name")]
 pub enum ActKind {
     Founded,
@@ -296,6 +299,7 @@ impl<'de> Deserialize<'de> for ActKind {
 
 /// Query of GET on the activity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ActivityQuery {
     /// Only what stands before this position.
@@ -306,6 +310,7 @@ pub struct ActivityQuery {
     pub kind: Option<ActKind>,
     /// At most this many, at least 1; capped by the service.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub limit: Option<u32>,
     /// How fresh.
     #[serde(default, skip_serializing_if = "Consistency::is_default")]
@@ -327,6 +332,7 @@ impl ActivityQuery {
 
 /// Answer to GET on the activity, newest first. As NDJSON: one act on each line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ActivityList {
     /// This page. It may be empty although there is a next one, where acts of one kind are few.
     pub activity: Vec<Activity>,

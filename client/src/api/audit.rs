@@ -16,6 +16,7 @@ use crate::types::{EntryIndex, LogName, Position, ReplicaId, Timestamp};
 
 /// Answer to GET on the audit, as the leader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditReport {
     /// The replica that compared: the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,6 +27,7 @@ pub struct AuditReport {
 
 /// What was seen of one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReplicaAudit {
     /// Which.
     pub id: ReplicaId,
@@ -37,6 +39,7 @@ pub struct ReplicaAudit {
 
 /// One comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditFinding {
     /// What came of it.
     pub verdict: AuditVerdict,
@@ -50,6 +53,7 @@ pub struct AuditFinding {
 
 /// Answer to GET and POST on the scrub: of the replica that answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScrubReport {
     /// Which.
     pub replica: ReplicaId,
@@ -76,6 +80,7 @@ pub struct ScrubReport {
 
 /// Records that are damaged on one replica, and not served there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DamagedTile {
     /// Their log.
     pub log: LogName,
@@ -91,6 +96,7 @@ pub struct DamagedTile {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AuditVerdict {
     /// Both had the same.

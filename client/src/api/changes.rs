@@ -13,23 +13,28 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "schema")]
+use super::plans::WISH_MEMBERS_MAX;
 use super::plans::{CheckId, Wish, few_objects};
 use super::text;
 use crate::types::{ChangeId, Epoch, Reason, ReplicaId, Timestamp, Typed};
 
 /// Body of POST on changes. `If-Match` names the epoch of the plan; the plan is made again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRequest {
     /// What is to be.
     pub wish: Wish,
     /// The checks to override, at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "few_objects")]
+    #[cfg_attr(feature = "schema", schemars(length(max = WISH_MEMBERS_MAX)))]
     pub overrides: Vec<Override>,
 }
 
 /// A check that blocks and is overridden nevertheless.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Override {
     /// Which.
@@ -42,6 +47,7 @@ pub struct Override {
 
 /// How far a change is. It only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeStage {
     /// Those who come are let in as learners and catch up. It can be cancelled.
@@ -84,6 +90,7 @@ impl fmt::Display for ChangeStage {
 
 /// A change of the membership, under way or over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Change {
     /// Which.
     pub id: ChangeId,
@@ -141,6 +148,7 @@ impl Change {
 
 /// One step of a change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeStep {
     /// What is done in it.
     pub name: String,
@@ -153,6 +161,7 @@ pub struct ChangeStep {
 
 /// How far a step of a change is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Over.
@@ -167,6 +176,7 @@ pub enum StepState {
 
 /// Query of GET on changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangesQuery {
     /// Only changes older than this one.
@@ -174,6 +184,7 @@ pub struct ChangesQuery {
     pub before: Option<ChangeId>,
     /// At most this many, at least 1; capped by the service, which tells its cap.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub limit: Option<u32>,
 }
 
@@ -189,6 +200,7 @@ impl ChangesQuery {
 
 /// Answer to GET on changes, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeList {
     /// This page.
     pub changes: Vec<Change>,

@@ -12,6 +12,7 @@ use crate::types::{CheckpointLabel, Digest, EntryIndex, LogName, ReplicaId, Term
 
 /// A checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckpointInfo {
     /// The index of the entry whose state it is: its name.
     pub checkpoint: EntryIndex,
@@ -35,6 +36,7 @@ pub struct CheckpointInfo {
 
 /// A majority's word on what the state was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CertificateInfo {
     /// The digest of the state that they attested.
     pub digest: Digest,
@@ -48,6 +50,7 @@ pub struct CertificateInfo {
 
 /// Answer to GET on the checkpoints: those that are remembered, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckpointList {
     /// The checkpoints.
     pub checkpoints: Vec<CheckpointInfo>,
@@ -56,6 +59,7 @@ pub struct CheckpointList {
 /// Body of POST on the checkpoints. Nothing stands for one without a label: the answer may then tell of a newer one that
 /// was certified in its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointRequest {
     /// What to call it; with a label it is kept until it is released.
@@ -65,6 +69,7 @@ pub struct CheckpointRequest {
 
 /// A snapshot that the replica which answers keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotInfo {
     /// Of which checkpoint.
     pub checkpoint: EntryIndex,
@@ -86,6 +91,7 @@ pub struct SnapshotInfo {
 
 /// What a snapshot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotContent {
     /// Logs.
     pub logs: u64,
@@ -103,6 +109,7 @@ pub struct SnapshotContent {
 
 /// Answer to GET on the snapshots: those that this replica keeps, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SnapshotList {
     /// The snapshots.
     pub snapshots: Vec<SnapshotInfo>,
@@ -110,10 +117,12 @@ pub struct SnapshotList {
 
 /// Query of GET on the archive of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveQuery {
     /// The logs that the backup is to hold, with commas between their names; all if none is named.
     #[serde(default, deserialize_with = "names")]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub log: Vec<LogName>,
     /// The checkpoint of an earlier backup of the same logs, whose records are not repeated. The
     /// replica must keep its snapshot still: give it a label.

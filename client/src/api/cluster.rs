@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+#[cfg(feature = "schema")]
+use super::plans::WISH_MEMBERS_MAX;
 use super::plans::{Check, Wish, few_objects};
 use crate::types::{
     ClusterId, Digest, EntryIndex, Epoch, Generation, ReplicaAddr, ReplicaId, Term, Timestamp, Zone,
@@ -17,6 +19,7 @@ use crate::types::{
 
 /// Answer to GET on the cluster: as this replica sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClusterStatus {
     /// The answer in one sentence.
     pub verdict: Verdict,
@@ -53,6 +56,7 @@ pub struct ClusterStatus {
 
 /// Whether the group can append, and how much it can lose.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// Whether appends succeed now, as far as this replica can know.
     pub can_append: bool,
@@ -67,6 +71,7 @@ pub struct Verdict {
 
 /// A voter that has been silent for long, and a process that waits to join and could take its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Replacement {
     /// What is proposed.
     pub wish: Wish,
@@ -81,6 +86,7 @@ pub struct Replacement {
 
 /// One replica, as the one that answers sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReplicaStatus {
     /// Which.
     pub id: ReplicaId,
@@ -137,6 +143,7 @@ pub struct ReplicaStatus {
 
 /// What makes the states of two replicas comparable: at the same entry, all of it is the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StateDigest {
     /// The entry right after which it was taken.
     pub entry: EntryIndex,
@@ -151,6 +158,7 @@ pub struct StateDigest {
 
 /// Why a replica answers no reads, and what becomes of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct QuarantineInfo {
     /// What is to come.
     pub stage: QuarantineStage,
@@ -163,6 +171,7 @@ pub struct QuarantineInfo {
 
 /// How far a replica is whose state differed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum QuarantineStage {
     /// It is about to take the certified state.
@@ -177,6 +186,7 @@ pub enum QuarantineStage {
 
 /// What a replica does at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Orders the entries. Counts for a quorum.
@@ -212,6 +222,7 @@ impl fmt::Display for Role {
 
 /// How far a replica's journal is behind the leader's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Lag {
     /// In entries.
     pub entries: u64,
@@ -219,6 +230,7 @@ pub struct Lag {
 
 /// What a disk needs to make an entry durable, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SyncLatency {
     /// Half of the syncs are faster.
     pub p50_us: u64,
@@ -228,6 +240,7 @@ pub struct SyncLatency {
 
 /// Body of POST on bootstrap. An empty body takes the defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BootstrapRequest {
     /// How many voters the group wants: joiners are admitted until there are as many.
@@ -237,6 +250,7 @@ pub struct BootstrapRequest {
 
 /// Answer to POST on bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BootstrapAnswer {
     /// The new cluster.
     pub cluster: ClusterId,
@@ -248,6 +262,11 @@ pub struct BootstrapAnswer {
 
 /// What makes asking to join safe to repeat: drawn once by the process that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "String", extend("pattern" = "^[0-9a-f]{32}$"))
+)]
 pub struct JoinNonce(u128);
 
 impl JoinNonce {
@@ -300,6 +319,7 @@ impl<'de> Deserialize<'de> for JoinNonce {
 
 /// Body of POST on joiners: a process asks to become a replica, until it is told that it is one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {
     /// The same in every repetition.
@@ -336,6 +356,7 @@ pub struct JoinRequest {
     pub folder: Option<JoinFolder>,
     /// How it reaches the members that the last answer named; at most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "few_objects")]
+    #[cfg_attr(feature = "schema", schemars(length(max = WISH_MEMBERS_MAX)))]
     pub reaches: Vec<Reach>,
 }
 
@@ -367,6 +388,7 @@ impl JoinRequest {
 
 /// What a process that waits to join found in its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum JoinFolder {
     /// Nothing: a new replica can begin there.
@@ -385,6 +407,7 @@ pub enum JoinFolder {
 
 /// How one process reaches a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Reach {
     /// The member.
@@ -397,6 +420,7 @@ pub struct Reach {
 
 /// Answer to POST on joiners.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum JoinAnswer {
     /// Nobody has admitted it yet: ask again.
@@ -413,6 +437,7 @@ pub enum JoinAnswer {
 
 /// What an admitted process needs to be a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Admission {
     /// The cluster.
     pub cluster: ClusterId,
@@ -428,6 +453,7 @@ pub struct Admission {
 
 /// Timings of a group: the same on every replica, because leases are reckoned by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Timings {
     /// Between two heartbeats.
     pub heartbeat_ms: u64,
@@ -439,6 +465,7 @@ pub struct Timings {
 
 /// Where a replica answers the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PeerAddr {
     /// Which replica.
     pub id: ReplicaId,
@@ -448,6 +475,7 @@ pub struct PeerAddr {
 
 /// A process that waits to join.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Joiner {
     /// Where it answers clients.
     pub addr: ReplicaAddr,
@@ -485,13 +513,37 @@ pub struct Joiner {
 
 /// Answer to GET on joiners.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JoinerList {
     /// All that wait, the longest first.
     pub joiners: Vec<Joiner>,
 }
 
+/// Query of a readiness check.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReadinessQuery {
+    /// Whether to tell check by check; `false` and `0` mean no, anything else, nothing included, means yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verbose: Option<String>,
+    /// What it is to be ready for: `append` asks whether appends through it can succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "for")]
+    pub purpose: Option<ReadyFor>,
+}
+
+/// What a replica may be asked to be ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyFor {
+    /// Appends.
+    Append,
+}
+
 /// Answer of a readiness check that was asked with `?verbose`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Readiness {
     /// Whether it can serve now.
     pub is_ready: bool,
@@ -501,6 +553,7 @@ pub struct Readiness {
 
 /// One thing that readiness depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReadinessCheck {
     /// Its stable name.
     pub name: String,

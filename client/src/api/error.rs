@@ -19,6 +19,7 @@ macro_rules! error_codes {
     ($(#[doc = $meaning:literal] $code:ident = $text:literal, $title:literal;)*) => {
         /// What went wrong: a closed set, each with a stable name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum ErrorCode {
             $(#[doc = $meaning] #[serde(rename = $text)] $code,)*
         }
@@ -412,6 +413,7 @@ impl fmt::Display for ErrorCode {
 
 /// Whether something may have happened although an error was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SideEffects {
     /// Certainly nothing happened.
@@ -422,6 +424,7 @@ pub enum SideEffects {
 
 /// The body of every error: a problem document as in RFC 9457.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// Where the code is explained.
     #[serde(rename = "type")]
@@ -455,6 +458,7 @@ pub struct Problem {
 
 /// What a program needs to go on after a [`Problem`]: the values as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Actual {
     /// The log's tail: `tail_differs`, `beyond_tail`, `log_sealed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,7 @@ use crate::types::{CursorName, Digest, Fence, LogId, LogName, LogSettings, Posit
 
 /// Body of PUT on a log, and settings wherever they are shown. An empty body sets nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Records older than this are trimmed.
@@ -26,12 +27,18 @@ pub struct Settings {
     pub retention_bytes: Option<u64>,
     /// The media type a single record is served with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(max = 255), regex(pattern = r"^[^\x00-\x1f\x7f]*/[^\x00-\x1f\x7f]*$"))
+    )]
     pub content_type: Option<String>,
     /// Longest body of a record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub record_bytes_max: Option<u64>,
     /// The log is deleted once nobody has used it for so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub ttl_ms: Option<u64>,
     /// The log is deleted at this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,6 +74,7 @@ impl From<Settings> for LogSettings {
 
 /// Body of PATCH on a log: what is absent stays, what is `null` is no longer set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SettingsPatch {
     /// Records older than this are trimmed.
@@ -77,12 +85,18 @@ pub struct SettingsPatch {
     pub retention_bytes: Option<Option<u64>>,
     /// The media type a single record is served with.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(length(max = 255), regex(pattern = r"^[^\x00-\x1f\x7f]*/[^\x00-\x1f\x7f]*$"))
+    )]
     pub content_type: Option<Option<String>>,
     /// Longest body of a record.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub record_bytes_max: Option<Option<u64>>,
     /// The log is deleted once nobody has used it for so long.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub ttl_ms: Option<Option<u64>>,
     /// The log is deleted at this time.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
@@ -117,6 +131,7 @@ impl SettingsPatch {
 
 /// One log as it is now: the answer to PUT, PATCH and GET.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogDescription {
     /// Its name.
     pub log: LogName,
@@ -146,6 +161,7 @@ pub struct LogDescription {
 
 /// One log in a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogSummary {
     /// Its name.
     pub log: LogName,
@@ -166,6 +182,7 @@ pub struct LogSummary {
 
 /// Answer to GET on all logs, in the order of names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogList {
     /// This page.
     pub logs: Vec<LogSummary>,
@@ -176,6 +193,7 @@ pub struct LogList {
 
 /// Query of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
     /// Only names that start so.
@@ -186,6 +204,7 @@ pub struct ListQuery {
     pub after: Option<String>,
     /// At most this many, at least 1; capped by the service, which tells its cap.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub limit: Option<u32>,
     /// How fresh.
     #[serde(default, skip_serializing_if = "Consistency::is_default")]
@@ -215,8 +234,32 @@ impl ListQuery {
     }
 }
 
+/// Query of a list of cursors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CursorsQuery {
+    /// Only names after this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<CursorName>,
+    /// At most this many, at least 1; capped by the service, which tells its cap.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
+    pub limit: Option<u32>,
+    /// How fresh.
+    #[serde(default, skip_serializing_if = "Consistency::is_default")]
+    pub consistency: Consistency,
+}
+
+/// A body where nothing is to be said: none, or an object without members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NoBody {}
+
 /// Query of a request that deletes: with `dry_run=true` it only tells what it would do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EffectQuery {
     /// Whether to tell the effect only.
@@ -226,6 +269,7 @@ pub struct EffectQuery {
 
 /// Body of a trim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TrimRequest {
     /// The first position to keep.
@@ -234,6 +278,7 @@ pub struct TrimRequest {
 
 /// Answer to a trim, and to DELETE on a log, which drops all its records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Dropped {
     /// The log.
     pub log: LogName,
@@ -253,6 +298,7 @@ pub struct Dropped {
 
 /// Answer to a seal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sealed {
     /// The log.
     pub log: LogName,
@@ -264,6 +310,8 @@ pub struct Sealed {
 
 /// Body of PUT on a fence, and its answer. `null` takes the fence away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("required" = ["fence"])))]
 #[serde(deny_unknown_fields)]
 pub struct FenceBody {
     /// The fence, or none.
@@ -273,6 +321,7 @@ pub struct FenceBody {
 
 /// Body of PUT on a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CursorBody {
     /// The next position its consumer wants.
@@ -281,6 +330,7 @@ pub struct CursorBody {
 
 /// One cursor: the answer to PUT and GET.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cursor {
     /// The log.
     pub log: LogName,
@@ -292,6 +342,7 @@ pub struct Cursor {
 
 /// Answer to GET on a log's cursors, in the order of names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CursorList {
     /// This page.
     pub cursors: Vec<Cursor>,

@@ -33,6 +33,9 @@ pub mod checkpoints;
 
 pub mod settings;
 
+#[cfg(feature = "schema")]
+pub mod openapi;
+
 mod object;
 mod text;
 

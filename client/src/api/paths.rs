@@ -97,6 +97,12 @@ routes! {
     READY = "/readyz", [GET];
     /// Metrics, as Prometheus reads them.
     METRICS = "/metrics", [GET];
+    /// All of this as a document that programs read.
+    OPENAPI = "/v1/openapi.json", [GET];
+    /// The same as a page for people.
+    REFERENCE = "/docs/api", [GET];
+    /// What an error code means, and what to do about it, as a page.
+    ERROR_PAGE = "/docs/errors/{code}", [GET];
 }
 
 /// What stays as it is in a part of a path.

@@ -11,6 +11,7 @@ use crate::types::{ReplicaId, Timestamp};
 
 /// How much time one point stands for, and so how far back the points go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Step {
     /// A second; points of five minutes are kept.
     #[default]
@@ -58,6 +59,7 @@ impl Step {
 
 /// Query of GET on performance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PerformanceQuery {
     /// Length of a point.
@@ -74,6 +76,7 @@ impl PerformanceQuery {
 
 /// Answer to GET on performance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Performance {
     /// Whose figures these are: the replica that answers.
     pub replica: ReplicaId,
@@ -87,6 +90,7 @@ pub struct Performance {
 
 /// One step of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PerformancePoint {
     /// Appends that this replica led to and acknowledged.
     pub appends: u64,
@@ -111,6 +115,7 @@ pub struct PerformancePoint {
 
 /// Some latencies in three numbers, of microseconds; the first two at most 1/64 too high.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LatencySummary {
     /// Half of them were not longer.
     pub p50_us: u64,

@@ -21,19 +21,24 @@ pub const WISH_MEMBERS_MAX: usize = 16;
 
 /// What is to become of the membership: body of POST on plans, and part of one on changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(!from, deny_unknown_fields))]
 #[serde(rename_all = "snake_case", from = "WishForm")]
 pub enum Wish {
     /// Processes that wait to join become replicas.
     Add {
         /// Where each of them answers clients.
+        #[cfg_attr(feature = "schema", schemars(length(max = WISH_MEMBERS_MAX)))]
         joiners: Vec<ReplicaAddr>,
         /// They receive everything and do not vote.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
+        #[cfg_attr(feature = "schema", schemars(default))]
         as_learner: bool,
     },
     /// Replicas leave, for ever.
     Remove {
         /// Which.
+        #[cfg_attr(feature = "schema", schemars(length(max = WISH_MEMBERS_MAX)))]
         replicas: Vec<ReplicaId>,
     },
     /// A replica leaves and a process that waits to join takes its place, in one step.
@@ -46,9 +51,11 @@ pub enum Wish {
     /// Exactly these are replicas afterwards; whoever is not named leaves.
     Set {
         /// Those who vote.
+        #[cfg_attr(feature = "schema", schemars(length(max = WISH_MEMBERS_MAX)))]
         voters: Vec<MemberName>,
         /// Those who receive everything and do not vote.
         #[serde(skip_serializing_if = "Vec::is_empty")]
+        #[cfg_attr(feature = "schema", schemars(default, length(max = WISH_MEMBERS_MAX)))]
         learners: Vec<MemberName>,
     },
     /// A voter leads. Nobody's vote changes.
@@ -200,6 +207,7 @@ where
 
 /// Who is or will be a replica: by its id, or where it waits to join. A number or a text in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(untagged))]
 pub enum MemberName {
     /// One that is a replica.
     Replica(ReplicaId),
@@ -268,6 +276,7 @@ impl<'de> Deserialize<'de> for MemberName {
 
 /// Answer to POST on plans: what a wish would mean. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     /// What was wished for.
     pub wish: Wish,
@@ -308,6 +317,7 @@ pub struct Plan {
 
 /// Who votes, and how many may fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Footing {
     /// Who votes; of a joint membership, who votes in either set.
     pub voters: Vec<MemberName>,
@@ -326,6 +336,7 @@ pub struct Footing {
 
 /// A process that becomes a replica.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Newcomer {
     /// What it told of itself.
     pub joiner: Joiner,
@@ -336,6 +347,7 @@ pub struct Newcomer {
 
 /// What one of the checks found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// Which check.
     pub id: CheckId,
@@ -357,6 +369,7 @@ macro_rules! check_ids {
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
         )]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum CheckId {
             $($(#[$doc])* $id,)*
         }
@@ -431,6 +444,7 @@ impl FromStr for CheckId {
 
 /// How grave what a check found is. Later ones are graver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CheckLevel {
     /// As it should be.
@@ -456,6 +470,7 @@ impl fmt::Display for CheckLevel {
 
 /// What follows from the checks of a plan. Later ones are worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlanVerdict {
     /// It can be carried out.

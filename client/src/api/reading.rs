@@ -17,6 +17,7 @@ use crate::types::{Position, Timestamp, parse_number};
 
 /// Query of a read. What is absent is left to the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReadQuery {
     /// Where to start; the first record that is still there by default.
@@ -24,13 +25,22 @@ pub struct ReadQuery {
     pub from: ReadFrom,
     /// At most this many records, at least 1; capped by the service.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub limit: Option<u64>,
     /// At most this many bytes, at least 1, and always a whole record; capped by the service.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text::count")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub max_bytes: Option<u64>,
     /// How long to wait for a record if there is none yet; capped by the service. A wait may end earlier with
     /// nothing: it does when the members of the cluster change.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration_text")]
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            with = "Option<String>",
+            regex(pattern = "^[0-9]{1,9}(ms|s|m|h)?( [0-9]{1,9}(ms|s|m|h))*$")
+        )
+    )]
     pub wait: Option<Duration>,
     /// How fresh.
     #[serde(default)]
@@ -66,8 +76,27 @@ impl ReadQuery {
     }
 }
 
+/// Query of a look at one thing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LookQuery {
+    /// How fresh.
+    #[serde(default)]
+    pub consistency: Consistency,
+}
+
 /// Where a read starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "String", extend("anyOf" = [
+        { "enum": ["first", "tail"] },
+        { "pattern": "^-?(0|[1-9][0-9]{0,18})$" },
+        { "format": "date-time", "pattern": "^(19[7-9]|[2-9][0-9]{2})[0-9]-" },
+    ]))
+)]
 pub enum ReadFrom {
     /// At the first record that is still there.
     #[default]
@@ -120,6 +149,7 @@ impl FromStr for ReadFrom {
 
 /// How fresh a read is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename_all = "snake_case"))]
 pub enum Consistency {
     /// Shows every append that was acknowledged before it began.
     #[default]

@@ -150,6 +150,7 @@ fn write_content<S: serde::ser::SerializeStruct>(
 
 /// Answer to an append.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Appended {
     /// The log.
     pub log: LogName,
@@ -170,6 +171,11 @@ pub struct Appended {
 
 /// A record as JSON shows it: `{"position": 0, "time": "…", "data": "hello"}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "Record", with = "super::openapi::RecordForm")
+)]
 pub struct RecordJson(pub Record);
 
 impl Serialize for RecordJson {
@@ -217,6 +223,7 @@ pub fn write_ndjson(record: &RecordJson, into: &mut Vec<u8>) {
 /// Answer to a read in JSON. The other media types tell all but the records by headers, which this
 /// one has as well.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReadAnswer {
     /// The log.
     pub log: LogName,
@@ -249,6 +256,7 @@ pub enum FollowEvent {
 
 /// Data of the event `records`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RecordsEvent {
     /// Where to go on: one past the last record here.
     pub next: Position,
@@ -260,6 +268,7 @@ pub struct RecordsEvent {
 
 /// Data of the event `heartbeat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HeartbeatEvent {
     /// The next position this follow will bring.
     pub next: Position,
@@ -274,6 +283,7 @@ pub struct HeartbeatEvent {
 
 /// Data of the event `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EndEvent {
     /// The next position this follow would have brought.
     pub next: Position,
@@ -283,6 +293,7 @@ pub struct EndEvent {
 
 /// Why a follow is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndReason {
     /// The log is sealed and everything in it was brought.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Answer to GET on the settings of the replica that answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SettingList {
     /// All of them, in the order of the file that `quorate config init` writes.
     pub settings: Vec<EffectiveSetting>,
@@ -15,6 +16,7 @@ pub struct SettingList {
 
 /// One setting as it is in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EffectiveSetting {
     /// Its name: `section.key`, or a bare `key`.
     pub key: String,

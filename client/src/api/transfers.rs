@@ -13,6 +13,7 @@ use crate::types::{EntryIndex, ReplicaId, Timestamp};
 
 /// Answer to GET on transfers: those under way, and the last ones that ended, newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TransferList {
     /// The transfers of the replica that answers.
     pub transfers: Vec<TransferInfo>,
@@ -20,6 +21,7 @@ pub struct TransferList {
 
 /// One transfer, as one of its two replicas sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TransferInfo {
     /// Which; means something to the replica that answers.
     pub id: String,
@@ -65,6 +67,7 @@ pub struct TransferInfo {
 
 /// Which end of a transfer a replica is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TransferDirection {
     /// It fetches what it lacks.
@@ -75,6 +78,7 @@ pub enum TransferDirection {
 
 /// How far a transfer is. It only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TransferStage {
     /// The state is offered, its manifest on the way.
@@ -93,6 +97,7 @@ pub enum TransferStage {
 
 /// A replica from which records are fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TransferSource {
     /// Which.
     pub replica: ReplicaId,
@@ -107,10 +112,12 @@ pub struct TransferSource {
 
 /// Body of PATCH on a transfer: what is to be different. The answer is its [`TransferInfo`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TransferChange {
     /// The most bytes a second, at least 1; `null`: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1)))]
     pub bytes_per_second: Option<Option<u64>>,
     /// Whether to hold it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -18,12 +18,12 @@ pub const REASON_BYTES_MAX: usize = 1024;
 
 checked_text! {
     /// What an operator typed to override a check: 1–512 bytes without control characters.
-    Typed, TypedError, check_typed
+    Typed, TypedError, check_typed, r"^[^\x00-\x1f\x7f-\x9f]*$", 1..=TYPED_BYTES_MAX
 }
 
 checked_text! {
     /// Why a check was overridden: one line of 3–1024 bytes without control characters.
-    Reason, ReasonError, check_reason
+    Reason, ReasonError, check_reason, r"^[^\x00-\x1f\x7f-\x9f]*$", 3..=REASON_BYTES_MAX
 }
 
 /// Why a text cannot have been typed.

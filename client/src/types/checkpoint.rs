@@ -9,7 +9,8 @@ pub const CHECKPOINT_LABEL_BYTES_MAX: usize = 128;
 
 checked_text! {
     /// The label of a checkpoint: 1–128 bytes of text without control characters.
-    CheckpointLabel, CheckpointLabelError, check_label
+    CheckpointLabel, CheckpointLabelError, check_label,
+    r"^[^\x00-\x1f\x7f-\x9f]*$", 1..=CHECKPOINT_LABEL_BYTES_MAX
 }
 
 /// Why a text is no label.

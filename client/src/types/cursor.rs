@@ -13,7 +13,8 @@ pub const CURSOR_NAME_BYTES_MAX: usize = 128;
 
 checked_text! {
     /// The name of a cursor: 1–128 bytes of ASCII letters, digits and `. _ -`, but not `.` or `..`.
-    CursorName, CursorNameError, check_name
+    CursorName, CursorNameError, check_name,
+    r"^(\.{0,2}[A-Za-z0-9_-][A-Za-z0-9._-]*|\.{3}[A-Za-z0-9._-]*)$", 1..=CURSOR_NAME_BYTES_MAX
 }
 
 /// Why a text is no cursor name.
@@ -60,13 +61,13 @@ fn check_name(name: &str) -> Result<(), CursorNameError> {
 checked_text! {
     /// The opaque token set on a log: an append that names another is refused. Visible ASCII,
     /// 1–128 bytes.
-    Fence, TokenError, token::check
+    Fence, TokenError, token::check, "^[!-~]+$", 1..=token::TOKEN_BYTES_MAX
 }
 
 checked_text! {
     /// The place of an append in an order of its writers' own: an append with one is refused unless its key sorts,
     /// byte by byte, behind that of the last append to the log that had one. Visible ASCII, 1–128 bytes.
-    OrderKey, TokenError, token::check
+    OrderKey, TokenError, token::check, "^[!-~]+$", 1..=token::TOKEN_BYTES_MAX
 }
 
 #[cfg(test)]

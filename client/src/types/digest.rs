@@ -9,6 +9,11 @@ use std::str::FromStr;
 
 /// A SHA-256 digest.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "String", extend("pattern" = "^[0-9a-f]{64}$"))
+)]
 pub struct Digest([u8; 32]);
 
 impl Digest {

@@ -24,7 +24,8 @@ checked_text! {
     /// assert!(LogName::new("shop/orders:2026").is_ok());
     /// assert!(LogName::new("shop//orders").is_err());
     /// ```
-    LogName, LogNameError, check_name
+    LogName, LogNameError, check_name,
+    r"^(\.{0,2}[A-Za-z0-9_:-][A-Za-z0-9._:-]*|\.{3}[A-Za-z0-9._:-]*)(/(\.{0,2}[A-Za-z0-9_:-][A-Za-z0-9._:-]*|\.{3}[A-Za-z0-9._:-]*))*$", 1..=LOG_NAME_BYTES_MAX
 }
 
 impl LogName {

@@ -20,11 +20,16 @@ pub fn parse_number(text: &str) -> Result<u64, NumberError> {
     text.parse().map_err(|_| NumberError)
 }
 
-/// Defines a cheap-to-clone text whose every value passed `check`.
+/// Defines a cheap-to-clone text whose every value passed `check`, and which therefore has such a pattern and length.
 macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $error:ty, $check:path) => {
+    ($(#[$doc:meta])* $name:ident, $error:ty, $check:path, $pattern:literal, $min:literal..=$max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(
+            feature = "schema",
+            derive(schemars::JsonSchema),
+            schemars(extend("pattern" = $pattern, "minLength" = $min, "maxLength" = $max))
+        )]
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
@@ -120,6 +125,7 @@ macro_rules! number {
             serde::Serialize,
             serde::Deserialize,
         )]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(transparent)]
         pub struct $name(u64);
 

@@ -11,7 +11,7 @@ use super::token::{self, TokenError};
 
 checked_text! {
     /// Who appends, over restarts: visible ASCII, 1–128 bytes.
-    ProducerId, TokenError, token::check
+    ProducerId, TokenError, token::check, "^[!-~]+$", 1..=token::TOKEN_BYTES_MAX
 }
 
 number! {
@@ -37,7 +37,7 @@ impl Sequence {
 
 checked_text! {
     /// What makes one call of a one-off caller safe to repeat: visible ASCII, 1–128 bytes.
-    IdempotencyKey, TokenError, token::check
+    IdempotencyKey, TokenError, token::check, "^[!-~]+$", 1..=token::TOKEN_BYTES_MAX
 }
 
 #[cfg(test)]

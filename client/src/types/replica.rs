@@ -14,6 +14,11 @@ use super::newtype::{NumberError, checked_text, parse_number};
 
 /// A random number of 128 bits that names a cluster, shown as a UUID is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "String", extend("pattern" = "^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$"))
+)]
 pub struct ClusterId([u8; 16]);
 
 impl ClusterId {
@@ -91,6 +96,7 @@ impl<'de> serde::Deserialize<'de> for ClusterId {
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct ReplicaId(NonZeroU64);
 
@@ -147,11 +153,13 @@ impl From<ReplicaId> for u64 {
     serde::Serialize,
     serde::Deserialize,
 )]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Generation {
     /// Counts recoveries.
     pub number: u32,
     /// Tells apart two recoveries of the same number; 16 hexadecimal digits in JSON.
     #[serde(with = "random_text")]
+    #[cfg_attr(feature = "schema", schemars(with = "String", regex(pattern = "^[0-9a-f]{16}$")))]
     pub random: u64,
 }
 
@@ -241,7 +249,7 @@ pub const ZONE_BYTES_MAX: usize = 255;
 checked_text! {
     /// Where a replica stands, in the operator's words, to spread replicas: at most 255 bytes without
     /// control characters; empty if nobody said.
-    Zone, ZoneError, check_zone
+    Zone, ZoneError, check_zone, r"^[^\x00-\x1f\x7f-\x9f]*$", 0..=ZONE_BYTES_MAX
 }
 
 impl Zone {
@@ -285,7 +293,8 @@ pub const REPLICA_ADDR_BYTES_MAX: usize = 8 + 253 + 1 + 5;
 checked_text! {
     /// Where a replica answers: `http://host:port` or `https://host:port`, and nothing behind it. At
     /// most [`REPLICA_ADDR_BYTES_MAX`] bytes.
-    ReplicaAddr, ReplicaAddrError, check_addr
+    ReplicaAddr, ReplicaAddrError, check_addr,
+    r"^https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$", 8..=REPLICA_ADDR_BYTES_MAX
 }
 
 impl ReplicaAddr {

@@ -10,6 +10,11 @@ use std::str::FromStr;
 
 /// A moment, to the millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "String", extend("format" = "date-time"))
+)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use axum::extract::{FromRequestParts, Path, Query};
 use client::api::conditions::Conditions;
 use client::api::error::ErrorCode;
-use client::api::reading::Consistency;
 use client::api::resume::ResumeToken;
 use client::api::{Object, header};
 use client::types::{CursorName, LogId, LogName, Position};
@@ -36,18 +35,10 @@ const CONDITION_HEADERS: [&str; 8] = [
     header::IDEMPOTENCY_KEY,
 ];
 
-/// Query or body of a route that takes none.
+/// Query of a route that takes none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
-
-/// Query of a look at one thing.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct LookQuery {
-    #[serde(default)]
-    pub(super) consistency: Consistency,
-}
+struct Nothing {}
 
 /// What a look may bring besides the log that it means: what the caller has already.
 pub(super) const OF_A_LOOK: &[&str] = &[header::LOG_ID, header::IF_NONE_MATCH];
@@ -254,7 +245,7 @@ pub(super) fn json_or_default<T: DeserializeOwned + Default>(
 #[cfg(test)]
 mod tests {
     use client::api::logs::{EffectQuery, ListQuery, Settings};
-    use client::api::reading::{ReadFrom, ReadQuery};
+    use client::api::reading::{Consistency, ReadFrom, ReadQuery};
     use client::types::Timestamp;
     use http::{HeaderName, HeaderValue};
     use proptest::prelude::*;

@@ -8,11 +8,10 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use client::api::cluster::Readiness;
+use client::api::cluster::{Readiness, ReadinessQuery, ReadyFor};
 use client::api::media;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{HeaderValue, Request, StatusCode};
-use serde::Deserialize;
 
 use super::media::weight_of;
 use super::problem::ApiError;
@@ -22,14 +21,6 @@ use crate::node::Purpose;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReadyQuery {
-    verbose: Option<String>,
-    #[serde(rename = "for")]
-    purpose: Option<String>,
-}
 
 /// Whether the process answers.
 pub(super) async fn live() -> Response {
@@ -54,11 +45,10 @@ pub(super) struct Asked {
 impl Asked {
     /// Reads the question.
     pub(super) fn of(request: &Request<Body>) -> Result<Self, ApiError> {
-        let ReadyQuery { verbose, purpose } = extract::query(request.uri())?;
-        let purpose = match purpose.as_deref() {
+        let ReadinessQuery { verbose, purpose } = extract::query(request.uri())?;
+        let purpose = match purpose {
             None => Purpose::Serve,
-            Some("append") => Purpose::Append,
-            Some(_) => return Err(ApiError::parameter("for", "only append has a meaning here")),
+            Some(ReadyFor::Append) => Purpose::Append,
         };
         let is_verbose = verbose.is_some_and(|text| !matches!(text.as_str(), "false" | "0"));
         Ok(Self { purpose, is_verbose })

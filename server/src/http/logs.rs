@@ -11,10 +11,11 @@ use axum::response::Response;
 use client::api::error::{Actual, ErrorCode};
 use client::api::header;
 use client::api::logs::{
-    CursorBody, EffectQuery, FenceBody, ListQuery, LogDescription, Settings, SettingsPatch,
-    TrimRequest,
+    CursorBody, CursorsQuery, EffectQuery, FenceBody, ListQuery, LogDescription, NoBody, Settings,
+    SettingsPatch, TrimRequest,
 };
 use client::api::paths;
+use client::api::reading::LookQuery;
 use client::api::resume::ResumeToken;
 use client::types::{CursorName, LogName, LogSettings};
 use http::header::LINK;
@@ -76,7 +77,7 @@ pub(super) async fn describe(
     InPath(log): InPath<String>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let extract::LookQuery { consistency } = extract::query(request.uri())?;
+    let LookQuery { consistency } = extract::query(request.uri())?;
     let log = extract::decoded_log_name(&log)?;
     let log = extract::target(log, request.headers(), extract::OF_A_LOOK)?;
     let found = api.node.describe_log(&log, consistency).await?;
@@ -148,7 +149,7 @@ pub(super) async fn seal(
 ) -> Result<Response, ApiError> {
     extract::no_query(request.uri())?;
     let (change, log) = Change::of_log(&api, &log, request).await?;
-    let extract::Nothing {} = change.json_or_default()?;
+    let NoBody {} = change.json_or_default()?;
     change
         .at_leader(|| async {
             Ok(told::json(StatusCode::OK, &change.node().seal(log.clone()).await?))
@@ -181,13 +182,9 @@ pub(super) async fn list_cursors(
 ) -> Result<Response, ApiError> {
     let name = extract::decoded_log_name(&log)?;
     let log = extract::target(name, request.headers(), extract::OF_A_CHANGE)?;
-    let query: ListQuery = extract::query(request.uri())?;
-    if query.prefix.is_some() {
-        return Err(ApiError::parameter("prefix", "cursors are listed without one"));
-    }
-    let after = query.after.as_deref().map(extract::cursor_name).transpose()?;
-    let (limit, consistency) = (query.limit, query.consistency);
+    let CursorsQuery { after, limit, consistency } = extract::query(request.uri())?;
     let found = api.node.list_cursors(&log, after.as_ref(), limit, consistency).await?;
+    let query = ListQuery { limit, consistency, ..ListQuery::default() };
     let next = found.answer.next.as_ref().map(CursorName::as_str);
     Ok(listed(&api, &found, query, &paths::cursors(&log.name), next))
 }
@@ -201,7 +198,7 @@ pub(super) async fn cursor(
     let log = extract::decoded_log_name(&log)?;
     let log = extract::target(log, request.headers(), extract::OF_A_CHANGE)?;
     let name = extract::cursor_name(&name)?;
-    let extract::LookQuery { consistency } = extract::query(request.uri())?;
+    let LookQuery { consistency } = extract::query(request.uri())?;
     let found = api.node.cursor(&log, &name, consistency).await?;
     let cursor = found.answer.ok_or_else(|| ApiError::new(ErrorCode::UnknownCursor))?;
     let mut response = told::json(StatusCode::OK, &cursor);

@@ -28,6 +28,7 @@ mod health;
 mod leader;
 mod logs;
 mod media;
+mod openapi;
 mod pages;
 mod performance;
 mod plans;
@@ -231,6 +232,7 @@ fn routes(api: &Api) -> Router {
         (paths::HEALTH, get(health::live)),
         (paths::READY, get(health::ready)),
         (paths::METRICS, get(health::metrics)),
+        (paths::OPENAPI, get(openapi::show)),
     ];
     let mut router = Router::new();
     for (path, methods) in table {

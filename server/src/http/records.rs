@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::response::Response;
 use client::api::conditions::Conditions;
 use client::api::error::ErrorCode;
-use client::api::reading::{Consistency, ReadQuery};
+use client::api::reading::{Consistency, LookQuery, ReadQuery};
 use client::api::resume::ResumeToken;
 use client::api::{header, headers_to_ascii, media};
 use client::types::{Batch, LogName};
@@ -184,7 +184,7 @@ pub(super) async fn record_route(
     let (log, headers) = (extract::decoded_log_name(&log)?, request.headers());
     let target = extract::target(log.clone(), headers, extract::OF_A_LOOK)?;
     let position = extract::position(&position)?;
-    let extract::LookQuery { consistency } = extract::query(request.uri())?;
+    let LookQuery { consistency } = extract::query(request.uri())?;
     let found = api.node.read_one(target, position, consistency).await?;
     told::unless_known(headers, record_answer(&api, &log, found, consistency))
 }
