@@ -26,6 +26,14 @@ pub(crate) static STYLE: Asset = Asset::new(
 pub(crate) static LOGS_STYLE: Asset =
     Asset::new("logs", "css", "text/css; charset=utf-8", include_bytes!("../assets/logs.css"));
 
+/// What the reference of the API looks like, beyond that.
+pub(crate) static REFERENCE_STYLE: Asset = Asset::new(
+    "reference",
+    "css",
+    "text/css; charset=utf-8",
+    include_bytes!("../assets/reference.css"),
+);
+
 /// What counts the records that a page which follows a log did not show.
 pub(crate) static FOLLOW: Asset = Asset::new(
     "follow",
@@ -62,7 +70,7 @@ pub(crate) fn icon(grade: Grade) -> &'static Asset {
 
 /// Every embedded file.
 fn all() -> impl Iterator<Item = &'static Asset> {
-    [&STYLE, &LOGS_STYLE, &FOLLOW, &COPY, &SCRIPT]
+    [&STYLE, &LOGS_STYLE, &REFERENCE_STYLE, &FOLLOW, &COPY, &SCRIPT]
         .into_iter()
         .chain(ICONS.iter().map(|(_, icon)| icon))
 }

@@ -1,21 +1,60 @@
 //! The reference says of every route and every error what the contract says; settings say who gave them.
 
 use client::api::error::ErrorCode;
+use client::api::openapi::document;
 use client::api::paths::ROUTES;
 use client::api::settings::{EffectiveSetting, SettingList};
 
 use crate::fake::{Fake, get, status};
 
 #[tokio::test]
-async fn every_route_and_every_code_is_in_the_reference() {
+async fn every_operation_every_body_and_every_code_is_in_the_reference() {
     let (response, page) = get(status(), "/docs/api").await;
     assert_eq!(response.status(), 200);
     for route in ROUTES {
-        assert!(page.contains(&format!("<code>{}</code>", route.path)), "{}", route.path);
+        for method in route.methods {
+            let call = format!("<code>{method} {}</code>", route.path);
+            assert!(page.contains(&call), "{call}");
+        }
+    }
+    let paths = document()["paths"].as_object().unwrap().values();
+    let operations = paths.flat_map(|methods| methods.as_object().unwrap().values());
+    for operation in operations {
+        let name = operation["operationId"].as_str().unwrap();
+        assert!(page.contains(&format!("<h3 id=\"{name}\">")), "{name}");
+    }
+    for name in document()["components"]["schemas"].as_object().unwrap().keys() {
+        assert!(page.contains(&format!("<h3 id=\"{name}\">")), "{name}");
     }
     for code in ErrorCode::ALL {
         assert!(page.contains(&format!("<a href=\"/docs/errors/{code}\">{code}</a>")), "{code}");
     }
+}
+
+#[tokio::test]
+async fn every_link_inside_the_reference_leads_somewhere() {
+    let (_, page) = get(status(), "/docs/api").await;
+    let links = page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next());
+    let links: Vec<_> = links.collect();
+    assert!(links.len() > 300, "{}", links.len());
+    for link in links {
+        assert_eq!(page.matches(&format!(" id=\"{link}\"")).count(), 1, "{link}");
+    }
+}
+
+#[tokio::test]
+async fn the_reference_shows_how_to_call_an_operation_and_what_comes_back() {
+    let (_, page) = get(status(), "/docs/api").await;
+    for text in [
+        "curl -X PUT &#39;http://127.0.0.1:7001/v1/logs/orders&#39;",
+        "-H &#39;if-match: &#34;2&#34;&#39;",
+        "-H &#39;Accept: text/event-stream&#39;",
+        "&#34;code&#34;: &#34;tail_differs&#34;",
+        "each <a href=\"#Record\">Record</a>",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains("<script") && !page.contains(" style="));
 }
 
 #[tokio::test]

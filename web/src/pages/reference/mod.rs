@@ -1,34 +1,54 @@
-//! The reference: every route of the API, and every error code with what to do about it.
+//! The reference: every operation of the API and every body, with examples; every error code and what to do about it.
 //!
-//! Both are made of the contract itself, so they cannot say anything else than what the service does.
+//! All of it is made of the document of the contract, and the codes of the contract itself, so it cannot say anything
+//! else than what the service does.
 //!
-//! Not here: the bodies of requests and answers.
+//! Not here: what stands in the document (`client::api::openapi`).
+
+mod bodies;
+mod operations;
+
+use std::sync::LazyLock;
 
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use client::api::error::ErrorCode;
-use client::api::paths::{ROUTES, Route};
+use client::api::openapi::document;
 use http::StatusCode;
 
+use self::bodies::{Body, Word};
+use self::operations::Topic;
 use crate::asked::Door;
 use crate::backend::Backend;
 use crate::error;
 use crate::frame::{self, Frame, Section};
 
+/// What the document says, as the page shows it.
+struct Shown {
+    topics: Vec<Topic>,
+    bodies: Vec<Body>,
+}
+
+/// Made once: the document stays the same as long as the program does.
+static SHOWN: LazyLock<Shown> = LazyLock::new(|| Shown {
+    topics: operations::topics(document()),
+    bodies: bodies::all(document()),
+});
+
 #[derive(Template)]
 #[template(path = "reference.html")]
 struct Reference {
     frame: Frame,
-    routes: &'static [Route],
+    shown: &'static Shown,
     codes: &'static [ErrorCode],
     url: String,
 }
 
-/// All routes and all codes.
+/// All operations, all bodies and all codes.
 pub(crate) async fn show<B: Backend>(State(backend): State<B>, door: Door) -> Response {
     let frame = Frame::now_or_unknown(&backend, Section::Reference).await;
-    let page = Reference { frame, routes: ROUTES, codes: ErrorCode::ALL, url: door.url() };
+    let page = Reference { frame, shown: &SHOWN, codes: ErrorCode::ALL, url: door.url() };
     frame::page(StatusCode::OK, &page)
 }
 
