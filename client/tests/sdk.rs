@@ -507,6 +507,18 @@ async fn a_follow_notices_a_gap() {
 }
 
 #[tokio::test]
+async fn a_follow_keeps_the_place_that_it_found_over_an_error() {
+    let steps = [page(7..7, 7, false), Step::BreakOff, page(7..9, 9, false)];
+    let service = Service::start(steps).await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    let mut follow = log.follow(ReadFrom::Tail);
+    assert!(follow.next().await.unwrap_err().is_retryable());
+    assert_eq!(follow.position(), Some(Position::new(7)));
+    assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(7));
+    assert!(service.asked()[2].line.contains("from=7"), "{}", service.asked()[2].line);
+}
+
+#[tokio::test]
 async fn a_follow_reads_ahead_by_one_page_and_no_further() {
     let service = Service::start([page(0..2, 6, false), page(2..4, 6, false)]).await;
     let mut follow = service.log().follow(ReadFrom::First);

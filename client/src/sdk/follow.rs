@@ -140,8 +140,9 @@ impl Follow {
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             Err(_) => return Err(Error::usage("the runtime ends").into()),
         };
-        let polled = polled?;
+        // Also after an error: it may have found its place before that.
         self.reader = reader;
+        let polled = polled?;
         self.tail = Some(polled.tail);
         self.is_over = polled.is_last;
         if polled.records.is_empty() {
