@@ -390,6 +390,15 @@ async fn a_flush_waits_for_everything_before_it_and_lets_nothing_linger() {
 }
 
 #[tokio::test]
+async fn there_may_be_no_deadline_at_all() {
+    let service = Service::start(calm).await;
+    let producer = service.producer().linger(Duration::MAX).deadline(Duration::MAX).start();
+    submit_all(&producer, "a", 10).await;
+    soon(producer.flush()).await.unwrap();
+    assert_eq!(service.kept().log.len(), 10);
+}
+
+#[tokio::test]
 async fn who_submits_too_much_waits() {
     let service = Service::start(|_asked| Harm::Refused).await;
     let producer = service.producer().in_flight_bytes_max(10_000).start();

@@ -426,6 +426,28 @@ async fn a_sealed_log_takes_no_commands_and_answers_queries() {
 }
 
 #[tokio::test]
+async fn no_command_gets_into_another_log_of_the_name() {
+    let service = Service::start(calm).await;
+    let instance = start(&service).await;
+    // Nobody tells the instance.
+    service.logs().get_mut("diary").unwrap().id = 77;
+    soon(instance.execute("a".to_owned())).await.unwrap_err();
+    assert_eq!(service.logs()["diary"].records.len(), 0);
+}
+
+#[tokio::test]
+async fn there_may_be_no_limit_at_all() {
+    let service = Service::start(calm).await;
+    let builder = builder(&service).deadline(Duration::MAX).snapshot_commands(1);
+    let builder = builder.snapshot_part_bytes(usize::MAX).in_flight_max(usize::MAX);
+    let instance = soon(builder.start()).await.unwrap();
+    write(&instance, "a", 1).await;
+    assert_eq!(state(&instance).await.done, ["a 0"]);
+    until("a snapshot is taken", || kept(&service).0 == 1).await;
+    soon(instance.close()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_closed_instance_has_told_everybody_and_does_nothing_more() {
     let service = Service::start(calm).await;
     let instance = start(&service).await;

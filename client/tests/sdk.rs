@@ -397,6 +397,21 @@ async fn a_call_ends_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn there_may_be_no_deadline_at_all() {
+    let steps = [Step::BreakOff, appended(0), page(0..1, 1, false), page(1..2, 2, true)];
+    let service = Service::start(steps).await;
+    let retry = RetryPolicy { deadline: Duration::MAX, ..RetryPolicy::default() };
+    let client = Client::builder().seed(service.addr.clone()).retry(retry);
+    let client = client.attempt_timeout(Duration::MAX).build().unwrap();
+    let log = client.log("orders".parse().unwrap());
+    log.append("a").await.unwrap();
+    let mut follow = log.follow(ReadFrom::First);
+    for position in 0..2 {
+        assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(position));
+    }
+}
+
+#[tokio::test]
 async fn the_service_says_when_to_come_back() {
     let busy = Problem::new(ErrorCode::Overloaded).with_retry_after(Duration::from_millis(300));
     let service = Service::start([problem(&busy), appended(0)]).await;

@@ -55,15 +55,27 @@ impl RetryPolicy {
     /// How long to wait before the attempt after `attempts` if the service asked for at least `told`: up to half as
     /// long again, so that all who were refused in one moment do not come back in one moment.
     pub(super) fn wait(&self, attempts: u32, told: Duration) -> Duration {
-        self.backoff(attempts).max(told.mul_f64(1.0 + fraction() / 2.0))
+        self.backoff(attempts).max(told.saturating_add(part(told / 2)))
     }
 
     /// How long to wait before the attempt after `attempts`, somewhere below its longest wait.
     fn backoff(&self, attempts: u32) -> Duration {
         let doublings = attempts.saturating_sub(1).min(16);
         let longest = self.backoff_min.saturating_mul(1 << doublings).min(self.backoff_max);
-        longest.mul_f64(fraction())
+        part(longest)
     }
+}
+
+/// The moment so long after another one; one that nobody lives to see instead of one that no clock can tell.
+pub(super) fn moment(from: Instant, after: Duration) -> Instant {
+    const FOREVER: Duration = Duration::from_hours(24 * 365 * 30);
+    from.checked_add(after).unwrap_or_else(|| from + FOREVER)
+}
+
+/// Somewhere between nothing and all of it.
+fn part(whole: Duration) -> Duration {
+    // Longer ones, of which nobody sees the end, do not fit back from the floating point.
+    whole.min(Duration::from_secs(u64::from(u32::MAX))).mul_f64(fraction())
 }
 
 /// A random number from 0 to 1.
@@ -121,6 +133,14 @@ mod tests {
         assert!(waits.iter().all(|wait| (told..=told * 3 / 2).contains(wait)), "{waits:?}");
         let (least, most) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
         assert!(*most > *least + told / 4, "{waits:?}");
+    }
+
+    #[test]
+    fn a_wait_of_any_length_is_borne() {
+        let policy = RetryPolicy { backoff_max: Duration::MAX, ..RetryPolicy::default() };
+        for told in [Duration::from_secs(u64::MAX), Duration::MAX] {
+            assert!(policy.wait(1, told) >= told / 2, "{told:?}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use super::endpoints::{Endpoints, Members};
 use super::error::{Error, Failure, Outcome, is_passing_status};
 use super::layers::{self, HttpService, LayerError, Layers};
-use super::retry::{RetryBudget, RetryPolicy};
+use super::retry::{RetryBudget, RetryPolicy, moment};
 use super::scout::{Scout, locked};
 use crate::api::cluster::ClusterStatus;
 use crate::api::error::{Problem, SideEffects};
@@ -286,7 +286,8 @@ impl Transport {
     }
 
     async fn repeat_untold<T>(&self, call: &Call, make: Make<T>) -> Result<T, Error> {
-        let by_policy = || Instant::now() + self.options.retry.deadline + call.wait;
+        let patience = self.options.retry.deadline.saturating_add(call.wait);
+        let by_policy = || moment(Instant::now(), patience);
         let until = call.until.unwrap_or_else(by_policy);
         let (mut attempts, mut outcome) = (0, Outcome::NotDone);
         loop {
@@ -359,7 +360,7 @@ impl Transport {
 
     async fn attempt(&self, call: &Call, attempt: &Attempt) -> Result<Answer, Failed> {
         let endpoint = &attempt.endpoint;
-        let limit = (self.options.attempt_timeout + call.wait).min(attempt.left());
+        let limit = self.options.attempt_timeout.saturating_add(call.wait).min(attempt.left());
         let by = Instant::now() + limit;
         let sent = send(self.way_out.clone(), self.request(call, attempt), limit).await;
         let response = sent.inspect_err(|_| self.endpoints().leave(endpoint))?;

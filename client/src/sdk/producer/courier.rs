@@ -23,6 +23,7 @@ use crate::api::records::Appended;
 use crate::sdk::error::{Error, Outcome};
 use crate::sdk::kinds::AppendError;
 use crate::sdk::log::{Content, Log};
+use crate::sdk::retry::moment;
 use crate::types::{
     Batch, BatchLimits, Fence, LogId, NewRecord, ProducerEpoch, ProducerId, Sequence,
 };
@@ -70,7 +71,7 @@ impl Courier {
             while lane.len() < self.in_flight_max && lane.is_open() {
                 match self.gate.fetch(lane.len() == 0) {
                     Next::Parcel(parcel) => {
-                        let send = lane.add(parcel, Instant::now() + self.deadline);
+                        let send = lane.add(parcel, moment(Instant::now(), self.deadline));
                         sends.push(Box::pin(self.send(send, lane.epoch, log_id)));
                     }
                     Next::Later(at) => {
@@ -137,7 +138,7 @@ impl Courier {
         let producer =
             ProducerBatch { id: self.id.clone(), epoch: ProducerEpoch::new(0), sequence: NEVER };
         let conditions = Conditions { producer: Some(producer), ..Conditions::default() };
-        let until = Instant::now() + self.deadline;
+        let until = moment(Instant::now(), self.deadline);
         let current = match self.log.append_until(&question, &conditions, Some(until)).await {
             Ok(_) => Err(Error::usage("the service stored a batch out of sequence").into()),
             Err(error) => match error.code() {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::error::{ProduceError, ProduceFailure};
 use super::ticket::{Fate, Ticket, Verdict, fate};
 use crate::sdk::error::Outcome;
+use crate::sdk::retry::moment;
 use crate::types::{Batch, BatchBuilder, BatchLimits, NewRecord};
 
 /// What a record takes up beside its bytes.
@@ -144,7 +145,7 @@ impl Gate {
         let Some(open) = &waiting.open else {
             return if waiting.end.is_some() { Next::Over } else { Next::Nothing };
         };
-        let later = open.since + self.gathering.linger;
+        let later = moment(open.since, self.gathering.linger);
         let is_wanted = is_idle || waiting.is_urgent || waiting.end.is_some();
         if !is_wanted && Instant::now() < later {
             return Next::Later(later);

@@ -53,7 +53,7 @@ pub(super) struct Ledger<S: StateMachine> {
 impl<S: StateMachine> Ledger<S> {
     /// A command is tried for two thirds of the deadline; the rest is for finding out what became of it.
     pub(super) fn new(instance: Arc<Instance<S>>, deadline: Duration) -> Self {
-        let deadline = deadline * 2 / 3;
+        let deadline = deadline / 3 * 2;
         let producer = ProducerId::new(&format!("rsm-{}", instance.id));
         let producer = producer.expect("a short text of letters is an id");
         let first = Life {

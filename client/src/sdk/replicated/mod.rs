@@ -40,6 +40,7 @@ use super::error::{Error, Outcome};
 use super::kinds::LogError;
 use super::log::Log;
 use super::producer::ProduceFailure;
+use super::retry::moment;
 use crate::api::error::ErrorCode;
 use crate::api::logs::{LogDescription, Settings};
 use crate::types::{LogName, LogSettings, Position};
@@ -288,7 +289,7 @@ impl<S: StateMachine> Replicated<S> {
     /// the same again makes another command: one that must not be done twice had better be told by a number of yours
     /// in the command, as the example `bank` does.
     pub async fn execute(&self, command: S::Command) -> Result<S::Output, ReplicatedError> {
-        let until = Instant::now() + self.shared.deadline;
+        let until = moment(Instant::now(), self.shared.deadline);
         let body = S::encode(&command).map_err(|error| {
             let failure = ReplicatedFailure::Encode(Arc::new(error));
             ReplicatedError::new(failure, Outcome::NotDone)
@@ -326,7 +327,7 @@ impl<S: StateMachine> Replicated<S> {
             let ended = |why| ReplicatedError::ended(why, Outcome::NotDone);
             instance.reach(tail).await.map_err(ended)
         };
-        match timeout_at(Instant::now() + self.shared.deadline, fresh).await {
+        match timeout_at(moment(Instant::now(), self.shared.deadline), fresh).await {
             Ok(fresh) => fresh?,
             Err(_) => {
                 return Err(ReplicatedError::new(ReplicatedFailure::Deadline, Outcome::NotDone));
@@ -362,7 +363,7 @@ impl<S: StateMachine> Replicated<S> {
     /// clones. Commands of which nothing is known at the deadline are left to their fate, and an error says so.
     pub async fn close(self) -> Result<(), ReplicatedError> {
         let shared = &self.shared;
-        let until = Instant::now() + shared.deadline;
+        let until = moment(Instant::now(), shared.deadline);
         shared.room.close();
         let settled = timeout_at(until, shared.instance.settled()).await;
         shared.instance.end(&EndReason::Closed);

@@ -233,7 +233,7 @@ impl Writing<'_> {
         bytes: &Bytes,
     ) -> Result<(Position, Manifest), Error> {
         let part_bytes = self.shelf.part_bytes;
-        for together in bytes.chunks(PARTS_AT_ONCE * part_bytes) {
+        for together in bytes.chunks(part_bytes.saturating_mul(PARTS_AT_ONCE)) {
             let parts: Vec<_> =
                 together.chunks(part_bytes).map(|part| bytes.slice_ref(part)).collect();
             self.append(PART, &parts).await?;
