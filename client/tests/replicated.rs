@@ -370,13 +370,27 @@ async fn commands_that_are_lost_are_never_replaced_by_nothing() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_which_a_part_is_trimmed_is_none() {
+    let service = Service::start(calm).await;
+    let one = soon(builder(&service).snapshot_commands(10).start()).await.unwrap();
+    write(&one, "a", 45).await;
+    until("two snapshots are kept", || kept(&service).0 == 2 && kept(&service).1 > 20).await;
+    drop(one);
+    service.change("diary.snapshots", |kept| kept.first = kept.records.len() as u64 - 1);
+    let why = soon(start(&service).await.ended()).await;
+    assert!(matches!(why, EndReason::HistoryLost { .. }), "{why}");
+}
+
+#[tokio::test]
 async fn a_log_that_drops_records_by_itself_is_refused() {
     let service = Service::start(calm).await;
     drop(start(&service).await);
     let bytes = |settings: &mut Settings| settings.retention_bytes = Some(1000);
     let ttl = |settings: &mut Settings| settings.ttl_ms = Some(1000);
-    for set in [bytes as fn(&mut Settings), ttl] {
-        service.change("diary", |kept| {
+    let sets = [("diary", bytes as fn(&mut Settings)), ("diary", ttl), ("diary.snapshots", bytes)];
+    for (log, set) in sets {
+        service.change("diary", |kept| kept.settings = Settings::default());
+        service.change(log, |kept| {
             kept.settings = Settings::default();
             set(&mut kept.settings);
         });

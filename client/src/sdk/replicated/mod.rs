@@ -119,22 +119,23 @@ impl<S: StateMachine> ReplicatedBuilder<S> {
     /// log of the snapshots made if they are not there. What was done since the snapshot is applied from then on; a
     /// [`query`](Replicated::query) waits for it.
     ///
-    /// Refused if the log itself drops records, by age or size or because it expires: no state machine survives that.
+    /// Refused if one of the logs drops records by itself, by age or size or because it expires: no state machine survives that.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime.
     pub async fn start(self) -> Result<Replicated<S>, ReplicatedError> {
         let found = ensure(&self.log).await?;
-        if drops_by_itself(&found.settings) {
-            let reason = format!("the log {} drops records by itself", self.log.name());
-            return Err(Error::usage(reason).into());
-        }
         let beside = format!("{}{SUFFIX}", self.log.name());
         let beside = LogName::new(&beside)
             .map_err(|error| Error::usage(format!("no name for its snapshots: {error}")))?;
         let beside = self.log.beside(beside);
-        ensure(&beside).await?;
+        for log in [&found, &ensure(&beside).await?] {
+            if drops_by_itself(&log.settings) {
+                let reason = format!("the log {} drops records by itself", log.log);
+                return Err(Error::usage(reason).into());
+            }
+        }
         let snapshots = Shelf::new(beside, found.log_id, self.part_bytes);
         let restored = snapshots.restore::<S>().await?;
         let (applied, state) = restored.unwrap_or((Position::ZERO, self.initial));

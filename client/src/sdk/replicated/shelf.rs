@@ -100,32 +100,43 @@ impl Shelf {
 
     /// The newest state that can be read, and the position before which all commands are in it.
     pub(super) async fn restore<S: StateMachine>(&self) -> Result<Option<(Position, S)>, Error> {
+        let mut newest = self.newest().await?;
         loop {
-            let mut next = self.look().await?.newest.map(|(at, _)| at);
-            let tried = async {
-                while let Some(at) = next {
-                    let Some((manifest, before)) = self.manifest(at).await? else { break };
-                    if manifest.log_id != self.of {
-                        break;
-                    }
-                    match self.read(at, &manifest).await?.and_then(|bytes| restored(&bytes)) {
-                        Ok(state) => return Ok(Some((manifest.position, state))),
-                        Err(reason) => self.warn(at, &reason),
-                    }
-                    next = before;
-                }
-                Ok(None)
-            };
-            match tried.await {
-                // There are newer ones by now.
-                Err::<_, Error>(error) if error.code() == Some(ErrorCode::Trimmed) => {}
-                tried => return tried,
+            if let Some(restored) = self.restore_from(newest).await? {
+                return Ok(Some(restored));
             }
+            let newer = self.newest().await?;
+            if newer == newest {
+                return Ok(None);
+            }
+            // The others may have been trimmed while they were read.
+            newest = newer;
         }
     }
 
-    fn warn(&self, at: Position, reason: &str) {
-        tracing::warn!(log = %self.log.name(), %at, reason, "a snapshot cannot be used");
+    async fn newest(&self) -> Result<Option<Position>, Error> {
+        Ok(self.look().await?.newest.map(|(at, _)| at))
+    }
+
+    /// The same, of the snapshot that ends there and those before it.
+    async fn restore_from<S: StateMachine>(
+        &self,
+        mut next: Option<Position>,
+    ) -> Result<Option<(Position, S)>, Error> {
+        while let Some(at) = next {
+            let Some((manifest, before)) = self.manifest(at).await? else { break };
+            if manifest.log_id != self.of {
+                break;
+            }
+            match self.read(at, &manifest).await?.and_then(|bytes| restored(&bytes)) {
+                Ok(state) => return Ok(Some((manifest.position, state))),
+                Err(reason) => {
+                    tracing::warn!(log = %self.log.name(), %at, reason, "a snapshot cannot be used");
+                }
+            }
+            next = before;
+        }
+        Ok(None)
     }
 
     /// What the record there says of the snapshot that ends with it, and where the one before ends. Nothing if that was
@@ -160,7 +171,12 @@ impl Shelf {
         while at < end {
             let query =
                 ReadQuery { limit: Some(end.since(at)), ..ReadQuery::from(ReadFrom::Position(at)) };
-            let page = self.log.read(&query).await?;
+            let page = match self.log.read(&query).await {
+                Err(error) if error.code() == Some(ErrorCode::Trimmed) => {
+                    return Ok(Err(format!("what was at {at} is trimmed")));
+                }
+                page => page?,
+            };
             for record in page.records.iter().filter(|record| record.position < end) {
                 if self.kind(record)? != PART {
                     return Ok(Err(format!("the record at {} is no part of it", record.position)));
