@@ -194,7 +194,8 @@ impl<S: StateMachine> Instance<S> {
         for records in records.chunks(TURN_RECORDS_MAX) {
             let turn = self.turn.lock().await;
             for record in records {
-                self.apply_one(record)?;
+                // It ends before the turn does: what was applied in this turn is in no position yet.
+                self.apply_one(record).inspect_err(|why| self.end(why))?;
             }
             let bytes = records.iter().map(Record::bytes).sum::<usize>();
             self.bytes.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -243,9 +244,10 @@ impl<S: StateMachine> Instance<S> {
             return false;
         }
         *self.state.write().expect("whoever changes the state bears its panics") = jumped;
-        self.reached.send_modify(|reached| reached.applied = applied);
-        // Any of them may be among those that were applied elsewhere.
+        // Any of them may be among those that were applied elsewhere. They are told before it is known how far this
+        // is: whoever sees that takes what is still open for not done.
         self.settle_all(|| ReplicatedError::new(ReplicatedFailure::Skipped, Outcome::Unknown));
+        self.reached.send_modify(|reached| reached.applied = applied);
         true
     }
 

@@ -119,7 +119,8 @@ impl<S: StateMachine> ReplicatedBuilder<S> {
     /// log of the snapshots made if they are not there. What was done since the snapshot is applied from then on; a
     /// [`query`](Replicated::query) waits for it.
     ///
-    /// Refused if one of the logs drops records by itself, by age or size or because it expires: no state machine survives that.
+    /// Refused if one of the logs drops records by itself, by age or size or because it expires: no state machine
+    /// survives that.
     ///
     /// # Panics
     ///
@@ -383,7 +384,8 @@ impl<S: StateMachine> Shared<S> {
             }
             let failed = match life.producer.submit(record.clone()).await {
                 Ok(ticket) => {
-                    self.sent.send(Sent { number, life, ticket }).map_err(|_| self.refused())?;
+                    // If nobody takes it, the instance has ended meanwhile, which tells the caller: it may be done.
+                    self.sent.send(Sent { number, life, ticket }).ok();
                     return Ok(());
                 }
                 Err(failed) => failed,
