@@ -251,17 +251,52 @@ async fn a_dropped_call_does_no_harm() {
 }
 
 #[tokio::test]
+async fn what_is_told_of_a_command_is_true_though_the_instance_ends_meanwhile() {
+    // More than the producer has room for, each in a batch of its own.
+    const COUNT: usize = 12;
+    let service = Service::start(in_the_first_life(Harm::Refused)).await;
+    let instance = start(&service).await;
+    let calls = (0..COUNT).map(|number| {
+        let (instance, command) = (instance.clone(), format!("{number} {}", "x".repeat(900_000)));
+        tokio::spawn(async move { instance.execute(command).await })
+    });
+    let calls: Vec<_> = calls.collect();
+    soon(log(&service).append("no JSON")).await.unwrap();
+    soon(instance.ended()).await;
+    service.now(calm);
+    let mut not_done = Vec::new();
+    for (number, call) in calls.into_iter().enumerate() {
+        let error = soon(call).await.unwrap().unwrap_err();
+        if error.outcome() == Outcome::NotDone {
+            not_done.push(number);
+        }
+    }
+    until("what was sent is there", || {
+        service.logs()["diary"].records.len() + not_done.len() > COUNT
+    })
+    .await;
+    drop(instance);
+    let marks = not_done.iter().map(|number| format!("\"{number} "));
+    for mark in marks.collect::<Vec<_>>() {
+        let is_it = |record: &NewRecord| record.body.starts_with(mark.as_bytes());
+        assert!(!service.logs()["diary"].records.iter().any(is_it), "{mark} is done");
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_does_not_encode_is_refused_alone() {
     let service = Service::start(calm).await;
     let instance = start(&service).await;
     let error = soon(instance.execute(String::new())).await.unwrap_err();
     assert!(matches!(error.failure(), ReplicatedFailure::Encode(_)), "{error}");
     assert_eq!(error.outcome(), Outcome::NotDone);
+    // The largest that a record can hold is not; two of its bytes are quotation marks.
+    soon(instance.execute("x".repeat((1 << 20) - 2))).await.unwrap();
     // So is one that no record can hold.
     let error = soon(instance.execute("x".repeat(2 << 20))).await.unwrap_err();
     let ReplicatedFailure::Produce(why) = error.failure() else { panic!("{error}") };
     assert!(matches!(why.failure(), ProduceFailure::Record(_)), "{error}");
-    assert_eq!(soon(instance.execute("a".to_owned())).await.unwrap(), 1);
+    assert_eq!(soon(instance.execute("a".to_owned())).await.unwrap(), 2);
 }
 
 #[tokio::test]
@@ -339,6 +374,18 @@ async fn a_snapshot_that_is_damaged_is_made_up_for_by_the_one_before() {
 }
 
 #[tokio::test]
+async fn a_snapshot_of_which_a_part_is_trimmed_is_none() {
+    let service = Service::start(calm).await;
+    let one = soon(builder(&service).snapshot_commands(10).start()).await.unwrap();
+    write(&one, "a", 45).await;
+    until("two snapshots are kept", || kept(&service).0 == 2 && kept(&service).1 > 20).await;
+    drop(one);
+    service.change("diary.snapshots", |kept| kept.first = kept.records.len() as u64 - 1);
+    let why = soon(start(&service).await.ended()).await;
+    assert!(matches!(why, EndReason::HistoryLost { .. }), "{why}");
+}
+
+#[tokio::test]
 async fn an_instance_under_which_the_log_is_trimmed_goes_on_from_a_snapshot() {
     let service = Service::start(calm).await;
     let one = soon(builder(&service).snapshot_commands(10).start()).await.unwrap();
@@ -367,18 +414,6 @@ async fn commands_that_are_lost_are_never_replaced_by_nothing() {
         panic!("{error}")
     };
     assert_eq!((needed.get(), first.get()), (0, 3));
-}
-
-#[tokio::test]
-async fn a_snapshot_of_which_a_part_is_trimmed_is_none() {
-    let service = Service::start(calm).await;
-    let one = soon(builder(&service).snapshot_commands(10).start()).await.unwrap();
-    write(&one, "a", 45).await;
-    until("two snapshots are kept", || kept(&service).0 == 2 && kept(&service).1 > 20).await;
-    drop(one);
-    service.change("diary.snapshots", |kept| kept.first = kept.records.len() as u64 - 1);
-    let why = soon(start(&service).await.ended()).await;
-    assert!(matches!(why, EndReason::HistoryLost { .. }), "{why}");
 }
 
 #[tokio::test]
@@ -427,19 +462,6 @@ async fn a_log_that_is_replaced_ends_the_instance() {
 }
 
 #[tokio::test]
-async fn a_sealed_log_takes_no_commands_and_answers_queries() {
-    let service = Service::start(calm).await;
-    let instance = start(&service).await;
-    write(&instance, "a", 1).await;
-    service.change("diary", |kept| kept.is_sealed = true);
-    for _ in 0..3 {
-        let error = soon(instance.execute("b".to_owned())).await.unwrap_err();
-        assert_eq!(error.outcome(), Outcome::NotDone, "{error}");
-    }
-    assert_eq!(state(&instance).await.done, ["a 0"]);
-}
-
-#[tokio::test]
 async fn no_command_gets_into_another_log_of_the_name() {
     let service = Service::start(calm).await;
     let instance = start(&service).await;
@@ -459,6 +481,19 @@ async fn there_may_be_no_limit_at_all() {
     assert_eq!(state(&instance).await.done, ["a 0"]);
     until("a snapshot is taken", || kept(&service).0 == 1).await;
     soon(instance.close()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sealed_log_takes_no_commands_and_answers_queries() {
+    let service = Service::start(calm).await;
+    let instance = start(&service).await;
+    write(&instance, "a", 1).await;
+    service.change("diary", |kept| kept.is_sealed = true);
+    for _ in 0..3 {
+        let error = soon(instance.execute("b".to_owned())).await.unwrap_err();
+        assert_eq!(error.outcome(), Outcome::NotDone, "{error}");
+    }
+    assert_eq!(state(&instance).await.done, ["a 0"]);
 }
 
 #[tokio::test]

@@ -502,6 +502,18 @@ async fn a_follow_fixes_its_place_before_it_waits() {
 }
 
 #[tokio::test]
+async fn a_follow_keeps_the_place_that_it_found_over_an_error() {
+    let steps = [page(7..7, 7, false), Step::BreakOff, page(7..9, 9, false)];
+    let service = Service::start(steps).await;
+    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
+    let mut follow = log.follow(ReadFrom::Tail);
+    assert!(follow.next().await.unwrap_err().is_retryable());
+    assert_eq!(follow.position(), Some(Position::new(7)));
+    assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(7));
+    assert!(service.asked()[2].line.contains("from=7"), "{}", service.asked()[2].line);
+}
+
+#[tokio::test]
 async fn a_follow_waits_for_a_replica_that_is_behind() {
     let steps = [page(0..2, 2, false), refused(ErrorCode::BeyondTail), page(2..3, 3, false)];
     let service = Service::start(steps).await;
@@ -519,18 +531,6 @@ async fn a_follow_notices_a_gap() {
     follow.next().await.unwrap();
     let error = follow.next().await.unwrap_err();
     assert!(error.to_string().contains("asked for 2 and got 3"), "{error}");
-}
-
-#[tokio::test]
-async fn a_follow_keeps_the_place_that_it_found_over_an_error() {
-    let steps = [page(7..7, 7, false), Step::BreakOff, page(7..9, 9, false)];
-    let service = Service::start(steps).await;
-    let log = Client::single(service.addr.clone()).unwrap().log("orders".parse().unwrap());
-    let mut follow = log.follow(ReadFrom::Tail);
-    assert!(follow.next().await.unwrap_err().is_retryable());
-    assert_eq!(follow.position(), Some(Position::new(7)));
-    assert_eq!(follow.next().await.unwrap().unwrap().position, Position::new(7));
-    assert!(service.asked()[2].line.contains("from=7"), "{}", service.asked()[2].line);
 }
 
 #[tokio::test]

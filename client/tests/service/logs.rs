@@ -83,7 +83,7 @@ impl Kept {
     /// As the machine of a replica does.
     fn append(&mut self, asked: &Asked) -> Result<(u64, u64), Refusal> {
         let conditions = Conditions::from_headers(|name| asked.header(name)).unwrap();
-        let limits = BatchLimits { bytes_max: 1 << 20, ..BatchLimits::default() };
+        let limits = BatchLimits::default();
         let body = Bytes::from(asked.body.clone());
         let batch = match asked.header("content-type") {
             Some(media::FRAMES) => read_append(body, &limits).ok(),

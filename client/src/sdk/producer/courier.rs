@@ -40,6 +40,8 @@ type Answer = (Sequence, Result<Stored, AppendError>);
 #[derive(Debug)]
 pub(super) struct Courier {
     pub(super) log: Log,
+    /// Which log of the name, if not whichever has it when the first batch is stored.
+    pub(super) log_id: Option<LogId>,
     pub(super) id: ProducerId,
     /// The epoch to begin with; claimed if the id may have been used before.
     pub(super) epoch: Option<ProducerEpoch>,
@@ -64,7 +66,7 @@ impl Courier {
             None => self.claim().await?,
         };
         let mut lane = Lane::new(epoch);
-        let mut log_id = None;
+        let mut log_id = self.log_id;
         let mut sends: FuturesUnordered<BoxFuture<'_, Answer>> = FuturesUnordered::new();
         loop {
             let mut wake = None;

@@ -21,7 +21,7 @@ use gate::{Gate, Gathering};
 pub use ticket::{Stored, Ticket};
 
 use super::log::Log;
-use crate::types::{BatchLimits, Fence, NewRecord, ProducerEpoch, ProducerId};
+use crate::types::{BatchLimits, Fence, LogId, NewRecord, ProducerEpoch, ProducerId};
 
 /// Most batches of one producer that may be under way: as many as the service remembers.
 pub const IN_FLIGHT_MAX: usize = 5;
@@ -46,6 +46,7 @@ pub const IN_FLIGHT_MAX: usize = 5;
 #[must_use = "a producer has to be started"]
 pub struct ProducerBuilder {
     log: Log,
+    log_id: Option<LogId>,
     id: Option<ProducerId>,
     epoch: Option<ProducerEpoch>,
     fence: Option<Fence>,
@@ -63,6 +64,7 @@ impl ProducerBuilder {
         };
         Self {
             log,
+            log_id: None,
             id: None,
             epoch: None,
             fence: None,
@@ -82,8 +84,9 @@ impl ProducerBuilder {
 
     /// Who appends, and in which epoch it begins: for an id whose epochs the caller counts by itself, far enough apart
     /// that a life never comes up to the next. So a later life is later even if the service never heard of the one
-    /// before.
-    pub(super) fn life(mut self, id: ProducerId, epoch: ProducerEpoch) -> Self {
+    /// before. Nothing of it gets into another log of the name.
+    pub(super) fn life(mut self, log_id: LogId, id: ProducerId, epoch: ProducerEpoch) -> Self {
+        self.log_id = Some(log_id);
         self.id = Some(id);
         self.epoch = Some(epoch);
         self
@@ -146,6 +149,7 @@ impl ProducerBuilder {
         let id = self.id.unwrap_or_else(random_id);
         let courier = Courier {
             log: self.log,
+            log_id: self.log_id,
             id: id.clone(),
             epoch: self.epoch.or(is_new),
             fence: self.fence,

@@ -17,11 +17,13 @@ use super::instance::Instance;
 use super::machine::StateMachine;
 use super::tag::barrier;
 use crate::sdk::error::Outcome;
-use crate::sdk::producer::{ProduceError, Producer, Ticket};
+use crate::sdk::producer::{ProduceError, Producer, ProducerBuilder, Ticket};
 use crate::types::{ProducerEpoch, ProducerId};
 
 /// How many epochs one life of the producer may use up by itself.
 const EPOCHS_OF_A_LIFE: u64 = 1 << 32;
+/// Room for the largest record that there is by default, and what a command carries beside its body.
+const BATCH_BYTES_MAX: usize = (1 << 20) + (8 << 10);
 /// Shortest time between two lives of which the first stored nothing.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -58,12 +60,7 @@ impl<S: StateMachine> Ledger<S> {
         let producer = producer.expect("a short text of letters is an id");
         let first = Life {
             number: 0,
-            producer: instance
-                .log
-                .producer()
-                .life(producer.clone(), ProducerEpoch::new(0))
-                .deadline(deadline)
-                .start(),
+            producer: carrier(&instance, producer.clone(), 0).deadline(deadline).start(),
             barrier: None,
         };
         Self { instance, producer, deadline, life: Mutex::new(Arc::new(first)) }
@@ -81,9 +78,8 @@ impl<S: StateMachine> Ledger<S> {
             return Ok(Arc::clone(&life));
         }
         let number = life.number + 1;
-        let epoch = ProducerEpoch::new(number * EPOCHS_OF_A_LIFE);
-        let builder = self.instance.log.producer().life(self.producer.clone(), epoch);
-        let producer = builder.deadline(self.deadline).start();
+        let carrier = carrier(&self.instance, self.producer.clone(), number);
+        let producer = carrier.deadline(self.deadline).start();
         let barrier = producer.submit(barrier(&self.instance.id)).await?;
         tracing::debug!(instance = %self.instance.id, life = number, "commands go on in a new life");
         *life = Arc::new(Life { number, producer, barrier: Some(barrier) });
@@ -127,4 +123,11 @@ impl<S: StateMachine> Ledger<S> {
         let failure = ReplicatedFailure::Produce(error);
         self.instance.settle(number, Err(ReplicatedError::new(failure, Outcome::NotDone)));
     }
+}
+
+/// The producer of a life.
+fn carrier<S: StateMachine>(instance: &Instance<S>, id: ProducerId, life: u64) -> ProducerBuilder {
+    let epoch = ProducerEpoch::new(life * EPOCHS_OF_A_LIFE);
+    let builder = instance.log.producer().life(instance.log_id, id, epoch);
+    builder.batch_bytes_max(BATCH_BYTES_MAX)
 }

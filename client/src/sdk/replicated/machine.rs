@@ -70,7 +70,7 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// Does it. All that is to be known of whether it succeeded stands in the output.
     fn apply(&mut self, command: Self::Command) -> Self::Output;
 
-    /// The command as the body of a record: at most what the log takes, 1 MiB by default.
+    /// The command as the body of a record: at most 1 MiB, or what the log takes, if that is less.
     fn encode(command: &Self::Command) -> Result<Bytes, CodecError>;
 
     /// The command of a record. An error ends the instance, as a panic of [`apply`](Self::apply) does: a later version
