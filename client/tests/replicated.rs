@@ -484,6 +484,22 @@ async fn there_may_be_no_limit_at_all() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_was_recovered_ends_the_instance() {
+    let service = Service::start(calm).await;
+    let instance = start(&service).await;
+    write(&instance, "a", 3).await;
+    // The survivor lacked the last command, and others were done since.
+    service.change("diary", |kept| {
+        kept.generation += 1;
+        kept.records.truncate(2);
+        kept.records.extend(["b", "c", "d"].map(|body| NewRecord::new(format!("\"{body}\""))));
+    });
+    let why = soon(instance.ended()).await;
+    assert!(why.to_string().contains("was recovered"), "{why}");
+    assert_eq!(state(&start(&service).await).await.done, ["a 0", "a 1", "b", "c", "d"]);
+}
+
+#[tokio::test]
 async fn a_sealed_log_takes_no_commands_and_answers_queries() {
     let service = Service::start(calm).await;
     let instance = start(&service).await;

@@ -46,6 +46,14 @@ impl fmt::Display for ResumeToken {
     }
 }
 
+impl ResumeToken {
+    /// The token in the `ETag` of a log or of a read. Behind a full stop stands what tells apart two forms of the same.
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let tag = tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"');
+        tag.split_once('.').map_or(tag, |(token, _)| token).parse().ok()
+    }
+}
+
 /// A text that is no token of this service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a token that this service gave out")]

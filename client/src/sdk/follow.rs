@@ -24,7 +24,7 @@ use super::kinds::ReadError;
 use super::log::{Log, Page};
 use crate::api::error::ErrorCode;
 use crate::api::reading::{Consistency, ReadFrom, ReadQuery};
-use crate::types::{LogId, Position, Record};
+use crate::types::{Generation, LogId, Position, Record};
 
 /// How long one poll waits for a record.
 const WAIT: Duration = Duration::from_secs(10);
@@ -63,14 +63,22 @@ pub struct Follow {
 
 impl Follow {
     pub(super) fn new(log: Log, from: ReadFrom) -> Self {
-        let reader =
-            Reader { log, from, consistency: None, was_idle: true, bytes_max: None, log_id: None };
+        let reader = Reader {
+            log,
+            from,
+            consistency: None,
+            was_idle: true,
+            bytes_max: None,
+            log_id: None,
+            generation: None,
+        };
         Self { reader, ahead: JoinSet::new(), tail: None, is_over: false, ready: VecDeque::new() }
     }
 
-    /// The same follow, of the log of this id alone.
-    pub(super) const fn of_log(mut self, id: LogId) -> Self {
+    /// The same follow, of the log of this id alone, as the cluster of this generation keeps it.
+    pub(super) const fn of_log(mut self, id: LogId, generation: Option<Generation>) -> Self {
         self.reader.log_id = Some(id);
+        self.reader.generation = generation;
         self
     }
 
@@ -198,6 +206,8 @@ struct Reader {
     bytes_max: Option<u64>,
     /// The log that the first poll found: the name may come to mean another one.
     log_id: Option<LogId>,
+    /// Not of another one, if that matters.
+    generation: Option<Generation>,
 }
 
 /// Some records; none only if it is the last that there is.
@@ -261,6 +271,10 @@ impl Reader {
         let refuse = |reason| Err(Error::protocol(reason, Outcome::NotDone).into());
         if self.log_id.is_some_and(|log_id| log_id != page.log_id) {
             return refuse(format!("the answer is about log {}", page.log_id));
+        }
+        let generations = self.generation.zip(page.generation);
+        if let Some((_, now)) = generations.filter(|(known, now)| known != now) {
+            return refuse(format!("the cluster was recovered, in generation {now}"));
         }
         let begins = page.records.first().map_or(page.next, |record| record.position);
         if let ReadFrom::Position(position) = self.from

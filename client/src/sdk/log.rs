@@ -32,10 +32,11 @@ use crate::api::logs::{
 };
 use crate::api::reading::{ReadFrom, ReadQuery};
 use crate::api::records::Appended;
+use crate::api::resume::ResumeToken;
 use crate::api::{header, media, paths};
 use crate::types::{
-    Batch, BatchLimits, CursorName, Epoch, Fence, LogId, LogName, LogSettings, NewRecord, Position,
-    ProducerEpoch, ProducerId, Record, ReplicaId, Sequence,
+    Batch, BatchLimits, CursorName, Epoch, Fence, Generation, LogId, LogName, LogSettings,
+    NewRecord, Position, ProducerEpoch, ProducerId, Record, ReplicaId, Sequence,
 };
 
 /// Limits of a batch that the service could never take; its own are usually lower.
@@ -398,6 +399,8 @@ pub struct Page {
     pub epoch: Option<Epoch>,
     /// How fresh the answer is.
     pub as_of: Option<AsOf>,
+    /// The cluster's generation: another one since a recovery, which may have lost records.
+    pub generation: Option<Generation>,
 }
 
 impl Page {
@@ -415,6 +418,7 @@ impl Page {
             served_by: answer.parsed(header::SERVED_BY),
             epoch: answer.parsed(header::EPOCH),
             as_of: answer.parsed(header::AS_OF),
+            generation: answer.text("etag").and_then(ResumeToken::of_tag).map(|it| it.generation),
         })
     }
 }

@@ -16,9 +16,10 @@ use quorate_client::api::logs::{Dropped, LogDescription, Settings, TrimRequest};
 use quorate_client::api::media;
 use quorate_client::api::reading::ReadFrom;
 use quorate_client::api::records::Appended;
+use quorate_client::api::resume::ResumeToken;
 use quorate_client::types::{
-    Batch, BatchLimits, Digest, LogId, LogName, NewRecord, Position, ProducerEpoch, Record,
-    ReplicaAddr, Sequence, Timestamp,
+    Batch, BatchLimits, Digest, Generation, LogId, LogName, NewRecord, Position, ProducerEpoch,
+    Record, ReplicaAddr, Sequence, Timestamp,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -49,6 +50,8 @@ type Refusal = Box<Problem>;
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) id: u64,
+    /// How often the cluster was recovered.
+    pub(crate) generation: u32,
     pub(crate) first: u64,
     pub(crate) records: Vec<NewRecord>,
     pub(crate) is_sealed: bool,
@@ -308,7 +311,11 @@ impl Service {
         }
         let is_empty = from == next;
         let body = if is_empty { Vec::new() } else { frame.finish().to_vec() };
+        let generation = Generation { number: kept.generation, random: 7 };
+        let (log_id, next_token) = (LogId::new(kept.id), Position::new(next));
+        let token = ResumeToken { generation, log_id, next: next_token };
         let headers = vec![
+            ("etag", format!("W/\"{token}.{from}\"")),
             ("quorate-log-id", kept.id.to_string()),
             ("quorate-first", first.to_string()),
             ("quorate-next", next.to_string()),

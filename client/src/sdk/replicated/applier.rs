@@ -71,7 +71,7 @@ async fn follow<S: StateMachine>(instance: &Instance<S>, shelf: &Shelf) -> Resul
 
 fn begin<S: StateMachine>(instance: &Instance<S>) -> Follow {
     let follow = instance.log.follow(ReadFrom::Position(instance.applied()));
-    follow.of_log(instance.log_id).bytes_max(PAGE_BYTES_MAX)
+    follow.of_log(instance.log_id, instance.generation).bytes_max(PAGE_BYTES_MAX)
 }
 
 /// Ends when somebody has waited so long for a record.

@@ -79,7 +79,8 @@ pub enum EndReason {
         /// The first one that is there.
         first: Position,
     },
-    /// The log cannot be read any more: it was deleted, say, or another one has its name.
+    /// The log cannot be read any more: it was deleted, say, or another one has its name, or the cluster was recovered
+    /// and may lack commands that are applied here.
     Call(Arc<Error>),
     /// A task of the instance came to an unexpected end.
     Interrupted,

@@ -19,7 +19,7 @@ use super::machine::{CodecError, StateMachine};
 use super::tag::{InstanceId, Tag};
 use crate::sdk::error::{Error, Outcome};
 use crate::sdk::log::Log;
-use crate::types::{LogId, Position, Record};
+use crate::types::{Generation, LogId, Position, Record};
 
 /// Most records of one turn.
 const TURN_RECORDS_MAX: usize = 64;
@@ -43,6 +43,8 @@ pub(super) struct Instance<S: StateMachine> {
     pub(super) id: InstanceId,
     pub(super) log: Log,
     pub(super) log_id: LogId,
+    /// The cluster's, at the start.
+    pub(super) generation: Option<Generation>,
     state: RwLock<S>,
     turn: Turn<()>,
     reached: watch::Sender<Reached>,
@@ -64,11 +66,17 @@ struct Waiting<S: StateMachine> {
 }
 
 impl<S: StateMachine> Instance<S> {
-    pub(super) fn new(log: Log, log_id: LogId, state: S, applied: Position) -> Self {
+    pub(super) fn new(
+        log: Log,
+        (log_id, generation): (LogId, Option<Generation>),
+        state: S,
+        applied: Position,
+    ) -> Self {
         Self {
             id: InstanceId::random(),
             log,
             log_id,
+            generation,
             state: RwLock::new(state),
             turn: Turn::new(()),
             reached: watch::Sender::new(Reached { applied, is_complete: false, end: None }),

@@ -43,6 +43,7 @@ use super::producer::ProduceFailure;
 use super::retry::moment;
 use crate::api::error::ErrorCode;
 use crate::api::logs::{LogDescription, Settings};
+use crate::api::reading::{ReadFrom, ReadQuery};
 use crate::types::{LogName, LogSettings, Position};
 
 /// How a [`Replicated`] is started: `log.replicated(initial)`, settings, `start()`.
@@ -137,6 +138,8 @@ impl<S: StateMachine> ReplicatedBuilder<S> {
                 return Err(Error::usage(reason).into());
             }
         }
+        let now = ReadQuery::from(ReadFrom::Tail);
+        let history = (found.log_id, self.log.read_of(&now, Some(found.log_id)).await?.generation);
         let snapshots = Shelf::new(beside, found.log_id, self.part_bytes);
         let restored = snapshots.restore::<S>().await?;
         let (applied, state) = restored.unwrap_or((Position::ZERO, self.initial));
@@ -147,7 +150,7 @@ impl<S: StateMachine> ReplicatedBuilder<S> {
             let why = EndReason::HistoryLost { needed, first };
             return Err(ReplicatedError::ended(why, Outcome::NotDone));
         }
-        let instance = Arc::new(Instance::new(self.log, found.log_id, state, applied));
+        let instance = Arc::new(Instance::new(self.log, history, state, applied));
         tracing::debug!(
             log = %instance.log.name(), instance = %instance.id, %applied,
             "a replicated state machine started"
