@@ -42,7 +42,7 @@ unit:
 # Real processes and real sockets; with a name, only the tests that carry it.
 e2e name="":
     cargo build --locked -p quorate
-    cargo build --locked -p quorate-client --example bank
+    cargo build --locked -p quorate-client --examples
     QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
 
 # The dashboard in a real browser (installs chromium if the system's packages have it).
@@ -59,7 +59,7 @@ screenshots folder="target/screenshots": setup-browser
 # The long proofs, with the program as it ships; with a name, only the tests that carry it.
 prove name="": setup setup-python
     cargo build --locked --release -p quorate
-    cargo build --locked --release -p quorate-client --example bank
+    cargo build --locked --release -p quorate-client --examples
     QUORATE_PROVE=1 QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
     {{ if name == "" { quote(just_executable()) + " mutants" } else { "" } }}
 

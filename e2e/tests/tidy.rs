@@ -16,6 +16,8 @@ mod names;
 mod promises;
 #[path = "tidy/rules.rs"]
 mod rules;
+#[path = "tidy/shown.rs"]
+mod shown;
 #[path = "tidy/source.rs"]
 mod source;
 #[path = "tidy/weight.rs"]
@@ -280,6 +282,26 @@ fn a_released_format_that_changed_is_found() {
     let changed = [("migrations/src/v1/mod.rs", "//! V1, edited.\n"), record];
     assert_found(&changed, 1, "frozen");
     assert_found(&[record], 1, "frozen");
+}
+
+#[test]
+fn what_the_client_offers_without_an_example_is_found() {
+    let sdk = ("client/src/sdk/mod.rs", "//! A.\nmod log;\npub use log::Log;\n");
+    let log = |docs: &str| {
+        format!(
+            "//! A.\n/// A log.\n{docs}pub struct Log;\nimpl Log {{\n    pub fn seal(&self) {{}}\n}}\n"
+        )
+    };
+    let shown = log("/// ```no_run\n/// fn f(log: Log) { log.seal(); }\n/// ```\n");
+    assert_clean(&[sdk, ("client/src/sdk/log.rs", &shown)]);
+    let not_called = log("/// ```no_run\n/// fn f(log: Log) {}\n/// ```\n");
+    assert_found(&[sdk, ("client/src/sdk/log.rs", &not_called)], 8, "the method `seal`");
+    let not_compiled = log("/// ```text\n/// fn f(log: Log) { log.seal(); }\n/// ```\n");
+    assert_eq!(findings(&Tree::of(&[sdk, ("client/src/sdk/log.rs", &not_compiled)])).len(), 2);
+    let page = ("client/README.md", "```rust\nlet log: Log; log.seal();\n```\n");
+    assert_clean(&[sdk, ("client/src/sdk/log.rs", &log("")), page]);
+    let contract = ("client/src/api/plans.rs", "//! A.\npub struct Plan;\n");
+    assert_found(&[sdk, page, contract], 1, "shows anything of it");
 }
 
 #[test]

@@ -423,6 +423,14 @@ pub enum SideEffects {
 }
 
 /// The body of every error: a problem document as in RFC 9457.
+///
+/// ```
+/// use quorate_client::api::error::{ErrorCode, Problem, SideEffects};
+///
+/// let problem = Problem::new(ErrorCode::NoLeader);
+/// assert_eq!((problem.status, problem.retryable), (503, true));
+/// assert_eq!(problem.side_effects, SideEffects::None);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {

@@ -68,6 +68,23 @@ pub fn read_head(first: Position, count: u32, records: &[u8]) -> [u8; HEAD_BYTES
 }
 
 /// Makes a read's frame record by record, where they do not lie in a chunk already.
+///
+/// ```
+/// use quorate_client::api::frame::{ReadFrame, ReadFrameBuilder};
+/// use quorate_client::types::{Headers, Position, Record, Timestamp};
+///
+/// let record = Record {
+///     position: Position::new(17),
+///     time: Timestamp::new(1_795_464_957_000),
+///     headers: Headers::none(),
+///     body: "hello".into(),
+/// };
+/// let mut frame = ReadFrameBuilder::new(Position::new(17), 64);
+/// frame.push(&record);
+/// let mut body = frame.finish();
+/// let frame = ReadFrame::take(&mut body).unwrap().unwrap();
+/// assert_eq!(frame.records().next().unwrap().unwrap(), record);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ReadFrameBuilder {
     frame: BytesMut,

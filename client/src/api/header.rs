@@ -1,5 +1,13 @@
 //! Header names, in lower case as HTTP/2 has them; and the one header value with a form of its own.
 //!
+//! ```
+//! use quorate_client::api::{header, media};
+//!
+//! // What a program in whatever language sends to append at one tail only.
+//! let head = format!("content-type: {}\r\n{}: \"17\"\r\n", media::NDJSON, header::IF_MATCH);
+//! assert_eq!(head, "content-type: application/x-ndjson\r\nif-match: \"17\"\r\n");
+//! ```
+//!
 //! Not here: the headers of a record, which are part of what is stored (`types::Headers`).
 
 use std::fmt;

@@ -21,6 +21,18 @@ const VERSION: u8 = 1;
 const BYTES: usize = 1 + 4 + 8 + 8 + 8;
 
 /// A place in one log of one history.
+///
+/// ```
+/// use quorate_client::api::resume::ResumeToken;
+/// use quorate_client::types::{Generation, LogId, Position};
+///
+/// let token = ResumeToken {
+///     generation: Generation { number: 1, random: 7 },
+///     log_id: LogId::new(3),
+///     next: Position::new(17),
+/// };
+/// assert_eq!(token.to_string().parse(), Ok(token));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ResumeToken {
     /// The history.

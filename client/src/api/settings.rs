@@ -7,6 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 /// Answer to GET on the settings of the replica that answers.
+///
+/// ```
+/// use quorate_client::api::settings::SettingList;
+///
+/// let answer = r#"{"settings":[{"key":"limits.logs_max","value":"1000","origin":"default","is_given":false,"about":"Most logs."}]}"#;
+/// let told: SettingList = serde_json::from_str(answer).unwrap();
+/// assert_eq!(told.settings[0].value, "1000");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SettingList {

@@ -28,15 +28,20 @@ use crate::types::{CheckpointLabel, EntryIndex};
 ///
 /// ```no_run
 /// # async fn run(quorate: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use quorate_client::api::activity::ActivityQuery;
+/// use quorate_client::api::audit::AuditReport;
+/// use quorate_client::api::performance::Step;
+///
 /// let admin = quorate.admin();
 /// println!("{}", admin.status().await?.verdict.sentence);
 /// if admin.is_ready().await? {
-///     println!("{:?}", admin.performance(Default::default()).await?);
+///     println!("{:?}", admin.performance(Step::Second).await?);
 /// }
-/// for done in admin.activity(&Default::default()).await?.activity {
+/// for done in admin.activity(&ActivityQuery::default()).await?.activity {
 ///     println!("{done:?}");
 /// }
-/// println!("{:?}", admin.audit().await?);
+/// let same: AuditReport = admin.audit().await?;
+/// println!("{same:?}");
 /// # Ok(())
 /// # }
 /// ```
@@ -153,7 +158,10 @@ impl Admin {
     ///
     /// ```no_run
     /// # async fn run(admin: quorate_client::Admin) -> Result<(), Box<dyn std::error::Error>> {
-    /// let made = admin.make_checkpoint(Some("before-the-move".parse()?)).await?;
+    /// use quorate_client::types::CheckpointLabel;
+    ///
+    /// let label = CheckpointLabel::new("before-the-move")?;
+    /// let made = admin.make_checkpoint(Some(label)).await?;
     /// for kept in admin.checkpoints().await? {
     ///     println!("{} made {}, label {:?}", kept.checkpoint, kept.made, kept.label);
     /// }
@@ -229,10 +237,11 @@ impl Admin {
 /// ```no_run
 /// # async fn run(admin: quorate_client::Admin) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::io::Write as _;
+/// use quorate_client::api::checkpoints::ArchiveQuery;
 ///
 /// let newest = admin.snapshots().await?.pop().ok_or("nothing is kept yet")?;
 /// println!("{:?}", admin.snapshot(newest.checkpoint).await?);
-/// let mut archive = admin.archive(newest.checkpoint, &Default::default()).await?;
+/// let mut archive = admin.archive(newest.checkpoint, &ArchiveQuery::default()).await?;
 /// let mut file = std::fs::File::create("orders.quorate")?;
 /// while let Some(piece) = archive.next().await? {
 ///     file.write_all(&piece)?;

@@ -67,10 +67,18 @@ impl Admin {
     /// ```no_run
     /// # async fn run(admin: quorate_client::Admin) -> Result<(), Box<dyn std::error::Error>> {
     /// use quorate_client::ChangeErrorKind;
+    /// use quorate_client::api::changes::Override;
     /// use quorate_client::api::plans::Wish;
+    /// use quorate_client::types::{Reason, Typed};
     ///
     /// let plan = admin.plan(&Wish::Remove { replicas: vec!["3".parse()?] }).await?;
-    /// match admin.apply(&plan, Vec::new()).await {
+    /// let blocking = plan.checks.iter().filter_map(|check| {
+    ///     // What has to be typed is shown to somebody who knows why.
+    ///     let typed = Typed::new(check.type_to_override.as_ref()?).ok()?;
+    ///     let reason = Reason::new("its disk is broken").ok()?;
+    ///     Some(Override { check: check.id, typed, reason })
+    /// });
+    /// match admin.apply(&plan, blocking.collect()).await {
     ///     Ok(change) => println!("change {} is under way", change.id),
     ///     Err(error) if error.kind() == ChangeErrorKind::StalePlan => {
     ///         println!("somebody was faster; now it would be {:?}", error.fresh_plan());

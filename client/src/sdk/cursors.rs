@@ -20,9 +20,9 @@ impl Log {
     ///
     /// ```no_run
     /// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
-    /// use quorate_client::types::Position;
+    /// use quorate_client::types::{CursorName, Position};
     ///
-    /// let billing = "billing".parse()?;
+    /// let billing: CursorName = "billing".parse()?;
     /// log.set_cursor(&billing, Position::new(17)).await?;
     /// println!("{:?}", log.cursor(&billing).await?);
     /// for cursor in log.cursors(&Default::default()).await?.cursors {

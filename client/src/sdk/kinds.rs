@@ -13,6 +13,17 @@ use crate::api::error::ErrorCode;
 use crate::api::plans::Plan;
 
 /// The kinds of an operation.
+///
+/// ```
+/// use quorate_client::Error;
+/// use quorate_client::sdk::Kind;
+///
+/// /// Whether it is worth waiting, whatever was asked for.
+/// fn is_passing<K: Kind>(error: &Error<K>) -> bool {
+///     println!("{:?}: {error}", error.kind());
+///     error.is_retryable()
+/// }
+/// ```
 pub trait Kind: Copy + Eq + fmt::Debug + Send + Sync + 'static + sealed::Kind {
     /// What a code of the contract is among them, if it is one of its own.
     #[doc(hidden)]

@@ -13,6 +13,27 @@ use tower::{Layer, Service, ServiceExt as _};
 
 /// What a layer of a client wraps, and becomes again: it takes a request and gives its answer, of
 /// [`reqwest`](crate::sdk::reqwest), or an error of any kind.
+///
+/// ```no_run
+/// use quorate_client::sdk::reqwest::Request;
+/// use quorate_client::{Client, HttpService, LayerError};
+/// use tower::{ServiceExt as _, service_fn};
+/// use tower::layer::layer_fn;
+///
+/// # fn run() -> Result<(), quorate_client::Error> {
+/// let quiet_at_night = layer_fn(|http: HttpService| {
+///     service_fn(move |request: Request| {
+///         let http = http.clone();
+///         async move {
+///             if is_night() { Err(LayerError::from("it is night")) } else { http.oneshot(request).await }
+///         }
+///     })
+/// });
+/// let quorate = Client::builder().seeds("http://a:7001")?.layer(quiet_at_night).build()?;
+/// # Ok(())
+/// # }
+/// # fn is_night() -> bool { false }
+/// ```
 pub type HttpService = BoxCloneSyncService<Request, Response, LayerError>;
 
 /// An error of the layers around an HTTP client, or of that.

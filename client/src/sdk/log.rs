@@ -53,7 +53,7 @@ const LIMITS: BatchLimits = BatchLimits {
 /// ```no_run
 /// # async fn run(quorate: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// use quorate_client::api::reading::{ReadFrom, ReadQuery};
-/// use quorate_client::types::{Batch, BatchLimits, LogSettings, NewRecord};
+/// use quorate_client::types::{Batch, BatchLimits, LogSettings, NewRecord, ProducerEpoch};
 ///
 /// let log = quorate.log("orders".parse()?);
 /// let made = log.create(&LogSettings::default()).await?;
@@ -71,6 +71,14 @@ const LIMITS: BatchLimits = BatchLimits {
 /// println!("{:?}, next comes {}", log.describe().await?, log.tail().await?);
 /// println!("{:?}", log.would_trim(page.next).await?);
 /// log.trim(page.next).await?;
+///
+/// // Many records, an endless read, and a place that is kept:
+/// let producer = log.producer().start();
+/// producer.submit("four").await?;
+/// let numbered = log.sequencer("feeder".parse()?, ProducerEpoch::new(1));
+/// let mut records = log.follow(ReadFrom::Tail);
+/// let billing = log.consumer("billing".parse()?).start().await?;
+///
 /// log.seal().await?;
 /// println!("{:?}", log.would_delete().await?);
 /// log.delete().await?;

@@ -12,6 +12,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How a client tries again.
+///
+/// ```
+/// use std::time::Duration;
+/// use quorate_client::RetryPolicy;
+///
+/// // Gives up early, and never sends more than ten repetitions at once and one a second.
+/// let brief = RetryPolicy {
+///     deadline: Duration::from_secs(2),
+///     budget_max: 10,
+///     budget_per_second: 1,
+///     ..RetryPolicy::default()
+/// };
+/// assert!(brief.is_on());
+/// assert!(!RetryPolicy::none().is_on());
+/// ```
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
     /// Most attempts of one call, the first included.

@@ -8,6 +8,13 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A SHA-256 digest.
+///
+/// ```
+/// use quorate_client::types::Digest;
+///
+/// let digest = Digest::new([7; 32]);
+/// assert_eq!(digest.to_string().parse(), Ok(digest));
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(
     feature = "schema",

@@ -41,6 +41,14 @@ number! {
 }
 
 /// What tells an entry from every other. Ordered by term, leader, index.
+///
+/// ```
+/// use quorate_client::types::{EntryId, EntryIndex, Term};
+///
+/// let (older, newer) = (Term::new(3), Term::new(4));
+/// let entry = |term| EntryId::new(term, 1, EntryIndex::new(17));
+/// assert!(entry(older) < entry(newer));
+/// ```
 #[derive(
     Clone,
     Copy,

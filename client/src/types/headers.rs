@@ -21,6 +21,14 @@ pub(super) const HEADER_LENGTHS_BYTES: usize = 5;
 /// An ordered list of headers; the same name may come twice.
 ///
 /// A name is 1–255 bytes of visible ASCII; a value is any bytes.
+///
+/// ```
+/// use quorate_client::types::{Headers, NewRecord};
+///
+/// let headers = Headers::from_pairs([("kind", "refund"), ("till", "7")]).unwrap();
+/// let record = NewRecord { headers, ..NewRecord::new("12.50") };
+/// assert_eq!(record.headers.get("kind"), Some(&b"refund"[..]));
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Headers {
     packed: Bytes,

@@ -11,6 +11,13 @@
 pub struct NumberError;
 
 /// Reads a number in the one way in which it is written: digits alone, the first of several not 0.
+///
+/// ```
+/// use quorate_client::types::{NumberError, parse_number};
+///
+/// assert_eq!(parse_number("17"), Ok(17));
+/// assert_eq!(parse_number("+17"), Err(NumberError));
+/// ```
 pub fn parse_number(text: &str) -> Result<u64, NumberError> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     let is_padded = text.len() > 1 && text.starts_with('0');

@@ -44,6 +44,13 @@ impl Position {
 }
 
 /// Positions from one (included) until another (not included).
+///
+/// ```
+/// use quorate_client::types::{Position, PositionRange};
+///
+/// assert!(PositionRange::new(Position::ZERO, Position::new(17)).is_ok());
+/// assert!(PositionRange::new(Position::new(17), Position::ZERO).is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PositionRange {
     from: Position,

@@ -9,6 +9,13 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A moment, to the millisecond.
+///
+/// ```
+/// use quorate_client::types::Timestamp;
+///
+/// assert_eq!(Timestamp::new(1_000).to_string(), "1970-01-01T00:00:01.000Z");
+/// assert_eq!("1970-01-01T00:00:01Z".parse(), Ok(Timestamp::new(1_000)));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(
     feature = "schema",

@@ -8,6 +8,12 @@
 pub const TOKEN_BYTES_MAX: usize = 128;
 
 /// Why a text is no token.
+///
+/// ```
+/// use quorate_client::types::{ProducerId, TokenError};
+///
+/// assert_eq!(ProducerId::new("till 7"), Err(TokenError::NotVisible));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {

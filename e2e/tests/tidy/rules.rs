@@ -1,8 +1,8 @@
 //! The rules of the house that a machine can check: the list of them, and what a finding is.
 //!
 //! A rule is a function from the whole tree to what it found: file, line and reason. It speaks of
-//! code, not of comments or literals. Rules stand in files by subject: `floors`, `fences`, `names`
-//! and `promises`.
+//! code, not of comments or literals. Rules stand in files by subject: `floors`, `fences`, `names`,
+//! `promises` and `shown`.
 //!
 //! Not here: lengths. A person judges those.
 
@@ -19,6 +19,7 @@ use crate::promises::{
     a_script_or_fixture_is_run, a_test_asserts, no_statement_begins_with_matches,
     what_is_frozen_is_unchanged,
 };
+use crate::shown::what_the_client_offers_is_shown;
 use crate::source::{Source, Tree, line_of};
 use std::fmt;
 
@@ -55,6 +56,7 @@ pub(crate) const RULES: &[Rule] = &[
     no_statement_begins_with_matches,
     a_script_or_fixture_is_run,
     what_is_frozen_is_unchanged,
+    what_the_client_offers_is_shown,
 ];
 
 fn a_file_opens_with_a_module_comment(tree: &Tree) -> Vec<Finding> {

@@ -31,14 +31,21 @@ pub const IN_FLIGHT_MAX: usize = 5;
 /// ```no_run
 /// # async fn run(log: quorate_client::Log) -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
+/// use quorate_client::{IN_FLIGHT_MAX, Stored};
 ///
 /// let producer = log
 ///     .producer()
 ///     .id("till-7".parse()?)                      // takes over from an earlier life
+///     .fence("till-7".parse()?)                   // only while the log has this fence
 ///     .linger(Duration::from_millis(2))
+///     .batch_records_max(500)
+///     .batch_bytes_max(256 << 10)
+///     .in_flight_max(IN_FLIGHT_MAX)
 ///     .in_flight_bytes_max(4 << 20)
+///     .deadline(Duration::from_secs(30))
 ///     .start();
-/// producer.submit("hello").await?.await?;
+/// let stored: Stored = producer.submit("hello").await?.await?;
+/// println!("{} at {}", producer.id(), stored.position);
 /// # Ok(())
 /// # }
 /// ```
@@ -175,6 +182,7 @@ impl ProducerBuilder {
 ///     let _ticket = producer.submit(format!("order {number}")).await?;
 /// }
 /// producer.flush().await?; // all of them are stored
+/// producer.close().await?;
 /// # Ok(())
 /// # }
 /// ```

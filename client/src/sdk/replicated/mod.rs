@@ -55,6 +55,9 @@ use crate::types::{LogName, LogSettings, Position};
 /// let bank = log
 ///     .replicated(empty)
 ///     .snapshot_commands(100_000)
+///     .snapshot_bytes(16 << 20)
+///     .snapshot_part_bytes(128 << 10)
+///     .in_flight_max(64)
 ///     .deadline(Duration::from_secs(10))
 ///     .start()
 ///     .await?;
@@ -221,7 +224,7 @@ async fn watched<S: StateMachine>(instance: Arc<Instance<S>>, task: impl Future<
 /// # async fn run(quorate: quorate_client::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// # use bytes::Bytes;
 /// # use quorate_client::codec::{from_json, to_json};
-/// # use quorate_client::{CodecError, StateMachine};
+/// # use quorate_client::{CodecError, EndReason, StateMachine};
 /// #[derive(Default)]
 /// struct Counter(u64);
 ///
@@ -244,6 +247,12 @@ async fn watched<S: StateMachine>(instance: Arc<Instance<S>>, task: impl Future<
 /// let after = counter.execute(1).await?;
 /// let now = counter.query(|counter| counter.0).await?;
 /// assert!(now >= after);
+/// println!("{} up to {}", counter.query_local(|counter| counter.0)?, counter.applied());
+///
+/// let still = counter.clone();
+/// counter.close().await?;
+/// assert!(matches!(still.ended().await, EndReason::Closed));
+/// println!("{:?}", still.end_reason());
 /// # Ok(())
 /// # }
 /// ```
