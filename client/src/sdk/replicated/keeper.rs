@@ -92,6 +92,8 @@ impl<S: StateMachine> Keeper<S> {
     }
 
     async fn attempt(&mut self) -> Result<Attempt, CodecError> {
+        // Refused if the name means another log by now: its snapshots are none of ours to trim.
+        self.instance.log.describe_of(self.instance.log_id).await?;
         let look = self.shelf.look().await?;
         let known = look.newest.as_ref().map(|(_, manifest)| manifest.position);
         if let Some(position) = known.filter(|position| *position > self.newest.0) {

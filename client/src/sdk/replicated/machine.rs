@@ -77,7 +77,8 @@ pub trait StateMachine: Sized + Send + Sync + 'static {
     /// of the program has to understand what an earlier one wrote.
     fn decode(bytes: &[u8]) -> Result<Self::Command, CodecError>;
 
-    /// The whole state. No command is applied meanwhile, and queries go on.
+    /// The whole state. No command is applied meanwhile, and queries go on. It had better take less than 10 s: after 15 s
+    /// without a word of it, another instance begins one of its own, and the earlier one is given up.
     fn snapshot(&self) -> Result<Bytes, CodecError>;
 
     /// The state that a snapshot holds.
