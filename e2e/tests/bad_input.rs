@@ -183,6 +183,11 @@ fn places() -> Vec<Case> {
         case("an unknown snapshot", ("GET", "/v1/snapshots/999999"), &[UnknownCheckpoint]),
         case("a backup of nothing", ("GET", "/v1/snapshots/0/archive"), &[UnknownCheckpoint]),
         case(
+            "a backup of what is yet to come",
+            ("GET", "/v1/snapshots/999999/archive"),
+            &[UnknownCheckpoint],
+        ),
+        case(
             "a bad log of a backup",
             ("GET", "/v1/snapshots/1/archive?log=a,,b"),
             &[InvalidParameter],

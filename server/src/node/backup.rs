@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use client::api::reading::Consistency;
 use client::types::{EntryIndex, LogId, LogName, Position};
 use migrations::latest::backup::{BackupHead, BackupPart, MAGIC, StateName};
 use migrations::latest::manifest::Manifest;
@@ -58,6 +59,10 @@ impl Node {
         self.check_state()?;
         let core = &*self.core;
         let permit = core.backups.admit(0).ok_or(BackupError::TooMany { retry_after: LATER })?;
+        // What lies beyond the last entry that was applied here is lacking here, or it does not exist.
+        if *core.applied.borrow() < request.since.max(Some(checkpoint)) {
+            self.be_fresh(Consistency::Linearizable).await?;
+        }
         let applied = *core.applied.borrow();
         let checkpoints = (core.probes.checkpoints)();
         let state = core.state.clone();
@@ -136,9 +141,6 @@ impl Certified {
 impl Source<'_> {
     fn certified(&self, checkpoint: EntryIndex) -> Result<Certified, BackupError> {
         let behind = BackupError::Behind { checkpoint, retry_after: SOON };
-        if self.applied < Some(checkpoint) {
-            return Err(behind);
-        }
         let known = self.checkpoints.iter().find(|known| known.entry.index == checkpoint);
         let known = known.ok_or(BackupError::UnknownCheckpoint { checkpoint })?;
         let Some(certificate) = known.certificate.clone() else { return Err(behind) };
