@@ -38,7 +38,7 @@ pub struct ReadQuery {
         feature = "schema",
         schemars(
             with = "Option<String>",
-            regex(pattern = "^[0-9]{1,9}(ms|s|m|h)?( [0-9]{1,9}(ms|s|m|h))*$")
+            regex(pattern = "^([0-9]{1,6}(ms|s|m|h)?|[0-9]{1,4}m [0-9]{1,4}s)$")
         )
     )]
     pub wait: Option<Duration>,
@@ -94,7 +94,7 @@ pub struct LookQuery {
     schemars(with = "String", extend("anyOf" = [
         { "enum": ["first", "tail"] },
         { "pattern": "^-?(0|[1-9][0-9]{0,18})$" },
-        { "format": "date-time", "pattern": "^(19[7-9]|[2-9][0-9]{2})[0-9]-" },
+        { "format": "date-time", "pattern": "^(19[7-9][0-9]|[2-9][0-9]{3})-" },
     ]))
 )]
 pub enum ReadFrom {

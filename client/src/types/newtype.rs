@@ -29,7 +29,7 @@ pub fn parse_number(text: &str) -> Result<u64, NumberError> {
 
 /// Defines a cheap-to-clone text whose every value passed `check`, and which therefore has such a pattern and length.
 macro_rules! checked_text {
-    ($(#[$doc:meta])* $name:ident, $error:ty, $check:path, $pattern:literal, $min:literal..=$max:expr) => {
+    ($(#[$doc:meta])* $name:ident, $error:ty, $check:path, $pattern:expr, $min:literal..=$max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(

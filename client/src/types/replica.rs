@@ -287,6 +287,18 @@ fn check_zone(text: &str) -> Result<(), ZoneError> {
     if text.chars().any(char::is_control) { Err(ZoneError::Control) } else { Ok(()) }
 }
 
+/// An address as a pattern: with a name, four numbers, or an IPv6 address in brackets.
+#[cfg(feature = "schema")]
+const ADDR_PATTERN: &str = concat!(
+    r"^https?://([A-Za-z0-9._-]{1,253}|\[(",
+    "([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:",
+    "|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}",
+    "|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}",
+    "|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|[0-9A-Fa-f]{1,4}:(:[0-9A-Fa-f]{1,4}){1,6}",
+    r"|:((:[0-9A-Fa-f]{1,4}){1,7}|:))\])",
+    "(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?$",
+);
+
 /// Longest address of a replica, in bytes: scheme, a name of 253 bytes, colon and port.
 pub const REPLICA_ADDR_BYTES_MAX: usize = 8 + 253 + 1 + 5;
 
@@ -294,7 +306,7 @@ checked_text! {
     /// Where a replica answers: `http://host:port` or `https://host:port`, and nothing behind it. At
     /// most [`REPLICA_ADDR_BYTES_MAX`] bytes.
     ReplicaAddr, ReplicaAddrError, check_addr,
-    r"^https?://([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[1-9][0-9]{0,4})?$", 8..=REPLICA_ADDR_BYTES_MAX
+    ADDR_PATTERN, 8..=REPLICA_ADDR_BYTES_MAX
 }
 
 impl ReplicaAddr {

@@ -20,7 +20,10 @@ use std::str::FromStr;
 #[cfg_attr(
     feature = "schema",
     derive(schemars::JsonSchema),
-    schemars(with = "String", extend("format" = "date-time"))
+    schemars(
+        with = "String",
+        extend("format" = "date-time", "pattern" = "^(19[7-9][0-9]|[2-9][0-9]{3})-")
+    )
 )]
 pub struct Timestamp(u64);
 

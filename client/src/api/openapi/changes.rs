@@ -94,6 +94,7 @@ fn begin(schemas: &mut Schemas) -> Written {
     Operation::new(schemas, TAG, ("POST", paths::CHANGES), words)
         .query::<EffectQuery>()
         .takes(&[header::IF_MATCH])
+        .matched_by(super::headers::QUOTED_OR_BARE)
         .changes()
         .body::<ChangeRequest>("What is wished for, and which checks are overridden.")
         .tells::<Plan>(200, "Nothing was begun: this is the plan.", &[])

@@ -31,6 +31,14 @@ pub(super) const OF_EVERY_ERROR: &[&str] = OF_EVERY_ANSWER;
 pub(super) const OF_A_LOG: &[&str] =
     &[header::LOG_ID, header::FIRST, header::TAIL, header::SEALED, "etag"];
 
+/// A number in quotes.
+pub(super) const QUOTED: &str = "^\"(0|[1-9][0-9]{0,18})\"$";
+/// The same, or the `ETag` of a log.
+pub(super) const QUOTED_OR_TAG: &str =
+    "^\"((0|[1-9][0-9]{0,18})|AQ[A-Za-z0-9_-]{36}[AEIMQUYcgkosw048](\\.[0-9a-f]{16})?)\"$";
+/// A number, in quotes or without.
+pub(super) const QUOTED_OR_BARE: &str = "^((0|[1-9][0-9]{0,18})|\"(0|[1-9][0-9]{0,18})\")$";
+
 /// A header that is asked with.
 pub(super) fn asked(schemas: &mut Schemas, name: &str) -> Value {
     parameters(schemas).remove(name).expect("a header that is asked with is in the table")
@@ -51,14 +59,13 @@ pub(super) fn told(names: &[&str]) -> Value {
 
 /// All headers that can be asked with, by name.
 pub(super) fn parameters(schemas: &mut Schemas) -> Map<String, Value> {
-    let tag = |text: &str| json!({ "type": "string", "description": text });
     let text = || json!({ "type": "string" });
     let all = [
         (
             header::IF_MATCH,
             "Only if this still holds: the tail of a log, or the position of a cursor, in quotes, as a number or as \
              the `ETag` of the log; the epoch of a plan.",
-            tag("In quotes, as in `\"42\"`."),
+            json!({ "type": "string", "pattern": QUOTED }),
         ),
         (
             header::IF_NONE_MATCH,

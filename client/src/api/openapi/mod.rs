@@ -75,7 +75,8 @@ A replicated log. Every replica takes every request: what only the leader can do
 sent there with 307 if it prefers that.\n\n\
 Every error is a problem document (RFC 9457) with a `code`, and says whether the same request may succeed later and \
 whether it is certain that nothing happened. A request that cannot be understood is refused; nothing in it is \
-ignored. HEAD is answered wherever GET is, with the same headers and without the body.";
+ignored. HEAD is answered wherever GET is, with the same headers and without the body. Whole numbers in JSON are written without \
+a fraction and without an exponent.";
 
 /// The document, made once.
 pub fn document() -> &'static Value {

@@ -208,8 +208,23 @@ impl<'s> Operation<'s> {
 
     /// Takes these headers.
     pub(super) fn takes(mut self, names: &[&'static str]) -> Self {
-        let schemas = &mut *self.schemas;
-        self.parameters.extend(names.iter().map(|name| headers::asked(schemas, name)));
+        let is_look = matches!(self.method.as_str(), "get" | "head");
+        for name in names {
+            let mut parameter = headers::asked(self.schemas, name);
+            if *name == header::IF_NONE_MATCH && !is_look {
+                // What changes something has no tag to compare with: only that there is nothing yet.
+                parameter["schema"]["const"] = "*".into();
+            }
+            self.parameters.push(parameter);
+        }
+        self
+    }
+
+    /// What it takes in `If-Match` looks like this.
+    pub(super) fn matched_by(mut self, pattern: &str) -> Self {
+        let found = self.parameters.iter_mut().find(|known| known["name"] == header::IF_MATCH);
+        let found = found.expect("it takes If-Match");
+        found["schema"]["pattern"] = pattern.into();
         self
     }
 

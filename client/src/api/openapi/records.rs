@@ -68,6 +68,7 @@ fn append(schemas: &mut Schemas) -> Written {
     ];
     Operation::new(schemas, TAG, ("POST", paths::RECORDS), words)
         .takes(CONDITIONS)
+        .matched_by(super::headers::QUOTED_OR_TAG)
         .at_leader()
         .bodies("The records.", contents)
         .tells::<Appended>(200, "They are stored.", &[header::IDEMPOTENCY_REPLAYED])
