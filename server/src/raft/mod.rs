@@ -528,6 +528,8 @@ fn config(timings: Timings) -> Result<Config, BuildError> {
         api_channel_size: Some(4096),
         // The batcher in front of us makes the batches; an entry need not wait for company here.
         broadcast_submitted_on_append: Some(true),
+        // Who was just let in, or comes back, opens its door within a few of these; doubling from there.
+        backoff: "25ms 50ms ...1s".to_owned(),
         ..Config::default()
     }
     .validate()
