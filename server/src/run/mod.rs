@@ -25,6 +25,7 @@ mod syncs;
 mod verification;
 
 use std::io;
+use std::net::TcpListener as StdTcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,24 +70,80 @@ pub enum Ended {
     Stopped,
 }
 
-/// Runs one replica until it is told to stop, or cannot go on.
+/// How a replica leaves that is told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaving {
+    /// Leadership is handed on, and requests under way are finished.
+    InOrder,
+    /// As if its process were killed: nothing is handed on, and what is under way is cut.
+    AtOnce,
+}
+
+/// The two listeners of a replica.
+#[derive(Debug)]
+pub struct Bound {
+    clients: TcpListener,
+    peers: TcpListener,
+}
+
+impl Bound {
+    fn bind(config: &Config, callers: &Handle) -> Result<Self, RunError> {
+        let clients = {
+            let _bound_there = callers.enter();
+            bind(config.listen)?
+        };
+        Ok(Self { clients, peers: bind(config.peer_listen)? })
+    }
+
+    /// Listeners that somebody else has bound, to the addresses that the settings name.
+    pub fn given(
+        clients: StdTcpListener,
+        peers: StdTcpListener,
+        callers: &Handle,
+    ) -> io::Result<Self> {
+        for listener in [&clients, &peers] {
+            listener.set_nonblocking(true)?;
+        }
+        let clients = {
+            let _bound_there = callers.enter();
+            TcpListener::from_std(clients)?
+        };
+        Ok(Self { clients, peers: TcpListener::from_std(peers)? })
+    }
+}
+
+/// Runs one replica until a signal tells it to stop, or it cannot go on. The process is its own: its diagnostics go to
+/// standard error.
 ///
 /// Callers are served on the threads of `callers`. What the group waits for (heartbeats, entries, votes) then never
 /// waits in a queue behind ten thousand of them: it has threads that sleep most of the time, and the system lets those
 /// run first.
 pub async fn serve(config: Config, callers: &Handle) -> Result<Ended, RunError> {
     telemetry::start(&config.diagnostics)?;
+    let bound = Bound::bind(&config, callers)?;
+    let ends_with_stdin = config.rehearsal.ends_with_stdin;
+    let told = async move {
+        told_to_stop(ends_with_stdin).await;
+        Leaving::InOrder
+    };
+    Box::pin(serve_bound(config, bound, callers, told)).await
+}
+
+/// Runs one replica, of which a process may hold several, until `told` says how it leaves, or until it cannot go on. Where
+/// its diagnostics go, and which signals mean what, is the process's affair; of a panic the process is not told either.
+pub async fn serve_bound(
+    config: Config,
+    bound: Bound,
+    callers: &Handle,
+    told: impl Future<Output = Leaving> + Send,
+) -> Result<Ended, RunError> {
     let mut world = World::real();
     world.callers = world.tasks.on(callers.clone());
     let metrics = Metrics::new();
     let descriptors = Descriptors::of(listen::raise_descriptor_limit());
     let clients = config.clients.clone().within_descriptors(descriptors.clients);
-    let listener = {
-        let _bound_there = callers.enter();
-        bind(config.listen)?
-    };
+    let Bound { clients: listener, peers } = bound;
     let clients = listening(&world, &metrics, Door::Clients, listener, clients);
-    let peers = bind(config.peer_listen)?;
     let limits = config.peers.clone().within_descriptors(descriptors.peers);
     // They come from few addresses, and one may have all.
     let connections_per_address_max = limits.connections_max;
@@ -107,18 +164,22 @@ pub async fn serve(config: Config, callers: &Handle) -> Result<Ended, RunError> 
             Running::start(&config, entered, opened, &early, &world, &metrics, descriptors);
         Ok((running.await?, early.door))
     };
-    let mut told = Box::pin(told_to_stop(&config));
+    let mut told = Box::pin(told);
     let started = tokio::select! {
         result = Box::pin(starting) => result.map(Some),
-        () = &mut told => Ok(None),
+        _ = &mut told => Ok(None),
     };
+    let mut drain_max = config.clients.drain_max;
     let result = match started {
         Ok(Some((running, peers))) => {
             front.serve(Front::new(running.node.clone(), options, metrics.clone(), world.clone()));
             let doors = Doors { front, peers, told };
             let result = running.until_ended(&config, &world, &metrics, &broken, doors).await;
             running.stop(&config).await;
-            result
+            if matches!(result, Ok(Leaving::AtOnce)) {
+                drain_max = Duration::ZERO;
+            }
+            result.map(|_| Ended::Stopped)
         }
         nobody => {
             tracing::info!("stopping before anything was served");
@@ -126,7 +187,7 @@ pub async fn serve(config: Config, callers: &Handle) -> Result<Ended, RunError> 
             nobody.map(|_| Ended::Stopped)
         }
     };
-    world.tasks.stop(config.clients.drain_max).await;
+    world.tasks.stop(drain_max).await;
     result
 }
 
@@ -245,8 +306,8 @@ impl Running {
         world: &World,
         metrics: &Metrics,
         broken: &Broken,
-        doors: Doors<impl Future<Output = ()> + Unpin>,
-    ) -> Result<Ended, RunError> {
+        doors: Doors<impl Future<Output = Leaving> + Unpin>,
+    ) -> Result<Leaving, RunError> {
         let (client_address, peer_address) = (config.listen, config.peer_listen);
         let Doors { mut front, mut peers, mut told } = doors;
         let learning = self.peers.clone().learn_addresses(self.raft.membership());
@@ -279,14 +340,18 @@ impl Running {
                     is_founding = false;
                     if let Err(error) = result { break Err(error) }
                 }
-                () = &mut told => break Ok(Ended::Stopped),
+                leaving = &mut told => break Ok(leaving),
                 reason = broken.told() => break Err(RunError::Broken(reason)),
                 reason = self.raft_stopped() => break Err(RunError::Broken(reason)),
                 error = self.condemned() => break Err(error),
                 name = world.tasks.failed() => break Err(RunError::TaskEnded(name.to_owned())),
             }
         };
-        if matches!(result, Ok(_) | Err(RunError::Condemned { .. })) {
+        if matches!(result, Ok(Leaving::AtOnce)) {
+            // The doors close, and whoever is still inside is cut off when the tasks end.
+            return result;
+        }
+        if matches!(result, Ok(Leaving::InOrder) | Err(RunError::Condemned { .. })) {
             tracing::info!("stopping");
             self.node.stop(config.clients.drain_max).await;
         }
@@ -417,8 +482,7 @@ impl Running {
 }
 
 /// Terminated, interrupted, or nobody holds standard input any more, if that was asked for.
-async fn told_to_stop(config: &Config) {
-    let ends_with_stdin = config.rehearsal.ends_with_stdin;
+async fn told_to_stop(ends_with_stdin: bool) {
     tokio::select! {
         () = signalled(SignalKind::terminate()) => {}
         () = signalled(SignalKind::interrupt()) => {}
