@@ -60,7 +60,7 @@ screenshots folder="target/screenshots": setup-browser
 prove name="": setup setup-python
     cargo build --locked --release -p quorate
     cargo build --locked --release -p quorate-client --examples
-    QUORATE_PROVE=1 QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    QUORATE_PROVE=1 QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -p quorate-testkit -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
     {{ if name == "" { quote(just_executable()) + " mutants" } else { "" } }}
 
 # Is each bug that can be planted in the server found? Builds one that holds them, apart from all others.

@@ -34,7 +34,7 @@ const FENCES: &[Fence] = &[
     fence("clap", &["server/src/cli"], Tests::MayNot),
     fence("anyhow", &["server/src/main.rs", "server/src/cli", "e2e"], Tests::MayNot),
     fence("web", &["server/src/http/dashboard.rs", "server/src/run", "web"], Tests::MayNot),
-    fence("server", &["e2e/src/link.rs"], Tests::MayNot),
+    fence("server", &["e2e/src/link.rs", "e2e/testkit/src"], Tests::MayNot),
 ];
 
 const FILES: &[&str] = &[
