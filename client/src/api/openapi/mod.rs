@@ -79,6 +79,13 @@ ignored. HEAD is answered wherever GET is, with the same headers and without the
 a fraction and without an exponent.";
 
 /// The document, made once.
+///
+/// ```
+/// use quorate_client::api::openapi::document;
+///
+/// assert_eq!(document()["openapi"], "3.2.0");
+/// assert_eq!(document()["paths"]["/v1/logs"]["get"]["operationId"], "listLogs");
+/// ```
 pub fn document() -> &'static Value {
     static DOCUMENT: LazyLock<Value> = LazyLock::new(write);
     &DOCUMENT
