@@ -99,8 +99,8 @@ pub struct LogSettings {
     pub content_type: Option<String>,
     /// Longest body of a record. Never more than the service allows anyway.
     pub record_bytes_max: Option<u64>,
-    /// The log is deleted once nobody has used it for so long. Creating it, appending to it and changing its
-    /// settings is use; so is a read through the Durable Streams protocol.
+    /// The log is deleted once nobody has used it for so long. Creating it, appending to it, sealing it and
+    /// changing its settings is use; so is a read through the Durable Streams protocol.
     pub ttl: Option<Duration>,
     /// The log is deleted at this time.
     pub expires_at: Option<Timestamp>,

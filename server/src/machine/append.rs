@@ -143,7 +143,7 @@ impl Logs {
     /// Keeps what a retry will be answered with.
     fn remember(&mut self, id: LogId, item: &AppendItemView<'_>, place: Place) {
         if item.target.seals {
-            self.touch(id).is_sealed = true;
+            self.end(id);
         }
         if let Some(key) = item.target.order_key {
             let key = OrderKey::new(key).expect("an order key was checked before proposing");

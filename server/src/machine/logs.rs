@@ -359,9 +359,19 @@ impl Logs {
         let log = self.peek(target)?;
         let (id, tail) = (log.id, log.tail);
         if !log.is_sealed {
-            self.touch(id).is_sealed = true;
+            self.end(id);
         }
         Ok(tail)
+    }
+
+    /// Nothing is appended to it any more. Whoever ends a log uses it.
+    pub(super) fn end(&mut self, id: LogId) {
+        let now = self.now;
+        let log = self.touch(id);
+        log.is_sealed = true;
+        if log.settings.ttl.is_some() {
+            log.renewed = now;
+        }
     }
 
     pub(super) fn set_fence(

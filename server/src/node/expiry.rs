@@ -5,7 +5,7 @@
 //! time has come is there like any other: it goes within two intervals. As with records that are too old, nothing goes
 //! unless a majority agrees with this clock.
 //!
-//! An append begins the time to live again by itself. A reader has to say so ([`Node::renew_log`]), which is replicated
+//! An append begins the time to live again by itself, and so does ending the log. A reader has to say so ([`Node::renew_log`]), which is replicated
 //! only if a part of the time has passed (`RENEWED_PART`): a log goes by so much earlier at most than its last reader
 //! would have it.
 //!
