@@ -11,7 +11,7 @@ use client::api::conditions::ConditionError;
 use client::api::error::{Actual, ErrorCode};
 use client::api::frame::FrameError;
 use client::api::records::AppendBodyError;
-use client::types::{BatchError, PositionRange, RecordError};
+use client::types::{BatchError, PositionRange, RecordError, Sequence};
 
 use super::problem::{ApiError, ELSEWHERE_AFTER};
 use crate::node::error::{
@@ -223,6 +223,10 @@ impl From<Rejection> for ApiError {
                     received_sequence: Some(received),
                     ..none
                 }),
+            // Whoever speaks this API is told the same as by any gap.
+            Rejection::NotFirstOfEpoch { received } => {
+                Rejection::SequenceGap { expected: Sequence::ZERO, received }.into()
+            }
             Rejection::SequenceBodyDiffers { last: _ } => Self::new(ErrorCode::SequenceBodyDiffers),
             Rejection::OrderKeyOld { last } => {
                 Self::because(ErrorCode::OrderKeyOld, format!("the log's last order key is {last}"))
@@ -416,6 +420,7 @@ mod tests {
                 Rejection::SequenceGap { expected: Sequence::new(1), received: Sequence::new(3) },
                 ErrorCode::SequenceGap,
             ),
+            (Rejection::NotFirstOfEpoch { received: Sequence::new(3) }, ErrorCode::SequenceGap),
             (
                 Rejection::SequenceBodyDiffers { last: Sequence::ZERO },
                 ErrorCode::SequenceBodyDiffers,

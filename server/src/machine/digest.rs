@@ -206,6 +206,7 @@ fn encode_rejection(out: &mut Vec<u8>, rejection: &Rejection) {
             out.put_u8(31);
             put_text(out, last.as_str());
         }
+        Rejection::NotFirstOfEpoch { received } => numbers(32, &[received.get()]),
     }
 }
 

@@ -286,9 +286,14 @@ impl PlainLog {
             expected: Sequence::new(expected),
             received: Sequence::new(sequence),
         };
-        let Some(known) = self.producers.get(&producer).filter(|known| epoch <= known.epoch) else {
+        let Some(known) = self.producers.get(&producer) else {
             return if sequence == 0 { Ok(None) } else { Err(gap(0)) };
         };
+        if epoch > known.epoch {
+            let received = Sequence::new(sequence);
+            let refused = Rejection::NotFirstOfEpoch { received };
+            return if sequence == 0 { Ok(None) } else { Err(refused) };
+        }
         if epoch < known.epoch {
             let current = ProducerEpoch::new(u64::from(known.epoch));
             return Err(Rejection::ProducerEpochOld { current });

@@ -268,6 +268,12 @@ pub enum Rejection {
         /// What came.
         received: Sequence,
     },
+    /// A newer life of the producer does not begin at its beginning.
+    #[error("a newer epoch begins with sequence 0, {received} was received")]
+    NotFirstOfEpoch {
+        /// What came.
+        received: Sequence,
+    },
     /// The sequence was used for another body.
     #[error("the sequence was used for another body")]
     SequenceBodyDiffers {

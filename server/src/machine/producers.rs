@@ -112,7 +112,9 @@ impl Producer {
             return Err(Rejection::ProducerEpochOld { current: self.epoch });
         }
         if batch.epoch > self.epoch {
-            return first_of_epoch(batch.sequence).map(|()| Verdict::Next);
+            let (received, is_first) = (batch.sequence, batch.sequence == Sequence::ZERO);
+            let refused = Rejection::NotFirstOfEpoch { received };
+            return if is_first { Ok(Verdict::Next) } else { Err(refused) };
         }
         let Some(back) = self.last_sequence.get().checked_sub(batch.sequence.get()) else {
             // Above the newest sequence, so there is a next one.
@@ -147,14 +149,6 @@ impl Producer {
     }
 }
 
-fn first_of_epoch(received: Sequence) -> Result<(), Rejection> {
-    if received == Sequence::ZERO {
-        Ok(())
-    } else {
-        Err(Rejection::SequenceGap { expected: Sequence::ZERO, received })
-    }
-}
-
 /// All producers of one log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Producers {
@@ -175,7 +169,11 @@ impl Producers {
     pub(super) fn judge(&self, batch: &Numbered<'_>) -> Result<Verdict, Rejection> {
         match self.producers.get(batch.id) {
             Some(producer) => producer.judge(batch),
-            None => first_of_epoch(batch.sequence).map(|()| Verdict::Newcomer),
+            None if batch.sequence == Sequence::ZERO => Ok(Verdict::Newcomer),
+            None => {
+                let (expected, received) = (Sequence::ZERO, batch.sequence);
+                Err(Rejection::SequenceGap { expected, received })
+            }
         }
     }
 

@@ -109,6 +109,9 @@ impl Order {
                     // What entered behind the gap was refused as well, unless it was filled since.
                     lane.next = lane.next.min(expected.get().max(lane.done));
                 }
+                Err(AppendError::Refused(Rejection::NotFirstOfEpoch { .. })) => {
+                    lane.next = lane.done;
+                }
                 Err(_) => {}
             }
         });
