@@ -102,6 +102,10 @@ error_codes! {
     RecordHeadersTooLarge = "record_headers_too_large", "The headers of a record are too large";
     /// A log of this name exists with other settings.
     LogDiffers = "log_differs", "A log of this name exists with other settings";
+    /// The stream's messages are of another content type.
+    ContentTypeDiffers = "content_type_differs", "The stream has another content type";
+    /// The offset is of a stream that was deleted, or of another history.
+    StreamReplaced = "stream_replaced", "The offset is of a stream that is gone";
     /// The log was sealed.
     LogSealed = "log_sealed", "The log is sealed";
     /// The name means another log by now.
@@ -213,6 +217,7 @@ impl ErrorCode {
             Self::NotAcceptable => 406,
             Self::RequestTimeout => 408,
             Self::LogDiffers
+            | Self::ContentTypeDiffers
             | Self::TransferNotReceived
             | Self::LogSealed
             | Self::SequenceGap
@@ -226,7 +231,7 @@ impl ErrorCode {
             | Self::ChangeIsJoint
             | Self::ChangeEnded
             | Self::JoinRefused => 409,
-            Self::Trimmed => 410,
+            Self::Trimmed | Self::StreamReplaced => 410,
             Self::LogIdDiffers
             | Self::TailDiffers
             | Self::CursorDiffers
@@ -300,6 +305,8 @@ impl ErrorCode {
             | Self::RecordTooLarge
             | Self::RecordHeadersTooLarge
             | Self::LogDiffers
+            | Self::ContentTypeDiffers
+            | Self::StreamReplaced
             | Self::LogSealed
             | Self::LogIdDiffers
             | Self::TailDiffers
@@ -361,6 +368,8 @@ impl ErrorCode {
             | Self::RecordTooLarge
             | Self::RecordHeadersTooLarge
             | Self::LogDiffers
+            | Self::ContentTypeDiffers
+            | Self::StreamReplaced
             | Self::LogSealed
             | Self::LogIdDiffers
             | Self::TailDiffers

@@ -105,6 +105,10 @@ routes! {
     ERROR_PAGE = "/docs/errors/{code}", [GET];
 }
 
+/// A log as a stream of the Durable Streams protocol, with the slashes of its name as they are. What that takes and
+/// answers stands in a document of its own, which is not ours.
+pub const STREAM: &str = "/ds/v1/{*log}";
+
 /// What stays as it is in a part of a path.
 const PART: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');

@@ -55,6 +55,10 @@ impl ErrorCode {
             Self::LogDiffers => {
                 "Look at the settings of the log that is there. Change them, or choose another name."
             }
+            Self::ContentTypeDiffers => {
+                "Append what the stream is made of: HEAD tells its content type."
+            }
+            Self::StreamReplaced => "Read from the beginning: what the offset belongs to is gone.",
             Self::LogSealed => "Append to another log: a sealed one never takes records again.",
             Self::LogIdDiffers => {
                 "Look at the log again: the one that was meant is gone, and another has its name."

@@ -105,6 +105,8 @@ batch_too_large               413 final     none
 record_too_large              413 final     none
 record_headers_too_large      413 final     none
 log_differs                   409 final     none
+content_type_differs          409 final     none
+stream_replaced               410 final     none
 log_sealed                    409 final     none
 log_id_differs                412 final     none
 tail_differs                  412 final     none

@@ -20,7 +20,7 @@ use client::types::{Position, Record};
 use futures_util::stream;
 
 use super::media::json::{push_number, push_record};
-use super::pages::PageKey;
+use super::pages::{PageForm, PageKey};
 use super::problem::ApiError;
 use super::{Api, told};
 use crate::node::error::{NotFresh, ReadError};
@@ -107,7 +107,8 @@ impl Events {
             self.left = Some(left - count);
         }
         self.at = page.token;
-        let key = PageKey { log: page.log, from, next: page.next, tail: page.tail };
+        let form = PageForm::Records;
+        let key = PageKey { log: page.log, from, next: page.next, tail: page.tail, form };
         self.api.pages.get(key, || records_event(&page))
     }
 

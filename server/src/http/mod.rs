@@ -36,6 +36,7 @@ mod problem;
 mod reception;
 mod records;
 mod settings;
+mod streams;
 mod told;
 mod transfers;
 mod waiting;
@@ -211,6 +212,7 @@ fn routes(api: &Api) -> Router {
         (paths::FENCE, put(logs::set_fence)),
         (paths::CURSORS, get(logs::list_cursors)),
         (paths::CURSOR, put(logs::set_cursor).get(logs::cursor).delete(logs::delete_cursor)),
+        (paths::STREAM, streams::methods()),
         (paths::CLUSTER, get(cluster::status)),
         (paths::BOOTSTRAP, post(cluster::bootstrap)),
         (paths::JOINERS, get(cluster::joiners).post(cluster::join)),

@@ -12,6 +12,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use axum::body::Bytes;
 use client::types::{LogId, Position};
 
+/// Who reads the event, and how its records stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageForm {
+    /// A follow of the API.
+    Records,
+    /// A reader of a stream of JSON.
+    StreamJson,
+    /// One of a stream of text.
+    StreamText,
+    /// One of a stream of bytes.
+    StreamBytes,
+}
+
 /// Which records an event holds, and what it says of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageKey {
@@ -19,6 +32,7 @@ pub(super) struct PageKey {
     pub(super) from: Position,
     pub(super) next: Position,
     pub(super) tail: Position,
+    pub(super) form: PageForm,
 }
 
 /// The newest encoded events.
@@ -83,7 +97,8 @@ mod tests {
 
     fn key(from: u64) -> PageKey {
         let at = Position::new;
-        PageKey { log: LogId::new(1), from: at(from), next: at(from + 1), tail: at(from + 1) }
+        let (next, form) = (at(from + 1), PageForm::Records);
+        PageKey { log: LogId::new(1), from: at(from), next, tail: next, form }
     }
 
     #[test]
@@ -108,6 +123,7 @@ mod tests {
             PageKey { log: LogId::new(2), ..key(7) },
             PageKey { tail: Position::new(99), ..key(7) },
             PageKey { next: Position::new(9), ..key(7) },
+            PageKey { form: PageForm::StreamText, ..key(7) },
         ] {
             assert_eq!(pages.get(other, || Bytes::from_static(b"y")), "y");
         }

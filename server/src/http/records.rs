@@ -31,9 +31,9 @@ use super::{Api, extract, follow, told};
 use crate::node::{AppendRequest, Appended, LogTarget, ReadRequest, RecordAnswer, Start};
 
 /// Longest body of JSON that is read on the spot, in bytes.
-const TEXT_AT_ONCE_MAX: usize = 256 << 10;
+pub(super) const TEXT_AT_ONCE_MAX: usize = 256 << 10;
 /// What a record may do in a browser: nothing.
-const RECORD_POLICY: &str = "default-src 'none'; sandbox";
+pub(super) const RECORD_POLICY: &str = "default-src 'none'; sandbox";
 
 /// POST on records: appends.
 pub(super) async fn append_route(

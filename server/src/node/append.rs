@@ -25,6 +25,8 @@ use crate::world::bugs;
 
 pub use crate::machine::{Appended, LogTarget};
 
+/// Records of one append that are so small and bare that together they take no more than as many as are allowed may.
+pub const BARE_RECORDS_MAX: usize = 1 << 16;
 /// Too many appends are under way: one that found no room may be tried again after this time.
 const OVERLOADED: AppendError = AppendError::Overloaded { retry_after: Duration::from_millis(200) };
 /// After this time an append may be tried again that met a flusher behind its budget.
@@ -164,7 +166,8 @@ impl Node {
             return Err(AppendError::BatchTooLarge { bytes: batch.bytes(), max: limits.bytes_max });
         }
         let count = usize::try_from(batch.count()).unwrap_or(usize::MAX);
-        if count > limits.records_max {
+        let is_long = batch.run().len() > limits.run_bytes_max();
+        if count > limits.records_max && (is_long || count > BARE_RECORDS_MAX) {
             return Err(AppendError::TooManyRecords { count, max: limits.records_max });
         }
         Ok(())

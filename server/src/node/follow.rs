@@ -6,11 +6,12 @@
 //!
 //! Not here: who is woken when (`tails`), and how events travel (`http`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::api::reading::Consistency;
 use client::api::resume::ResumeToken;
-use client::types::{LogId, LogName, Position};
+use client::types::{LogId, LogName, LogSettings, Position};
 use futures_util::Stream;
 use tokio::sync::watch;
 
@@ -70,6 +71,7 @@ pub struct Follow {
     node: Node,
     name: LogName,
     log: LogId,
+    settings: Arc<LogSettings>,
     next: Position,
     limit: ReadLimit,
     moments: watch::Receiver<Moment>,
@@ -94,6 +96,7 @@ impl Node {
             node: self.clone(),
             name: log.name,
             log: view.id,
+            settings: Arc::clone(&view.settings),
             next,
             limit: self.read_limit(records_max, bytes_max),
             is_ended: false,
@@ -163,6 +166,17 @@ impl Follow {
     fn heartbeat(&self, tail: Position) -> FollowEvent {
         let lag_entries = self.node.as_of().lag_entries;
         FollowEvent::Heartbeat { tail, token: self.token(), lag_entries }
+    }
+
+    /// What is set on the log, as of the beginning.
+    pub fn settings(&self) -> &LogSettings {
+        &self.settings
+    }
+
+    /// Whether everything was given, and more may come.
+    pub fn is_open_at_its_end(&self) -> bool {
+        let moment = *self.moments.borrow();
+        moment.fate == Fate::Open && self.next >= moment.tail
     }
 
     /// What the next event will be drawn from.

@@ -57,7 +57,7 @@ use client::api::settings::{EffectiveSetting, SettingList};
 use client::types::{BatchLimits, EntryIndex, Generation, ReplicaAddr, ReplicaId};
 use tokio::sync::watch;
 
-pub use self::append::{AppendRequest, Appended, LogTarget};
+pub use self::append::{AppendRequest, Appended, BARE_RECORDS_MAX, LogTarget};
 pub use self::backup::{Archive, ArchiveRequest};
 pub use self::batcher::BatcherOptions;
 pub use self::beats::Beats;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use client::api::logs::{LogDescription, Settings};
 use client::api::reading::{Consistency, ReadFrom};
 use client::api::resume::ResumeToken;
-use client::types::{LogId, LogName, Position, Record, Timestamp};
+use client::types::{LogId, LogName, LogSettings, Position, Record, Timestamp};
 
 use super::Node;
 use super::append::LogTarget;
@@ -64,6 +64,8 @@ pub struct ReadAnswer {
     pub tail: Position,
     /// Whether the log ends at its tail.
     pub is_sealed: bool,
+    /// What is set on the log.
+    pub settings: Arc<LogSettings>,
     /// Where to go on, as a text for the caller to keep.
     pub token: ResumeToken,
     /// What the answer was drawn from.
@@ -311,7 +313,8 @@ impl Node {
         let now = node.state.view_by_id(view.id);
         let is_sealed = now.is_some_and(|now| now.sealed && now.tail == tail);
         let as_of = self.as_of();
-        ReadAnswer { log: view.id, records, next, first, tail, is_sealed, token, as_of }
+        let settings = Arc::clone(&view.settings);
+        ReadAnswer { log: view.id, records, next, first, tail, is_sealed, settings, token, as_of }
     }
 }
 
@@ -386,8 +389,6 @@ pub(super) fn look(state: State) -> impl Fn(LogId) -> Moment + Send + Sync + 'st
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use client::types::LogSettings;
 
     use super::*;
     use crate::machine::Frontier;

@@ -182,6 +182,7 @@ pub(in crate::http) mod tests {
             first: at(0),
             tail: next,
             is_sealed: false,
+            settings: std::sync::Arc::default(),
             token: ResumeToken { generation, log_id: log, next },
             as_of: AsOf {
                 applied: None,
