@@ -6,13 +6,14 @@ export PATH := env("CARGO_HOME", env("HOME", "") / ".cargo") / "bin:" + env("PAT
 
 target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
 python := target / "python"
+node := justfile_directory() / "e2e/node"
 
 # List the recipes.
 default:
     @just --list --unsorted
 
 # Everything that must pass before a change is offered.
-test: setup setup-python fmt-check lint tidy unit e2e
+test: setup setup-python setup-node fmt-check lint tidy unit e2e
 
 # While working: what needs no processes.
 quick: fmt-check lint tidy unit
@@ -43,7 +44,7 @@ unit:
 e2e name="":
     cargo build --locked -p quorate
     cargo build --locked -p quorate-client --examples
-    QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_NODE="{{ node }}" QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked -p quorate-e2e -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
 
 # The dashboard in a real browser (installs chromium if the system's packages have it).
 browser name="": setup-browser
@@ -57,10 +58,10 @@ screenshots folder="target/screenshots": setup-browser
     QUORATE_SCREENSHOT="$(realpath {{ folder }})" QUORATE_BROWSER=required QUORATE_BIN="{{ target }}/debug/quorate" cargo nextest run --locked --run-ignored all -p quorate-e2e -E 'binary(dashboard_pictures) or test(on_the_page_of_its_change)'
 
 # The long proofs, with the program as it ships; with a name, only the tests that carry it.
-prove name="": setup setup-python
+prove name="": setup setup-python setup-node
     cargo build --locked --release -p quorate
     cargo build --locked --release -p quorate-client --examples
-    QUORATE_PROVE=1 QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -p quorate-testkit -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
+    QUORATE_PROVE=1 QUORATE_PYTHON="{{ python }}/bin/python" QUORATE_NODE="{{ node }}" QUORATE_BIN="{{ target }}/release/quorate" cargo nextest run --locked --profile prove --success-output final -p quorate-e2e -p quorate-testkit -E 'kind(test) and not binary(tidy) and not binary(planted){{ if name == "" { "" } else { " and test(" + name + ")" } }}'
     {{ if name == "" { quote(just_executable()) + " mutants" } else { "" } }}
 
 # Is each bug that can be planted in the server found? Builds one that holds them, apart from all others.
@@ -107,6 +108,16 @@ setup-python:
     python3 -m venv --clear "{{ python }}"
     "{{ python }}/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: --requirement "$wanted"
     cp "$wanted" "{{ python }}/installed.txt"
+
+# What the tests in Node need, beside its lock file; does nothing the second time.
+setup-node:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if cmp --silent "{{ node }}/package-lock.json" "{{ node }}/node_modules/installed.json"; then exit; fi
+    command -v node > /dev/null || {{ quote(just_executable()) }} install-package nodejs
+    command -v npm > /dev/null || {{ quote(just_executable()) }} install-package npm
+    npm ci --prefix "{{ node }}" --ignore-scripts --no-audit --no-fund --loglevel=error
+    cp "{{ node }}/package-lock.json" "{{ node }}/node_modules/installed.json"
 
 # Install chromium from the system's packages; says so if that cannot be done.
 setup-browser: setup
