@@ -27,6 +27,13 @@ pub fn folder() -> Result<Option<PathBuf>> {
     Ok(Some(named))
 }
 
+/// The program that runs JavaScript: one that stands in the folder, or the system's.
+pub fn program(folder: &Path) -> PathBuf {
+    let own = ["x64", "arm64"]
+        .map(|arch| folder.join(format!("node_modules/node-linux-{arch}/bin/node")));
+    own.into_iter().find(|own| own.exists()).unwrap_or_else(|| "node".into())
+}
+
 /// What the conformance suite found.
 #[derive(Debug, Default)]
 pub struct Conformance {
@@ -61,7 +68,7 @@ struct TestReport {
 /// Runs the conformance suite against the streams at this address; its report goes into `scratch`.
 pub async fn conformance(folder: &Path, scratch: &Path, url: &str) -> Result<Conformance> {
     let file = scratch.join("conformance.json");
-    let output = Command::new("node")
+    let output = Command::new(program(folder))
         .args(["node_modules/vitest/vitest.mjs", "run", "--testNamePattern", "^(?!Fork - )"])
         .arg(format!("--outputFile.json={}", file.display()))
         .env("QUORATE_STREAMS", url)

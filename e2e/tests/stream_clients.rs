@@ -93,8 +93,10 @@ async fn the_typescript_client_loses_and_repeats_nothing_when_the_leader_dies() 
     let Some(folder) = node::folder()? else { return Ok(()) };
     let course = Course::new("clients/typescript").await?;
     let ([write, read], messages) = (course.urls.clone(), course.messages.to_string());
-    let program =
-        async move { outcome("node", &["clients.js", &write, &read, &messages], &folder).await };
+    let program = async move {
+        let arguments = ["clients.js", &*write, &*read, &*messages];
+        outcome(node::program(&folder), &arguments, &folder).await
+    };
     course.run(program).await
 }
 
