@@ -29,9 +29,19 @@ def is_positive(case):
 def before_call(context, case, kwargs):
     if case.operation.definition.raw["operationId"] in PLANNED:
         case.query = {**(case.query or {}), "dry_run": "true"}
+    # A follow by events goes on for a minute.
+    if (case.query or {}).get("live") == "sse":
+        case.query["live"] = "long-poll"
     if not is_positive(case):
         return
     headers = case.headers or {}
+    # A live read says from where; an append of nothing closes; a stream has one end at most.
+    if (case.query or {}).get("live"):
+        case.query.setdefault("offset", "-1")
+    if case.operation.definition.raw["operationId"] == "appendToStream" and not kwargs.get("data"):
+        case.headers = headers = {**headers, "stream-closed": "true"}
+    if "stream-ttl" in headers:
+        headers.pop("stream-expires-at", None)
     # Headers that contradict each other, or come together.
     if case.method not in ("GET", "HEAD") and "if-match" in headers:
         headers.pop("if-none-match", None)

@@ -55,6 +55,8 @@ routes! {
     CURSORS = "/v1/logs/{log}/cursors", [GET];
     /// One of its cursors.
     CURSOR = "/v1/logs/{log}/cursors/{name}", [PUT, GET, DELETE];
+    /// A log as a stream of the Durable Streams protocol, with the slashes of its name as they are.
+    STREAM = "/ds/v1/{*log}", [PUT, POST, GET, HEAD, DELETE, OPTIONS];
     /// The cluster, its replicas and its verdict.
     CLUSTER = "/v1/cluster", [GET];
     /// Makes the first replica of a new cluster.
@@ -104,10 +106,6 @@ routes! {
     /// What an error code means, and what to do about it, as a page.
     ERROR_PAGE = "/docs/errors/{code}", [GET];
 }
-
-/// A log as a stream of the Durable Streams protocol, with the slashes of its name as they are. What that takes and
-/// answers stands in a document of its own, which is not ours.
-pub const STREAM: &str = "/ds/v1/{*log}";
 
 /// What stays as it is in a part of a path.
 const PART: &AsciiSet =

@@ -12,8 +12,10 @@ async fn every_operation_every_body_and_every_code_is_in_the_reference() {
     let (response, page) = get(status(), "/docs/api").await;
     assert_eq!(response.status(), 200);
     for route in ROUTES {
+        // A part that may hold slashes is written as any other.
+        let path = route.path.replace("{*", "{");
         for method in route.methods {
-            let call = format!("<code>{method} {}</code>", route.path);
+            let call = format!("<code>{method} {path}</code>");
             assert!(page.contains(&call), "{call}");
         }
     }

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::schemas::Schemas;
 use crate::api::header;
 use crate::types::{
-    Epoch, Fence, IdempotencyKey, LogId, Position, ProducerEpoch, ProducerId, ReplicaAddr,
-    ReplicaId, Sequence, Timestamp,
+    Epoch, Fence, IdempotencyKey, LogId, OrderKey, Position, ProducerEpoch, ProducerId,
+    ReplicaAddr, ReplicaId, Sequence, Timestamp,
 };
 
 /// Every request may bring them.
@@ -107,6 +107,18 @@ pub(super) fn parameters(schemas: &mut Schemas) -> Map<String, Value> {
         ),
         ("from", "Who asks, as they say; it is kept with what they did.", text()),
         (
+            "stream-ttl",
+            "The stream goes after so many seconds without use. Not together with `stream-expires-at`.",
+            json!({ "type": "string", "pattern": "^(0|[1-9][0-9]{0,15})$" }),
+        ),
+        ("stream-expires-at", "The stream goes at this time.", schemas.asked::<Timestamp>()),
+        ("stream-closed", "`true`: nothing comes behind it. Any other word means nothing.", text()),
+        (
+            "stream-seq",
+            "Refused unless it sorts, byte by byte, behind the last one of the stream.",
+            schemas.asked::<OrderKey>(),
+        ),
+        (
             header::REQUEST_ID,
             "Name this request so: up to 128 visible ASCII characters. Anything else, and it gets a name.",
             text(),
@@ -193,6 +205,33 @@ pub(super) fn headers(schemas: &mut Schemas) -> Map<String, Value> {
         ("referrer-policy", "What a browser may tell others of where it came from.", text()),
         ("cross-origin-opener-policy", "Windows of others have nothing to do with it.", text()),
         ("permissions-policy", "What a browser may let it do.", text()),
+        (
+            "cross-origin-resource-policy",
+            "Who may embed it: pages of this origin.",
+            only("same-origin"),
+        ),
+        ("access-control-allow-methods", "The methods that it takes.", text()),
+        ("access-control-allow-headers", "The headers that a request may bring.", text()),
+        ("access-control-max-age", "For how many seconds that holds.", count()),
+        ("stream-next-offset", "Where the next read goes on.", text()),
+        ("stream-closed", "`true` if nothing comes behind it; else absent.", only("true")),
+        ("stream-up-to-date", "`true` if this was all so far; else absent.", only("true")),
+        ("stream-cursor", "What to echo in the next live request.", text()),
+        ("stream-ttl", "The stream goes after so many seconds without use.", count()),
+        ("stream-expires-at", "The stream goes at this time.", schemas.told::<Timestamp>()),
+        ("stream-sse-data-encoding", "How the data of events is encoded.", only("base64")),
+        (
+            header::PRODUCER_EPOCH,
+            "The newest life of the producer.",
+            schemas.told::<ProducerEpoch>(),
+        ),
+        (
+            header::PRODUCER_SEQUENCE,
+            "The newest batch of the producer.",
+            schemas.told::<Sequence>(),
+        ),
+        ("producer-expected-seq", "The batch that should have come.", schemas.told::<Sequence>()),
+        ("producer-received-seq", "The batch that came.", schemas.told::<Sequence>()),
         ("x-accel-buffering", "`no`: nothing between may wait for more to come.", only("no")),
     ];
     let header = |(name, description, schema): (&str, &str, Value)| {

@@ -23,6 +23,7 @@ mod operation;
 mod records;
 mod schemas;
 mod service;
+mod streams;
 mod transfers;
 
 use std::sync::LazyLock;
@@ -42,6 +43,7 @@ const TOPICS: &[Topic] = &[
     records::operations,
     cursors::operations,
     keeping::operations,
+    streams::operations,
     cluster::operations,
     changes::operations,
     checkpoints::operations,
@@ -57,6 +59,10 @@ const TAGS: &[(&str, &str)] = &[
     ),
     (records::TAG, "What lies in a log: appended, read, waited for, followed."),
     (cursors::TAG, "Where consumers of a log are."),
+    (
+        streams::TAG,
+        "The same logs in the words of Durable Streams, an open protocol with clients in many languages.",
+    ),
     (cluster::TAG, "The group of replicas: how it is, and who wants to join."),
     (changes::TAG, "Changes of the membership: planned, begun, watched, cancelled."),
     (

@@ -150,6 +150,7 @@ pub(super) struct Operation<'s> {
     parameters: Vec<Value>,
     responses: Map<String, Value>,
     codes: Vec<ErrorCode>,
+    told_with_errors: Vec<&'static str>,
 }
 
 /// An operation that is written: its path, its method, and what stands there.
@@ -180,8 +181,9 @@ impl<'s> Operation<'s> {
         let path = template(path);
         let parameters = path_parameters(schemas, &path);
         let codes = TO_ANY.to_vec();
-        let method = method.to_lowercase();
-        Self { schemas, path, method, document, parameters, responses: Map::new(), codes }
+        let (method, told_with_errors) = (method.to_lowercase(), headers::OF_EVERY_ERROR.to_vec());
+        let responses = Map::new();
+        Self { schemas, path, method, document, parameters, responses, codes, told_with_errors }
     }
 
     /// Takes the query that this type is read from.
@@ -254,9 +256,13 @@ impl<'s> Operation<'s> {
 
     /// The same; an empty body stands for the default.
     pub(super) fn optional_body<T: JsonSchema>(self, description: &str) -> Self {
-        let mut operation = self.body::<T>(description);
-        operation.document["requestBody"]["required"] = false.into();
-        operation
+        self.body::<T>(description).body_is_optional()
+    }
+
+    /// May come without the body.
+    pub(super) fn body_is_optional(mut self) -> Self {
+        self.document["requestBody"]["required"] = false.into();
+        self
     }
 
     /// Takes one of these bodies.
@@ -304,6 +310,12 @@ impl<'s> Operation<'s> {
             vec![],
             told,
         )
+    }
+
+    /// Tells these headers with its errors, besides those that every error tells.
+    pub(super) fn errors_tell(mut self, names: &[&'static str]) -> Self {
+        self.told_with_errors.extend(names);
+        self
     }
 
     /// May fail with these codes.
@@ -370,7 +382,7 @@ impl<'s> Operation<'s> {
                 codes.iter().map(|code| format!("`{code}`: {}.", code.title())).collect();
             let told: &[&str] =
                 if matches!(status, 429 | 503) { &[header::RETRY_AFTER] } else { &[] };
-            let told = headers::told(&[headers::OF_EVERY_ERROR, told].concat());
+            let told = headers::told(&[&self.told_with_errors, told].concat());
             let response = self.responses.entry(status.to_string()).or_insert_with(|| json!({}));
             let before = response["description"].as_str().map(|text| format!("{text} "));
             response["description"] =

@@ -113,11 +113,12 @@ where
 }
 
 /// OPTIONS: the methods and headers of the protocol. No origin is named, so a browser asks in vain for another one.
-async fn preflight() -> Response {
+async fn preflight(InPath(name): InPath<String>) -> Result<Response, ApiError> {
+    asked::stream_name(&name)?;
     let mut response = told::nothing();
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(header::METHODS));
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(header::ASKED));
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    response
+    Ok(response)
 }
