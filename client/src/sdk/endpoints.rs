@@ -21,8 +21,11 @@ use crate::types::{ClusterId, Epoch, Generation, ReplicaAddr};
 
 /// How long a replica that is known to work from here is left alone when it could not be reached.
 const SHUN_PROVEN: Duration = Duration::from_millis(500);
-/// After this time an address that did not work when it was tried out is tried out again, if there is reason to.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// So long nobody else tries out an address that is being tried out.
+const TRIAL_MAX: Duration = Duration::from_secs(10);
+/// After this time an address that did not work when it was tried out is tried out again, if there is reason to. Short,
+/// because a newcomer is named as a member before it knows that it is one, and soon it may be all that is left.
+const TRY_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Shortest time until the members are asked for again after a question that brought nothing new.
 const ASK_NEWER_AFTER: Duration = Duration::from_secs(1);
 /// The same if the answer was of an older epoch: from a replica that is behind, or of another generation.
@@ -175,7 +178,7 @@ impl Endpoints {
         });
         let untried: Vec<_> = untried.take(MEMBERS_MAX).collect();
         for addr in &untried {
-            self.shun(addr, TRY_AGAIN_AFTER);
+            self.shun(addr, TRIAL_MAX);
         }
         untried
     }
@@ -193,6 +196,11 @@ impl Endpoints {
             self.leader = self.hinted.take();
         }
         true
+    }
+
+    /// Who was tried out does not work now.
+    pub(super) fn tried_in_vain(&mut self, addr: &ReplicaAddr) {
+        self.shun(addr, TRY_AGAIN_AFTER);
     }
 
     fn prove(&mut self, addr: &ReplicaAddr) {
@@ -350,6 +358,10 @@ mod tests {
         assert_eq!(endpoints.take_untried(), [0; 0].map(addr), "they are being tried out");
         endpoints.turn_from(&addr(1));
         assert_eq!(endpoints.choose(Aim::Anyone), addr(1), "nobody else is known to work");
+        // Whoever was named before it was ready is all that is left soon.
+        endpoints.tried_in_vain(&addr(5));
+        let soon = Instant::now() + Duration::from_secs(1);
+        assert!(endpoints.until_when_shunned(&addr(5)).is_some_and(|until| until < soon));
         assert!(endpoints.tried(&addr(4), &members(1, 5, &[4, 5])));
         assert_eq!(endpoints.choose(Aim::Leader), addr(4));
         endpoints.turn_from(&addr(1));

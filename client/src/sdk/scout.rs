@@ -92,6 +92,9 @@ impl Questions {
         let all = untried.iter().map(async |addr| {
             let told = self.members(addr).await;
             let works = told.is_some_and(|told| locked(endpoints).tried(addr, &told));
+            if !works {
+                locked(endpoints).tried_in_vain(addr);
+            }
             tracing::debug!(%addr, works, "tried out an address that was told");
         });
         join_all(all).await;
