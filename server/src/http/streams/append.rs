@@ -10,12 +10,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use client::api::conditions::Conditions;
 use client::api::error::ErrorCode;
-use client::api::header::{IDEMPOTENCY_KEY, PRODUCER_SEQUENCE};
+use client::api::header::PRODUCER_SEQUENCE;
 use client::api::logs::LogDescription;
 use client::api::reading::Consistency;
-use client::types::{IdempotencyKey, LogName, OrderKey, Position, Sequence};
+use client::types::{LogName, OrderKey, Position, Sequence};
 use http::header::HeaderMap;
-use http::{HeaderValue, Request, StatusCode};
+use http::{Request, StatusCode};
 
 use super::messages::{self, Form};
 use super::offset::Place;
@@ -26,7 +26,7 @@ use crate::http::media::intake::BodyKind;
 use crate::http::problem::ApiError;
 use crate::http::{Api, told};
 use crate::node::error::{AppendError, Rejection};
-use crate::node::{AppendRequest, LogTarget, Route};
+use crate::node::{AppendRequest, LogTarget};
 
 /// How often a stream is looked at that is another one by the time of the append.
 const LOOKS_MAX: usize = 3;
@@ -37,24 +37,15 @@ pub(super) async fn append(
     InPath(name): InPath<String>,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let name = asked::stream_name(&name)?;
     extract::no_conditions_but(asked::OF_AN_APPEND, &parts.headers)?;
-    let mut conditions = asked::conditions(&parts.headers)?;
-    if !conditions.make_retries_safe() && api.node.route() != Route::Here {
-        // It is going to be carried, and perhaps twice: so that it is stored once nevertheless.
-        let key = format!("carried-{:032x}", api.world.chance.next_u128());
-        conditions.key = IdempotencyKey::new(&key).ok();
-        parts
-            .headers
-            .insert(IDEMPOTENCY_KEY, HeaderValue::try_from(key).expect("digits are ASCII"));
-    }
     let content_type = asked::content_type(&parts.headers)?;
     let append = Append {
         api: &api,
         name,
         content_type,
-        conditions,
+        conditions: asked::conditions(&parts.headers)?,
         order_key: asked::order_key(&parts.headers)?,
         closes: asked::closes(&parts.headers),
     };

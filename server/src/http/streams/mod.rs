@@ -36,7 +36,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_MAX_AGE, HeaderName,
 };
 use http::request::Parts;
-use http::{HeaderValue, Request, StatusCode};
+use http::{HeaderValue, Request};
 
 use super::change::Change;
 use super::extract::InPath;
@@ -100,12 +100,18 @@ where
     let mut is_repeated = false;
     loop {
         let answered = api.at_leader(parts, body, &here).await;
-        let is_unknown = match &answered {
-            Ok(answer) => answer.status() == StatusCode::GATEWAY_TIMEOUT,
-            Err(error) => error.problem().code == ErrorCode::OutcomeUnknown,
+        let status = match &answered {
+            Ok(answer) => answer.status().as_u16(),
+            Err(error) => error.problem().code.status(),
         };
-        if !is_unknown || is_carried(parts) || clock.now() >= give_up {
+        // That a later attempt was refused for the moment says nothing of the one before.
+        let is_moment = status == 429 || status >= 500;
+        let is_unknown = status == 504 || (is_repeated && is_moment);
+        if !is_unknown {
             return answered.map(|answer| (answer, is_repeated));
+        }
+        if is_carried(parts) || clock.now() >= give_up {
+            return Err(ApiError::new(ErrorCode::OutcomeUnknown));
         }
         is_repeated = true;
         clock.sleep(REPEAT_PAUSE).await;

@@ -72,6 +72,8 @@ async fn used(api: &Api, name: &LogName, parts: &Parts) -> Result<(), ApiError> 
     shortest.uri = Uri::try_from(format!("{}?offset=now", parts.uri.path()))
         .map_err(|_| ApiError::new(ErrorCode::Internal))?;
     shortest.headers.remove(IF_NONE_MATCH);
+    // Nobody is to be sent elsewhere for it.
+    shortest.headers.remove(client::api::header::PREFER);
     let here = || async {
         match api.node.renew_log(&log).await {
             // Whether it is there is told by the read.
