@@ -175,7 +175,7 @@ impl Node {
         Ok(ReadPlan { log: view.id, from, level, view })
     }
 
-    /// A read that names its log by id and lies wholly below the tail known here.
+    /// A read that names its log by id and ends before the tail known here: it says nothing of where the end is.
     fn plan_without_round(&self, request: &ReadRequest) -> Option<ReadPlan> {
         let Start::Resume(token) = request.start else { return None };
         let view = self.core.state.view(&request.log.name)?;
@@ -184,7 +184,7 @@ impl Node {
         let is_fine = self.is_of(&token, &view)
             && request.log.id.is_none_or(|id| id == view.id)
             && request.consistency == Consistency::Linearizable
-            && until <= view.tail;
+            && until < view.tail;
         is_fine.then_some(ReadPlan { log: view.id, from: token.next, level: Level::Applied, view })
     }
 
