@@ -109,7 +109,7 @@ pub(super) fn parameters(schemas: &mut Schemas) -> Map<String, Value> {
         (
             "stream-ttl",
             "The stream goes after so many seconds without use. Not together with `stream-expires-at`.",
-            json!({ "type": "string", "pattern": "^(0|[1-9][0-9]{0,15})$" }),
+            json!({ "type": "string", "pattern": "^[1-9][0-9]{0,15}$" }),
         ),
         ("stream-expires-at", "The stream goes at this time.", schemas.asked::<Timestamp>()),
         ("stream-closed", "`true`: nothing comes behind it. Any other word means nothing.", text()),

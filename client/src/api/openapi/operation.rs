@@ -222,6 +222,17 @@ impl<'s> Operation<'s> {
         self
     }
 
+    /// Takes no more than this in those headers.
+    pub(super) fn up_to(mut self, max: u64, names: &[&'static str]) -> Self {
+        for name in names {
+            let found = self.parameters.iter_mut().find(|known| known["name"] == *name);
+            let found = found.expect("it takes the header");
+            // Beside the type that the header has elsewhere.
+            found["schema"] = json!({ "allOf": [found["schema"], { "maximum": max }] });
+        }
+        self
+    }
+
     /// What it takes in `If-Match` looks like this.
     pub(super) fn matched_by(mut self, pattern: &str) -> Self {
         let found = self.parameters.iter_mut().find(|known| known["name"] == header::IF_MATCH);

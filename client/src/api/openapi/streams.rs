@@ -59,6 +59,8 @@ enum StreamLive {
     Sse,
 }
 
+/// The largest number of a producer that every client can hold.
+const PRODUCER_NUMBER_MAX: u64 = (1 << 53) - 1;
 const GUARDED: &str = "cross-origin-resource-policy";
 /// What is told of a stream.
 const TOLD: &[&str] = &[
@@ -153,6 +155,7 @@ fn append(schemas: &mut Schemas) -> Written {
     );
     Operation::new(schemas, TAG, ("POST", paths::STREAM), words)
         .takes(&[header::PRODUCER_ID, header::PRODUCER_EPOCH, header::PRODUCER_SEQUENCE])
+        .up_to(PRODUCER_NUMBER_MAX, &[header::PRODUCER_EPOCH, header::PRODUCER_SEQUENCE])
         .takes(&[header::IDEMPOTENCY_KEY, "stream-seq", "stream-closed"])
         .bodies("One message; of `application/json`, one or an array of some.", messages())
         .body_is_optional()

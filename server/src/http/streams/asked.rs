@@ -97,6 +97,9 @@ impl Lifetime {
             text.parse().map_err(|error| ApiError::parameter(header::EXPIRES_AT, error))
         });
         let lifetime = Self { ttl: ttl.transpose()?, expires_at: expires_at.transpose()? };
+        if lifetime.ttl == Some(Duration::ZERO) {
+            return Err(ApiError::parameter(header::TTL, "at least a second"));
+        }
         if lifetime.ttl.is_some() && lifetime.expires_at.is_some() {
             return Err(ApiError::parameter(header::TTL, "either this or stream-expires-at"));
         }
@@ -197,7 +200,7 @@ mod tests {
         let of = |pairs: &[(&'static str, &'static str)]| Lifetime::of(&headers(pairs));
         assert_eq!(of(&[("stream-ttl", "3600")]).unwrap().ttl, Some(Duration::from_hours(1)));
         assert!(of(&[("stream-expires-at", "2026-11-26T20:00:00+00:00")]).is_ok());
-        for said in ["+1", "01", "1.0", "1e3", "-1", "", "abc"] {
+        for said in ["0", "+1", "01", "1.0", "1e3", "-1", "", "abc"] {
             assert!(of(&[("stream-ttl", said)]).is_err(), "{said}");
         }
         assert!(of(&[("stream-expires-at", "soon")]).is_err());
